@@ -1,0 +1,1 @@
+"""Accepts, completes or refuses what users write."""

@@ -1,0 +1,1 @@
+"""One pure reconciler per kind."""

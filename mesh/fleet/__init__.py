@@ -1,0 +1,1 @@
+"""The control side's end of the hosts."""

@@ -1,0 +1,1 @@
+"""What the objects are and mean: pure functions and values, shared with nodeagent and netproxy."""

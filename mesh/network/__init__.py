@@ -1,0 +1,1 @@
+"""Endpoints, tables and names derived from the view; never stored."""

@@ -1,0 +1,1 @@
+"""Chooses a node for a pod: filters that say why not, scores that say how well."""

@@ -1,0 +1,107 @@
+"""The View: every object at one revision, indexed for the questions that pure functions ask.
+
+Rule: only `store.feed` calls `apply`; between two calls a View does not change, and nobody mutates what it returns.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable
+
+from mesh.model.keys import Key
+from mesh.model.kinds import Object, key_of
+from mesh.store.port import Event, Snapshot
+from mesh.v1.core_pb2 import Namespace, Node, Pod
+
+
+class View:
+    """Objects by key, with indexes by kind, namespace, node and controller."""
+
+    def __init__(self, snapshot: Snapshot | None = None) -> None:
+        self.revision = 0
+        self._kinds: dict[str, dict[Key, Object]] = defaultdict(dict)
+        self._pods_on: dict[str, dict[Key, Pod]] = defaultdict(dict)
+        self._children: dict[str, dict[Key, Object]] = defaultdict(dict)
+        if snapshot is not None:
+            for obj in snapshot.objects:
+                self._put(key_of(obj), obj)
+            self.revision = snapshot.revision
+
+    def get(self, key: Key) -> Object | None:
+        """The object of this key, or None."""
+        return self._kinds[key.kind].get(key)
+
+    def of_kind(self, kind: str, namespace: str = "") -> list[Object]:
+        """Objects of a kind, in one namespace or all, sorted by key."""
+        found = self._kinds[kind]
+        keys = sorted(k for k in found if not namespace or k.namespace == namespace)
+        return [found[k] for k in keys]
+
+    def count(self, kind: str) -> int:
+        """How many objects of a kind there are."""
+        return len(self._kinds[kind])
+
+    def pod(self, namespace: str, name: str) -> Pod | None:
+        """A pod by name."""
+        found = self.get(Key("Pod", namespace, name))
+        return found if isinstance(found, Pod) else None
+
+    def pods(self) -> list[Pod]:
+        """Every pod, unsorted."""
+        return [p for p in self._kinds["Pod"].values() if isinstance(p, Pod)]
+
+    def pods_on(self, node: str) -> list[Pod]:
+        """Pods whose spec.nodeName is `node`, sorted by key; `pods_on("")` are the pods without a node."""
+        found = self._pods_on[node]
+        return [found[k] for k in sorted(found)]
+
+    def node(self, name: str) -> Node | None:
+        """A node by name."""
+        found = self.get(Key("Node", "", name))
+        return found if isinstance(found, Node) else None
+
+    def nodes(self) -> list[Node]:
+        """Every node, sorted by name."""
+        return [n for n in self.of_kind("Node") if isinstance(n, Node)]
+
+    def namespace(self, name: str) -> Namespace | None:
+        """A namespace by name."""
+        found = self.get(Key("Namespace", "", name))
+        return found if isinstance(found, Namespace) else None
+
+    def children(self, uid: str) -> list[Object]:
+        """Objects that name `uid` in an ownerReference."""
+        found = self._children[uid]
+        return [found[k] for k in sorted(found)]
+
+    def apply(self, events: Iterable[Event]) -> None:
+        """Moves on by the events of whole revisions, in order."""
+        for event in events:
+            self._drop(event.key)
+            if event.object is not None:
+                self._put(event.key, event.object)
+            self.revision = event.revision
+
+    def copy(self) -> "View":
+        """An independent view of the same objects."""
+        return View(Snapshot(self.revision, [o for kind in self._kinds.values() for o in kind.values()]))
+
+    def _put(self, key: Key, obj: Object) -> None:
+        self._kinds[key.kind][key] = obj
+        if isinstance(obj, Pod):
+            self._pods_on[obj.spec.node_name][key] = obj
+        for owner in obj.metadata.owner_references:
+            self._children[owner.uid][key] = obj
+
+    def _drop(self, key: Key) -> None:
+        obj = self._kinds[key.kind].pop(key, None)
+        if obj is None:
+            return
+        if isinstance(obj, Pod):
+            self._discard(self._pods_on, obj.spec.node_name, key)
+        for owner in obj.metadata.owner_references:
+            self._discard(self._children, owner.uid, key)
+
+    @staticmethod
+    def _discard(index: dict[str, dict[Key, Pod]] | dict[str, dict[Key, Object]], at: str, key: Key) -> None:
+        index[at].pop(key, None)
+        if not index[at]:
+            del index[at]

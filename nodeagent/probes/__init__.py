@@ -1,0 +1,1 @@
+"""From probe results to verdicts."""

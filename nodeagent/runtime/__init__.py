@@ -1,0 +1,1 @@
+"""Containers and sandboxes: the port, and Podman behind it."""

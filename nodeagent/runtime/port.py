@@ -1,0 +1,184 @@
+"""What the agent asks of a container runtime; Podman and the fake of tests/harness pass one contract suite.
+
+Rules: every call is idempotent where it can be (removing what is not there is no error); no call blocks the event
+loop; what fails raises RuntimeFailure with words for people, never a library's exception.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from nodeagent.runtime.seen import Role, SeenContainer, SeenPod, SeenSandbox
+
+
+class RuntimeFailure(Exception):  # noqa: N818 - a failure of the runtime, reported as a waiting reason
+    """`reason`: a waiting reason (S4) or an event's ("FailedCreatePodSandBox"); `message` is for people."""
+
+    def __init__(self, reason: str, message: str, *, transient: bool = False) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.message = message
+        self.transient = transient  # the runtime itself is away: look again soon, count no back-off
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """A bind mount (`source` is a host path) or, with an empty source, a tmpfs of `size` bytes."""
+
+    destination: str
+    source: str = ""
+    read_only: bool = False
+    options: tuple[str, ...] = ()
+    size: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxSpec:
+    """A pod's namespaces to make: network (with address and route), IPC and UTS (with the hostname)."""
+
+    pod_uid: str
+    namespace: str
+    name: str
+    hostname: str
+    host_network: bool = False
+    host_ipc: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """cgroup settings; 0 leaves the kernel's default. cpu_shares as R4; oom_score_adj as R6."""
+
+    cpu_shares: int = 0
+    cpu_quota: int = 0  # microseconds per 100 ms period
+    memory: int = 0  # bytes
+    pids: int = 0
+    oom_score_adj: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Security:
+    """Identity and confinement of the container's process."""
+
+    user: str = ""  # "uid", "uid:gid", empty: the image's
+    groups: tuple[int, ...] = ()
+    privileged: bool = False
+    read_only_root: bool = False
+    no_new_privileges: bool = False
+    cap_add: tuple[str, ...] = ()
+    cap_drop: tuple[str, ...] = ()
+    seccomp: str = "unconfined"  # or "default", or a profile's path on the host
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerSpec:
+    """One attempt of one container, ready to create: values are resolved, volumes are host paths."""
+
+    pod_uid: str
+    namespace: str
+    pod_name: str
+    name: str
+    attempt: int
+    role: Role
+    spec_hash: str
+    image: str  # as in the manifest
+    image_id: str  # what to run
+    command: Sequence[str] = ()  # replaces ENTRYPOINT when not empty (E1)
+    args: Sequence[str] = ()
+    env: Mapping[str, str] = field(default_factory=dict)
+    working_dir: str = ""
+    mounts: Sequence[Mount] = ()
+    limits: Limits = Limits()
+    security: Security = Security()
+    stop_signal: str = ""
+    tty: bool = False
+    stdin: bool = False
+    host_network: bool = False
+    host_pid: bool = False
+    host_ipc: bool = False
+    share_pid_with: str = ""  # id of the container whose PID namespace to join
+    cgroup_parent: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """An image on the host."""
+
+    id: str
+    names: tuple[str, ...]
+    size: int
+    user: str = ""
+    stop_signal: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """For one registry; never logged (`repr` hides the password)."""
+
+    username: str
+    password: str = field(repr=False)
+
+
+class Runtime(Protocol):
+    """The host's containers. `poke` callbacks run on the event loop."""
+
+    async def pods(self) -> dict[str, SeenPod]:
+        """Everything of ours on this host, by pod uid. Raises RuntimeFailure(transient) when it can't be known."""
+        ...
+
+    async def pod(self, uid: str) -> SeenPod | None:
+        """One pod, as `pods` would show it; None when nothing of it is left."""
+        ...
+
+    async def make_sandbox(self, spec: SandboxSpec) -> SeenSandbox:
+        """Makes the pod's namespaces and gives it an address; what exists is kept.
+
+        Raises:
+            RuntimeFailure: FailedCreatePodSandBox, for example when the host's pod range is full.
+        """
+        ...
+
+    async def remove_sandbox(self, uid: str) -> None:
+        """Removes the pod's namespaces and frees its address; all of its containers must be gone."""
+        ...
+
+    async def image(self, reference: str) -> Image | None:
+        """The local image of that name or id, or None; raises RuntimeFailure(InvalidImageName)."""
+        ...
+
+    async def images(self) -> list[Image]:
+        """Every image on the host."""
+        ...
+
+    async def pull(self, reference: str, credentials: Credentials | None = None) -> Image:
+        """Fetches an image; raises RuntimeFailure(ErrImagePull) with the registry's words."""
+        ...
+
+    async def create(self, spec: ContainerSpec) -> str:
+        """Creates a container and returns its id; one of the same pod, name and attempt is replaced unless it runs.
+
+        Raises:
+            RuntimeFailure: CreateContainerError or CreateContainerConfigError.
+        """
+        ...
+
+    async def start(self, container_id: str) -> None:
+        """Starts a created container; raises RuntimeFailure(RunContainerError)."""
+        ...
+
+    async def kill(self, container_id: str, signal: str) -> None:
+        """Sends a signal ("TERM", "KILL", "SIGUSR1") to the container's first process; none running is no error."""
+        ...
+
+    async def remove(self, container_id: str) -> None:
+        """Removes a container in whatever state, its log file excepted; none there is no error."""
+        ...
+
+    def on_change(self, poke: Callable[[str], None]) -> None:
+        """Calls `poke(pod_uid)` milliseconds after a container exits, `poke("")` when anything may have changed."""
+        ...
+
+
+__all__ = [
+    "ContainerSpec", "Credentials", "Image", "Limits", "Mount", "Runtime", "RuntimeFailure", "SandboxSpec",
+    "Security", "SeenContainer", "SeenPod", "SeenSandbox",
+]  # fmt: skip

@@ -1,0 +1,1 @@
+"""What containers find at their mount paths."""
