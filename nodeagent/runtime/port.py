@@ -173,6 +173,12 @@ class Runtime(Protocol):
         """Removes a container in whatever state, its log file excepted; none there is no error."""
         ...
 
+    def exec_command(self, container: SeenContainer, command: Sequence[str], *, tty: bool = False) -> list[str]:
+        """The argv to spawn on the host that runs `command` in a running container as its own processes run: same
+        namespaces, cgroup, user, capabilities, environment. With `tty` the spawned process must be given a terminal.
+        """
+        ...
+
     def on_change(self, poke: Callable[[str], None]) -> None:
         """Calls `poke(pod_uid)` milliseconds after a container exits, `poke("")` when anything may have changed."""
         ...

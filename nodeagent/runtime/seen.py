@@ -55,6 +55,7 @@ class SeenSandbox:
     ip: str
     created_at: int
     host_network: bool = False
+    netns: str = ""  # path of the network namespace; empty on the host's network
 
 
 @dataclass(frozen=True, slots=True)
