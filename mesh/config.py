@@ -1,0 +1,166 @@
+"""What meshd is told at start: the text of meshd.toml, as values.
+
+Rule: pure; the caller reads the file. An unknown key, a wrong type or an impossible value is refused by name.
+"""
+
+import ipaddress
+import tomllib
+from collections.abc import Mapping
+from dataclasses import MISSING, Field, dataclass, fields
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from mesh.errors import Invalid, Violation
+
+
+@dataclass(frozen=True, slots=True)
+class Pki:
+    """Files: the authority's certificate, the server's certificate and key. PEM."""
+
+    ca: Path
+    certificate: Path
+    key: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """Pod addresses: each host gets a /`node_mask` of `cluster_cidr`."""
+
+    cluster_cidr: str = "10.244.0.0/16"
+    node_mask: int = 24
+
+
+@dataclass(frozen=True, slots=True)
+class Ray:
+    """Where Ray's head is ("host:port"; empty: no hosts over Ray) and the file of its token."""
+
+    address: str = ""
+    token_file: Path | None = None
+    namespace: str = "mesh"
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """`json` for one JSON object a line, else for people."""
+
+    json: bool = True
+    level: str = "info"
+
+
+@dataclass(frozen=True, slots=True)
+class MeshdConfig:
+    """The control service. `listen` are "host:port" addresses; `data_dir` holds store.db and is 0700."""
+
+    data_dir: Path
+    key_file: Path  # the key that encrypts Secrets in the store: 32 bytes in base64, 0600
+    pki: Pki
+    listen: tuple[str, ...] = ("127.0.0.1:7443",)
+    network: Network = Network()
+    ray: Ray = Ray()
+    log: Log = Log()
+    node_silence_seconds: int = 10  # a host is Unknown after this long without an answer
+    event_ttl_seconds: int = 3600  # S8
+    history_revisions: int = 10_000  # how many revisions a watch may lie behind
+    bookmark_seconds: int = 45  # idle watches get a bookmark this often
+
+    @property
+    def store_file(self) -> Path:
+        """The SQLite database."""
+        return self.data_dir / "store.db"
+
+
+_TABLES: dict[str, type] = {"pki": Pki, "network": Network, "ray": Ray, "log": Log}
+_LEVELS = ("debug", "info", "warning", "error")
+
+
+def parse(text: str) -> MeshdConfig:
+    """The configuration in TOML `text`; raises Invalid naming each key that is unknown, missing or wrong."""
+    try:
+        table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise Invalid(f"cannot read meshd's configuration: {error}") from error
+    wrong: list[Violation] = []
+    values = _values(MeshdConfig, table, "", wrong)
+    if not wrong:
+        config = MeshdConfig(**values)
+        wrong = [*_listen(config), *_network(config.network), *_numbers(config)]
+        if not wrong:
+            return config
+    raise Invalid.of("meshd.toml", wrong)
+
+
+def _values(of: type, table: Mapping[str, Any], path: str, wrong: list[Violation]) -> dict[str, Any]:
+    hints = get_type_hints(of)
+    known: dict[str, Field[Any]] = {f.name: f for f in fields(of)}
+    wrong += [Violation(path + name, "is not a key of meshd.toml") for name in table if name not in known]
+    required = [n for n, f in known.items() if f.default is MISSING and f.default_factory is MISSING]
+    wrong += [Violation(path + name, "is required") for name in required if name not in table]
+    values: dict[str, Any] = {}
+    for name in known.keys() & table.keys():
+        if name in _TABLES and path == "":
+            if isinstance(table[name], dict):
+                before = len(wrong)
+                inner = _values(_TABLES[name], table[name], f"{name}.", wrong)
+                if len(wrong) == before:
+                    values[name] = _TABLES[name](**inner)
+            else:
+                wrong.append(Violation(name, "must be a table"))
+            continue
+        try:
+            values[name] = _value(table[name], hints[name])
+        except ValueError as error:
+            wrong.append(Violation(path + name, str(error)))
+    return values
+
+
+def _value(value: Any, hint: Any) -> Any:
+    if hint is bool:
+        if not isinstance(value, bool):
+            raise ValueError("must be true or false")
+        return value
+    if hint is int:
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise ValueError("must be a whole number")
+        return value
+    if hint == tuple[str, ...]:
+        if not isinstance(value, list) or not value or not all(isinstance(v, str) for v in value):
+            raise ValueError("must be a list of texts, not empty")
+        return tuple(value)
+    if not isinstance(value, str):
+        raise ValueError("must be a text")  # noqa: TRY004 - all of them become Violations above
+    if hint is str:
+        return value
+    if not Path(value).is_absolute():
+        raise ValueError(f'must be an absolute path, not "{value}"')
+    return Path(value)
+
+
+def _listen(config: MeshdConfig) -> list[Violation]:
+    wrong = []
+    for i, address in enumerate(config.listen):
+        host, colon, port = address.rpartition(":")
+        if not (colon and host and port.isdecimal() and int(port) <= 65535):
+            wrong.append(Violation(f"listen[{i}]", f'"{address}" is not host:port'))
+    return wrong
+
+
+def _network(network: Network) -> list[Violation]:
+    try:
+        cluster = ipaddress.IPv4Network(network.cluster_cidr)
+    except ValueError as error:
+        return [Violation("network.cluster_cidr", f"is not an IPv4 range: {error}")]
+    if not cluster.prefixlen <= network.node_mask <= 29:
+        return [Violation("network.node_mask", f"must be between {cluster.prefixlen} and 29")]
+    return []
+
+
+def _numbers(config: MeshdConfig) -> list[Violation]:
+    least = {"node_silence_seconds": 2, "event_ttl_seconds": 1, "history_revisions": 100, "bookmark_seconds": 1}
+    wrong = [
+        Violation(name, f"must be at least {minimum}")
+        for name, minimum in least.items()
+        if getattr(config, name) < minimum
+    ]
+    if config.log.level not in _LEVELS:
+        wrong.append(Violation("log.level", f"must be one of {', '.join(_LEVELS)}"))
+    return wrong
