@@ -183,6 +183,18 @@ class Runtime(Protocol):
         """Calls `poke(pod_uid)` milliseconds after a container exits, `poke("")` when anything may have changed."""
         ...
 
+    async def configure(self, pod_cidr: str, cluster_cidr: str) -> None:
+        """Says which addresses this host gives out ("10.244.1.0/24") and which are all hosts' ("10.244.0.0/16").
+
+        Makes the bridge; the same again is no work. Before the first call no sandbox with a network can be made.
+        Sandboxes that exist keep their addresses. Raises RuntimeFailure(NetworkNotReady).
+        """
+        ...
+
+    async def close(self) -> None:
+        """Lets go of watches and connections; containers go on. Nothing may be called afterwards."""
+        ...
+
 
 __all__ = [
     "ContainerSpec", "Credentials", "Image", "Limits", "Mount", "Runtime", "RuntimeFailure", "SandboxSpec",
