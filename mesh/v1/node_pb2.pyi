@@ -716,3 +716,61 @@ class Reply(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Reply: _TypeAlias = Reply  # noqa: Y015
+
+@_typing.final
+class ProxyOrder(_message.Message):
+    """---- agent and proxy, over a unix socket: frames of a 4-byte big-endian length and a message
+
+    To the proxy: a table to serve.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TABLE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def table(self) -> Global___ServiceTable: ...
+    def __init__(
+        self,
+        *,
+        table: Global___ServiceTable | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["table", b"table"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["table", b"table"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ProxyOrder: _TypeAlias = ProxyOrder  # noqa: Y015
+
+@_typing.final
+class ProxyHeld(_message.Message):
+    """From the proxy: what it serves; sent once after connecting and again after every order."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DIGEST_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
+    BOOT_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
+    digest: _builtins.str
+    """empty: no table yet"""
+    revision: _builtins.int
+    boot: _builtins.str
+    """random, new with every proxy process"""
+    error: _builtins.str
+    """why the last order was refused; the table held is unchanged then"""
+    def __init__(
+        self,
+        *,
+        digest: _builtins.str = ...,
+        revision: _builtins.int = ...,
+        boot: _builtins.str = ...,
+        error: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["boot", b"boot", "digest", b"digest", "error", b"error", "revision", b"revision"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ProxyHeld: _TypeAlias = ProxyHeld  # noqa: Y015

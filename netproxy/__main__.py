@@ -1,0 +1,5 @@
+"""`python -m netproxy`."""
+
+from netproxy.app import main
+
+main()

@@ -1,0 +1,31 @@
+"""What the proxy serves: the table it holds, as a value.
+
+Rule: pure. A table older than the one held is refused, whoever sends it; the same one again is no change.
+"""
+
+from dataclasses import dataclass, replace
+
+from mesh.errors import Conflict
+from mesh.v1.node_pb2 import ProxyHeld, ServiceTable
+
+
+@dataclass(frozen=True, slots=True)
+class Dataplane:
+    """The table in force; `digest` is empty before the first."""
+
+    revision: int = 0
+    digest: str = ""
+
+    def accept(self, table: ServiceTable) -> "Dataplane":
+        """The data plane after `table`; raises Conflict for a table older than the one held."""
+        if table.revision < self.revision:
+            raise Conflict(f"cannot serve table {table.revision}: {self.revision} is already served")
+        return replace(self, revision=table.revision, digest=table.digest)
+
+    def table(self) -> ServiceTable:
+        """The table in force, as it is kept on disk for the next start."""
+        return ServiceTable(revision=self.revision, digest=self.digest)
+
+    def held(self, boot: str, error: str = "") -> ProxyHeld:
+        """What to tell the agent."""
+        return ProxyHeld(digest=self.digest, revision=self.revision, boot=boot, error=error)
