@@ -1,0 +1,69 @@
+"""Errors of the mesh as gRPC statuses: the one place that knows both.
+
+Rule: each kind of mesh.errors has one code; details carry the kind (ErrorInfo, domain "mesh") and every field that
+is wrong (BadRequest). What is no MeshError never reaches a client but as an id to look up in the log.
+"""
+
+from google.protobuf import any_pb2
+from google.rpc import code_pb2, error_details_pb2, status_pb2
+from grpc_status import rpc_status
+
+from mesh.errors import (
+    AlreadyExists,
+    Conflict,
+    Forbidden,
+    Invalid,
+    MeshError,
+    NotFound,
+    TooOld,
+    Unavailable,
+)
+
+DOMAIN = "mesh"
+
+_CODES: dict[type[MeshError], int] = {
+    NotFound: code_pb2.NOT_FOUND,
+    AlreadyExists: code_pb2.ALREADY_EXISTS,
+    Conflict: code_pb2.ABORTED,
+    TooOld: code_pb2.OUT_OF_RANGE,
+    Invalid: code_pb2.INVALID_ARGUMENT,
+    Forbidden: code_pb2.PERMISSION_DENIED,
+    Unavailable: code_pb2.UNAVAILABLE,
+}
+_LONGEST_MESSAGE = 4096  # a status travels in HTTP/2 trailers, whose size is bounded
+_MOST_VIOLATIONS = 50
+
+
+def status_of(error: MeshError) -> status_pb2.Status:
+    """The status of an error, with its details."""
+    code = _CODES.get(type(error), code_pb2.UNKNOWN)
+    status = status_pb2.Status(code=code, message=_short(error.message))
+    status.details.append(_packed(error_details_pb2.ErrorInfo(reason=error.kind, domain=DOMAIN)))
+    if error.violations:
+        bad = error_details_pb2.BadRequest()
+        for violation in error.violations[:_MOST_VIOLATIONS]:
+            bad.field_violations.add(field=violation.field, description=_short(violation.reason, 512))
+        status.details.append(_packed(bad))
+    return status
+
+
+def internal(error_id: str) -> status_pb2.Status:
+    """The status of a bug: the client learns only where to look."""
+    message = f"meshd met an error it did not expect; its log has it under the id {error_id}"
+    status = status_pb2.Status(code=code_pb2.INTERNAL, message=message)
+    info = error_details_pb2.ErrorInfo(reason="Internal", domain=DOMAIN, metadata={"id": error_id})
+    status.details.append(_packed(info))
+    return status
+
+
+def _packed(detail: error_details_pb2.ErrorInfo | error_details_pb2.BadRequest) -> any_pb2.Any:
+    box = any_pb2.Any()
+    box.Pack(detail)
+    return box
+
+
+def _short(text: str, longest: int = _LONGEST_MESSAGE) -> str:
+    return text if len(text) <= longest else text[: longest - 1] + "…"
+
+
+to_grpc = rpc_status.to_status
