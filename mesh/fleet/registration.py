@@ -1,0 +1,88 @@
+"""A host's Node object: made at its first news, kept as it says, with a range of pod addresses of its own (G11, G12).
+
+Rule: pure. A heartbeat alone is written every five minutes only; what changes is written at once.
+"""
+
+import ipaddress
+import uuid
+from collections.abc import Iterable
+
+from mesh.errors import Unavailable
+from mesh.model.kinds import key_of, revision_of
+from mesh.model.times import SECOND, from_timestamp, to_timestamp, whole_seconds
+from mesh.store.port import Write
+from mesh.v1.core_pb2 import Node, NodeCondition, NodeStatus
+from mesh.v1.meta_pb2 import ObjectMeta
+from mesh.v1.node_pb2 import NodeReport
+from mesh.view import View
+
+HEARTBEAT = 300 * SECOND  # G12
+
+
+def node_write(name: str, report: NodeReport, view: View, now_ns: int, pod_cidr: str) -> Write | None:
+    """The write that makes the Node say what its host reports, or None when it does."""
+    held = view.node(name)
+    node = Node()
+    if held is None:
+        node.api_version, node.kind = "v1", "Node"
+        node.metadata.name = name
+        stamp(node.metadata, f"node/{name}", now_ns)
+    else:
+        node.CopyFrom(held)
+    node.metadata.labels.update(report.labels)
+    if not node.spec.pod_cidr:
+        node.spec.pod_cidr = pod_cidr
+        node.spec.pod_cidrs[:] = [pod_cidr]
+    status = NodeStatus()
+    status.CopyFrom(report.status)
+    del status.conditions[:]
+    status.conditions.extend(_merged(list(node.status.conditions), list(report.status.conditions), now_ns))
+    node.status.CopyFrom(status)
+    if held is not None and not _stale(held.status.conditions, now_ns) and _same_but_heartbeat(node, held):
+        return None
+    return Write(key_of(node), node, revision_of(held) if held is not None else 0)
+
+
+def free_range(cluster_cidr: str, node_mask: int, used: Iterable[str]) -> str:
+    """The lowest /`node_mask` of the cluster's range that overlaps none of `used`; raises Unavailable when all are."""
+    taken = [ipaddress.ip_network(cidr) for cidr in used if cidr]
+    for candidate in ipaddress.ip_network(cluster_cidr).subnets(new_prefix=node_mask):
+        if not any(candidate.overlaps(other) for other in taken):
+            return str(candidate)
+    raise Unavailable(f"cannot give a host a range of pod addresses: every /{node_mask} of {cluster_cidr} is taken")
+
+
+def stamp(metadata: ObjectMeta, what: str, now_ns: int) -> None:
+    """Gives a new object its uid, unique to `what` and the moment, and its time of creation."""
+    metadata.uid = str(uuid.uuid5(uuid.NAMESPACE_OID, f"{what}/{now_ns}"))
+    metadata.creation_timestamp.CopyFrom(whole_seconds(now_ns))
+
+
+def _merged(held: list[NodeCondition], said: list[NodeCondition], now_ns: int) -> list[NodeCondition]:
+    """The host's conditions with our times: a transition is when the status changed here."""
+    before = {c.type: c for c in held}
+    merged = [c for c in held if c.type not in {s.type for s in said}]
+    for condition in said:
+        fresh = NodeCondition()
+        fresh.CopyFrom(condition)
+        fresh.last_heartbeat_time.CopyFrom(whole_seconds(now_ns))
+        old = before.get(condition.type)
+        same = old is not None and old.status == condition.status
+        fresh.last_transition_time.CopyFrom(old.last_transition_time if old and same else whole_seconds(now_ns))
+        merged.append(fresh)
+    return merged
+
+
+def _stale(conditions: Iterable[NodeCondition], now_ns: int) -> bool:
+    beats = [from_timestamp(c.last_heartbeat_time) for c in conditions]
+    return bool(beats) and to_timestamp(now_ns).seconds - max(beats) // SECOND >= HEARTBEAT // SECOND
+
+
+def _same_but_heartbeat(node: Node, held: Node) -> bool:
+    bare = Node()
+    bare.CopyFrom(node)
+    times = {c.type: c.last_heartbeat_time for c in held.status.conditions}
+    for condition in bare.status.conditions:
+        if condition.type in times:
+            condition.last_heartbeat_time.CopyFrom(times[condition.type])
+    return bare == held
