@@ -1,1 +1,32 @@
-"""The Python client: async, with a blocking twin."""
+"""The Python client: async, with a blocking twin.
+
+Rule: importing this package imports nothing heavy; a name is loaded when it is asked for, so that `mesh --help` and
+shell completion stay quick.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mesh.sdk.blocking import Client
+    from mesh.sdk.client import Applied, AsyncClient
+    from mesh.sdk.context import Context
+    from mesh.sdk.streams import ExecResult
+    from mesh.sdk.watch import Change
+
+_HOMES = {
+    "Applied": "mesh.sdk.client",
+    "AsyncClient": "mesh.sdk.client",
+    "Change": "mesh.sdk.watch",
+    "Client": "mesh.sdk.blocking",
+    "Context": "mesh.sdk.context",
+    "ExecResult": "mesh.sdk.streams",
+}
+
+__all__ = ["Applied", "AsyncClient", "Change", "Client", "Context", "ExecResult"]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
