@@ -1,0 +1,57 @@
+"""Digests: what a host must run, and what a container's process was made of.
+
+Rule: deterministic and independent of field order, of status and of the store's revision; equal means nothing to do.
+"""
+
+import hashlib
+import json
+from typing import Any
+
+from mesh.model.writing import to_dict
+from mesh.v1.core_pb2 import Container, Pod
+from mesh.v1.node_pb2 import Assignment
+
+LAST_APPLIED = "mesh/last-applied-configuration"
+
+# What takes effect without a new process, or is no matter of the process at all (L5).
+_LIVE_CONTAINER = (
+    "imagePullPolicy", "livenessProbe", "readinessProbe", "startupProbe", "lifecycle", "resizePolicy",
+    "restartPolicy", "restartPolicyRules", "terminationMessagePolicy",
+)  # fmt: skip
+_PROCESS_OF_POD = (
+    "hostNetwork", "hostPID", "hostIPC", "shareProcessNamespace", "securityContext", "hostname", "subdomain",
+    "setHostnameAsFQDN", "hostUsers", "runtimeClassName",
+)  # fmt: skip
+
+
+def pod_spec_hash(container: Container, pod: Pod) -> str:
+    """16 hexadecimal digits that change when, and only when, the container must be made anew (L5).
+
+    Fields that are absent have no part in it, so a release that knows more fields restarts nothing.
+    """
+    made_of = {n: v for n, v in to_dict(container).items() if n not in _LIVE_CONTAINER}
+    around = {n: v for n, v in to_dict(pod.spec).items() if n in _PROCESS_OF_POD}
+    return _sha(["container", made_of, around])[:16]
+
+
+def assignment_digest(assignment: Assignment) -> str:
+    """The digest of all that an Assignment orders; not over its fence, its node or its own digest.
+
+    Over each pod's uid, generation, deletion, labels and annotations (what fieldRef may show), whatever their order.
+    """
+    pods = sorted((_identity(pod) for pod in assignment.pods), key=json.dumps)
+    return _sha(["assignment", assignment.pod_cidr, assignment.cluster_cidr, pods])
+
+
+def _identity(pod: Pod) -> list[Any]:
+    meta = pod.metadata
+    deletion = None
+    if meta.HasField("deletion_timestamp"):
+        deletion = [meta.deletion_timestamp.seconds, meta.deletion_timestamp.nanos, meta.deletion_grace_period_seconds]
+    annotations = {k: v for k, v in sorted(meta.annotations.items()) if k != LAST_APPLIED}
+    return [meta.uid, meta.generation, deletion, dict(sorted(meta.labels.items())), annotations]
+
+
+def _sha(value: Any) -> str:
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,103 @@
+"""The fields of messages as manifests see them: by JSON name, with their kind and their rules of rules.proto.
+
+Rule: computed once per message type from its descriptor; the only module that looks at descriptors' details.
+"""
+
+from dataclasses import dataclass
+from enum import Enum
+from functools import cache
+
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.message import Message
+from google.protobuf.message_factory import GetMessageClass
+
+from mesh.v1 import rules_pb2
+
+TIMESTAMP = "google.protobuf.Timestamp"
+INT_OR_STRING = "mesh.v1.IntOrString"
+
+
+class Shape(Enum):
+    """What a value is, apart from being one, a list or a map."""
+
+    TEXT = "a text"
+    BYTES = "a base64 text"
+    BOOLEAN = "true or false"
+    WHOLE = "a whole number"
+    NUMBER = "a number"
+    TIME = "a time as in 2026-01-31T12:00:00Z"
+    PORT_OR_NAME = "a whole number or a text"
+    MESSAGE = "a mapping"
+
+
+class Many(Enum):
+    """How many values a field holds."""
+
+    ONE = 0
+    LIST = 1
+    MAP = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One field. `type` is the message type of a MESSAGE; `bounds` those of the integer type of a WHOLE."""
+
+    name: str
+    json: str
+    shape: Shape
+    many: Many
+    rules: rules_pb2.Rules
+    type: Descriptor | None = None
+    bounds: tuple[int, int] = (0, 0)
+
+    @property
+    def merge_keys(self) -> tuple[str, ...]:
+        """JSON names that identify an element of this list; none when the list is replaced whole."""
+        return tuple(self.rules.merge_key.split(",")) if self.rules.merge_key else ()
+
+
+_F = FieldDescriptor
+_SHAPES = {
+    _F.TYPE_STRING: Shape.TEXT,
+    _F.TYPE_BYTES: Shape.BYTES,
+    _F.TYPE_BOOL: Shape.BOOLEAN,
+    _F.TYPE_INT32: Shape.WHOLE,
+    _F.TYPE_INT64: Shape.WHOLE,
+    _F.TYPE_UINT32: Shape.WHOLE,
+    _F.TYPE_UINT64: Shape.WHOLE,
+    _F.TYPE_FLOAT: Shape.NUMBER,
+    _F.TYPE_DOUBLE: Shape.NUMBER,
+}
+_BOUNDS = {
+    _F.TYPE_INT32: (-(2**31), 2**31 - 1),
+    _F.TYPE_INT64: (-(2**63), 2**63 - 1),
+    _F.TYPE_UINT32: (0, 2**32 - 1),
+    _F.TYPE_UINT64: (0, 2**64 - 1),
+}
+
+
+@cache
+def fields_of(descriptor: Descriptor) -> dict[str, Field]:
+    """The fields of a message type by JSON name, in the order of the proto file."""
+    return {field.json_name: _field(field) for field in descriptor.fields}
+
+
+def message_class(descriptor: Descriptor) -> type[Message]:
+    """The class of a message type."""
+    return GetMessageClass(descriptor)
+
+
+def _field(field: FieldDescriptor) -> Field:
+    rules = field.GetOptions().Extensions[rules_pb2.rules]
+    many, value = Many.ONE, field
+    if field.is_repeated:
+        many = Many.LIST
+        if field.message_type is not None and field.message_type.GetOptions().map_entry:
+            many, value = Many.MAP, field.message_type.fields_by_name["value"]
+    shape, kind = _SHAPES.get(value.type), value.message_type
+    if shape is None and kind is not None:
+        shape = {TIMESTAMP: Shape.TIME, INT_OR_STRING: Shape.PORT_OR_NAME}.get(kind.full_name, Shape.MESSAGE)
+    bounds = _BOUNDS.get(value.type, (0, 0))
+    if shape is None:
+        raise TypeError(f"{field.full_name}: objects have no fields of this type")
+    return Field(field.name, field.json_name, shape, many, rules, kind if shape is Shape.MESSAGE else None, bounds)

@@ -1,0 +1,153 @@
+"""What everyone asks of a pod: is it ready, is it over, what does it need, which class is it of.
+
+Rule: pure questions of one pod; a quantity that cannot be read counts as nothing (admission has refused it before).
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+
+from mesh.model import conditions, quantity
+from mesh.v1.core_pb2 import Container, ContainerPort, ContainerStatus, Pod, PodSpec, ResourceRequirements
+from mesh.v1.meta_pb2 import IntOrString
+
+TERMINAL = ("Succeeded", "Failed")
+DEFAULT_GRACE = 30  # seconds (L9)
+
+
+def is_terminal(pod: Pod) -> bool:
+    """Whether the pod has ended for good; such a phase never leaves (S1)."""
+    return pod.status.phase in TERMINAL
+
+
+def is_ready(pod: Pod) -> bool:
+    """Whether the condition Ready holds."""
+    return conditions.is_true(pod.status.conditions, "Ready")
+
+
+def is_deleting(pod: Pod) -> bool:
+    """Whether the pod is asked to go."""
+    return pod.metadata.HasField("deletion_timestamp")
+
+
+def is_sidecar(container: Container) -> bool:
+    """Whether an init container keeps running beside the others (L13)."""
+    return container.restart_policy == "Always"
+
+
+def grace_seconds(pod: Pod) -> int:
+    """Seconds the containers get to end by themselves: of the deletion, else of the spec, else 30 (L9)."""
+    if pod.metadata.HasField("deletion_grace_period_seconds"):
+        return pod.metadata.deletion_grace_period_seconds
+    return (
+        pod.spec.termination_grace_period_seconds
+        if pod.spec.HasField("termination_grace_period_seconds")
+        else DEFAULT_GRACE
+    )
+
+
+# ---- containers ---------------------------------------------------------------------------------------------------
+
+
+def containers(spec: PodSpec) -> Iterator[Container]:
+    """Init containers, then containers, in the order they start."""
+    yield from spec.init_containers
+    yield from spec.containers
+
+
+def container_named(spec: PodSpec, name: str) -> Container | None:
+    """The container or init container of this name."""
+    return next((c for c in containers(spec) if c.name == name), None)
+
+
+def default_container(pod: Pod) -> str:
+    """Which container `logs` and `exec` mean when none is named (annotation kubectl.kubernetes.io/default-container)."""
+    wished = pod.metadata.annotations.get("kubectl.kubernetes.io/default-container", "")
+    if wished and container_named(pod.spec, wished):
+        return wished
+    return pod.spec.containers[0].name if pod.spec.containers else ""
+
+
+def status_named(statuses: Iterable[ContainerStatus], name: str) -> ContainerStatus | None:
+    """The status of the container of this name."""
+    return next((s for s in statuses if s.name == name), None)
+
+
+def port_named(spec: PodSpec, name: str) -> ContainerPort | None:
+    """The container port of this name; the first wins."""
+    return next((p for c in spec.containers for p in c.ports if p.name == name), None)
+
+
+def port_number(spec: PodSpec, port: IntOrString) -> int | None:
+    """The number of a port given as a number or as a container port's name; None when no port has the name (X4)."""
+    if port.WhichOneof("kind") == "int_value":
+        return port.int_value
+    found = port_named(spec, port.string_value)
+    return found.container_port if found else None
+
+
+# ---- resources ----------------------------------------------------------------------------------------------------
+
+
+def requests_of(resources: ResourceRequirements) -> dict[str, int]:
+    """Requests, completed by limits (R2): cpu in thousandths, anything else in whole units."""
+    return _amounts({**resources.limits, **resources.requests})
+
+
+def effective_requests(pod: Pod) -> dict[str, int]:
+    """What a pod takes from a node (L12): max(init, sum(app)) with sidecars and overhead; units as `requests_of`.
+
+    An init container runs beside the sidecars started before it; the containers run beside all of them.
+    """
+    spec = pod.spec
+    sidecars: dict[str, int] = {}
+    peak: dict[str, int] = {}
+    for container in spec.init_containers:
+        wanted = requests_of(container.resources)
+        if is_sidecar(container):
+            sidecars = _sum(sidecars, wanted)
+            peak = _max(peak, sidecars)
+        else:
+            peak = _max(peak, _sum(sidecars, wanted))
+    running = sidecars
+    for container in spec.containers:
+        running = _sum(running, requests_of(container.resources))
+    result = _max(peak, running)
+    result.update(requests_of(spec.resources))  # pod-level resources override the sum
+    return _sum(result, _amounts(spec.overhead))
+
+
+def qos_class(spec: PodSpec) -> str:
+    """Guaranteed, Burstable or BestEffort (R3)."""
+    given = [spec.resources] if spec.HasField("resources") else [c.resources for c in containers(spec)]
+    if not any(_positive(r.requests) or _positive(r.limits) for r in given):
+        return "BestEffort"
+    return "Guaranteed" if all(_is_guaranteed(r) for r in given) else "Burstable"
+
+
+def _is_guaranteed(resources: ResourceRequirements) -> bool:
+    limits, requests = _positive(resources.limits), _positive({**resources.limits, **resources.requests})
+    return limits.keys() == {"cpu", "memory"} and limits == requests
+
+
+def _positive(resources: Mapping[str, str]) -> dict[str, quantity.Quantity]:
+    """CPU and memory that are not 0: what decides the class."""
+    read = {n: _read(t) for n, t in resources.items() if n in ("cpu", "memory")}
+    return {n: q for n, q in read.items() if q.nanos > 0}
+
+
+def _read(text: str) -> quantity.Quantity:
+    try:
+        return quantity.parse(text)
+    except ValueError:
+        return quantity.Quantity(0)
+
+
+def _amounts(resources: Mapping[str, str]) -> dict[str, int]:
+    return {n: q.millis if n == "cpu" else q.whole for n, q in ((n, _read(t)) for n, t in resources.items())}
+
+
+def _sum(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:
+    return {n: one.get(n, 0) + other.get(n, 0) for n in sorted({*one, *other})}
+
+
+def _max(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:
+    return {n: max(one.get(n, 0), other.get(n, 0)) for n in sorted({*one, *other})}
