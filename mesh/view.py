@@ -1,13 +1,14 @@
 """The View: every object at one revision, indexed for the questions that pure functions ask.
 
-Rule: only `store.feed` calls `apply`; between two calls a View does not change, and nobody mutates what it returns.
+Rule: only `store.feed` calls `apply` and `replace`; between two calls a View does not change, and nobody mutates what
+it returns.
 """
 
 from collections import defaultdict
 from collections.abc import Iterable
 
 from mesh.model.keys import Key
-from mesh.model.kinds import Object, key_of
+from mesh.model.kinds import Object, key_of, revision_of
 from mesh.store.port import Event, Snapshot
 from mesh.v1.core_pb2 import Namespace, Node, Pod
 
@@ -21,23 +22,22 @@ class View:
         self._pods_on: dict[str, dict[Key, Pod]] = defaultdict(dict)
         self._children: dict[str, dict[Key, Object]] = defaultdict(dict)
         if snapshot is not None:
-            for obj in snapshot.objects:
-                self._put(key_of(obj), obj)
-            self.revision = snapshot.revision
+            self.replace(snapshot)
 
     def get(self, key: Key) -> Object | None:
         """The object of this key, or None."""
-        return self._kinds[key.kind].get(key)
+        found = self._kinds.get(key.kind)
+        return found.get(key) if found else None
 
     def of_kind(self, kind: str, namespace: str = "") -> list[Object]:
         """Objects of a kind, in one namespace or all, sorted by key."""
-        found = self._kinds[kind]
+        found = self._kinds.get(kind, {})
         keys = sorted(k for k in found if not namespace or k.namespace == namespace)
         return [found[k] for k in keys]
 
     def count(self, kind: str) -> int:
         """How many objects of a kind there are."""
-        return len(self._kinds[kind])
+        return len(self._kinds.get(kind, ()))
 
     def pod(self, namespace: str, name: str) -> Pod | None:
         """A pod by name."""
@@ -46,11 +46,11 @@ class View:
 
     def pods(self) -> list[Pod]:
         """Every pod, unsorted."""
-        return [p for p in self._kinds["Pod"].values() if isinstance(p, Pod)]
+        return [p for p in self._kinds.get("Pod", {}).values() if isinstance(p, Pod)]
 
     def pods_on(self, node: str) -> list[Pod]:
         """Pods whose spec.nodeName is `node`, sorted by key; `pods_on("")` are the pods without a node."""
-        found = self._pods_on[node]
+        found = self._pods_on.get(node, {})
         return [found[k] for k in sorted(found)]
 
     def node(self, name: str) -> Node | None:
@@ -69,7 +69,7 @@ class View:
 
     def children(self, uid: str) -> list[Object]:
         """Objects that name `uid` in an ownerReference."""
-        found = self._children[uid]
+        found = self._children.get(uid, {})
         return [found[k] for k in sorted(found)]
 
     def apply(self, events: Iterable[Event]) -> None:
@@ -79,6 +79,20 @@ class View:
             if event.object is not None:
                 self._put(event.key, event.object)
             self.revision = event.revision
+
+    def replace(self, snapshot: Snapshot) -> list[Event]:
+        """Becomes the snapshot; returns the events that lead from what was there to it, all at its revision."""
+        fresh = {key_of(obj): obj for obj in snapshot.objects}
+        held = {key: obj for kind in self._kinds.values() for key, obj in kind.items()}
+        events = [Event(snapshot.revision, key, None, obj) for key, obj in held.items() if key not in fresh]
+        events += [
+            Event(snapshot.revision, key, obj, held.get(key))
+            for key, obj in fresh.items()
+            if key not in held or revision_of(held[key]) != revision_of(obj)
+        ]
+        self.apply(events)
+        self.revision = snapshot.revision
+        return events
 
     def copy(self) -> "View":
         """An independent view of the same objects."""
