@@ -1,0 +1,229 @@
+"""Makes a host ready for pods, and undoes it: directories, tmpfs mounts, Podman's configuration, packet forwarding.
+
+Rules: doing it again is no work and disturbs nothing that runs; after a reboot it is done again, before Podman starts.
+What was changed on the machine beyond our own root is written to run/host.json, so that `unprepare` can put it back.
+Everything here belongs to root, 0700; what may hold a secret (bundles, runtime state, libpod's database) is on tmpfs.
+"""
+
+import json
+import os
+import resource
+import subprocess
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import structlog
+
+from nodeagent.config import AgentConfig
+from nodeagent.runtime import cgroups, layers, network, oci, syscalls
+from nodeagent.runtime.places import Places
+
+FORWARD = Path("/proc/sys/net/ipv4/ip_forward")
+PID_MAX = Path("/proc/sys/kernel/pid_max")
+SWAPS = Path("/proc/swaps")
+
+log = structlog.get_logger()
+
+CONTAINERS_CONF = """# Written by `python -m nodeagent prepare`; the node agent's own Podman reads it, nobody else's.
+[containers]
+default_ulimits = [{ulimits}]
+log_driver = "k8s-file"
+base_hosts_file = "none"
+default_sysctls = []
+[network]
+network_config_dir = "{networks}"
+[engine]
+runtime = "{runtime}"
+cgroup_manager = "cgroupfs"
+events_logger = "file"
+exit_command_delay = 10
+[engine.runtimes]
+{runtime} = ["{wrapper}"]
+"""
+
+STORAGE_CONF = """# Written by `python -m nodeagent prepare`.
+[storage]
+driver = "overlay"
+graphroot = "{root}"
+runroot = "{run}"
+"""
+
+
+@dataclass(slots=True)
+class Changed:
+    """What was changed on the machine outside of our root; kept in run/host.json."""
+
+    ip_forward: str = ""  # its value before, when it was not on
+    hierarchies: list[str] = field(default_factory=list)  # cgroup v1 hierarchies that we mounted
+
+    @classmethod
+    def load(cls, path: Path) -> "Changed":
+        """What `save` wrote, or nothing."""
+        return cls(**json.loads(path.read_text())) if path.exists() else cls()
+
+    def save(self, path: Path) -> None:
+        """Writes it as JSON."""
+        path.write_text(json.dumps(asdict(self)) + "\n")
+
+
+def prepare(config: AgentConfig) -> oci.Chosen:
+    """Does all of it and says which OCI runtime was chosen; raises RuntimeError or OSError with words for people."""
+    places = Places.of(config)
+    _directories(places)
+    _mount_tmpfs(places.run, "64m")
+    fresh = [_mount_tmpfs(d, "256m") for d in (places.libpod, places.bundles)]
+    _run_directories(places)
+    host = Changed.load(places.host)
+    if config.oci_runtime != "runc":
+        host.hierarchies += oci.free_cgroup_v2()
+    _forward(host)
+    host.save(places.host)
+    chosen = _runtime(config, places)
+    if any(fresh):
+        orphans = layers.remove_orphans(places.graph)
+        log.info("storage_swept", orphan_layers=orphans)
+    _warn_of_swap()
+    log.info("host_prepared", root=str(config.root), runtime=chosen.name, why=chosen.why, cgroup=chosen.cgroup_version)
+    return chosen
+
+
+def podman_argv(config: AgentConfig) -> list[str]:
+    """The command line of the Podman service, to be run in `podman_environment`."""
+    places = Places.of(config)
+    return [
+        "podman", "--root", str(places.graph), "--runroot", str(places.runroot), "--tmpdir", str(places.tmpdir),
+        "--network-config-dir", str(places.networks), "system", "service", "--time", "0",
+        f"unix://{config.podman_socket}",
+    ]  # fmt: skip
+
+
+def podman_environment(config: AgentConfig) -> dict[str, str]:
+    """The environment of the Podman service; conmon and its cleanup inherit it."""
+    places = Places.of(config)
+    kept = {k: v for k, v in os.environ.items() if k.lower() in ("http_proxy", "https_proxy", "no_proxy", "lang")}
+    return {
+        **kept,
+        "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        "HOME": str(places.podman),
+        "CONTAINERS_CONF": str(places.containers_conf),
+        "CONTAINERS_STORAGE_CONF": str(places.storage_conf),
+        "TMPDIR": str(places.scratch),
+    }
+
+
+def exec_podman(config: AgentConfig) -> None:
+    """Becomes the Podman service, in the foreground; the host is prepared."""
+    config.podman_socket.unlink(missing_ok=True)
+    os.execvpe("podman", podman_argv(config), podman_environment(config))  # noqa: S606 - as its supervisor's child
+
+
+def unprepare(config: AgentConfig) -> None:
+    """Ends our containers, and undoes mounts, bridge, packet filter rules, namespaces and cgroups; disks stay as they
+    are. Podman's service must be stopped before."""
+    places = Places.of(config)
+    _end_containers(config, places)
+    host = Changed.load(places.host)
+    for uid_file in sorted(places.netns.glob("*")):
+        syscalls.unmount(uid_file)
+    for shm in sorted(places.shm.glob("*")):
+        syscalls.unmount(shm)
+    network.remove(config.bridge)
+    for directory in (*_mounts_below(places.graph), places.libpod, places.bundles, places.run):
+        while syscalls.unmount(directory):
+            pass
+    if host.ip_forward:
+        FORWARD.write_text(host.ip_forward)
+    cgroups.remove(f"/mesh/{config.node_name}")
+    cgroups.remove_empty("/mesh")
+    for hierarchy in host.hierarchies:
+        syscalls.unmount(hierarchy)
+        Path(hierarchy).rmdir()
+    log.info("host_unprepared", root=str(config.root))
+
+
+def _end_containers(config: AgentConfig, places: Places) -> None:
+    """Podman's command line needs no service."""
+    if not (places.storage_conf.exists() and syscalls.is_mount(places.libpod)):
+        return
+    command = [*podman_argv(config)[: podman_argv(config).index("system")], "rm", "--all", "--force", "--volumes"]
+    done = subprocess.run(
+        [*command, "--time", "0"], env=podman_environment(config), capture_output=True, text=True, timeout=300,
+        check=False,
+    )  # fmt: skip
+    if done.returncode:
+        log.warning("containers_left", message=done.stderr.strip())
+
+
+def _mounts_below(directory: Path) -> list[str]:
+    """Mount points below a directory, deepest first."""
+    lines = Path("/proc/self/mounts").read_text().splitlines()
+    below = [line.split()[1] for line in lines if line.split()[1].startswith(f"{directory}/")]
+    return sorted(below, key=len, reverse=True)
+
+
+def _directories(places: Places) -> None:
+    for directory in (places.root, places.run, places.podman, places.graph, places.libpod, places.bundles,
+                      places.networks, places.scratch, places.log, places.manifests, places.state):  # fmt: skip
+        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    places.root.chmod(0o700)
+
+
+def _run_directories(places: Places) -> None:
+    for directory in (places.runroot, places.exits, places.oci_state, places.bin, places.oom,
+                      places.netns, places.sandboxes, places.shm):  # fmt: skip
+        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+
+
+def _mount_tmpfs(directory: Path, size: str) -> bool:
+    """True when it was not mounted before."""
+    if syscalls.is_mount(directory):
+        return False
+    flags = syscalls.MS_NOSUID | syscalls.MS_NODEV
+    syscalls.mount("mesh", str(directory), "tmpfs", flags, f"mode=0700,size={size}")
+    return True
+
+
+def _runtime(config: AgentConfig, places: Places) -> oci.Chosen:
+    """The runtime chosen since boot, or a new choice; containers that run belong to the old one."""
+    if places.runtime.exists():
+        chosen = oci.Chosen.load(places.runtime)
+        if config.oci_runtime in ("auto", chosen.name) and Path(chosen.binary).exists():
+            _podman_configuration(places, chosen)
+            return chosen
+    chosen = oci.choose(config.oci_runtime, places.oci_state, places.scratch)
+    _podman_configuration(places, chosen)
+    chosen.save(places.runtime)
+    return chosen
+
+
+def _podman_configuration(places: Places, chosen: oci.Chosen) -> None:
+    wrapper = oci.write_wrapper(chosen, places.bin, places.oom)
+    text = CONTAINERS_CONF.format(
+        networks=places.networks, runtime=chosen.name, wrapper=wrapper, ulimits=", ".join(_ulimits())
+    )
+    places.containers_conf.write_text(text)
+    places.storage_conf.write_text(STORAGE_CONF.format(root=places.graph, run=places.runroot))
+
+
+def _ulimits() -> list[str]:
+    """Limits of containers that this host can grant: without CAP_SYS_RESOURCE no more than our own hard ones, and of
+    processes no more than pid_max, to which Podman lowers its own limit."""
+    limits = {"nofile": (resource.RLIMIT_NOFILE, 1048576), "nproc": (resource.RLIMIT_NPROC, int(PID_MAX.read_text()))}
+    granted = []
+    for name, (kind, most) in limits.items():
+        hard = resource.getrlimit(kind)[1]
+        value = most if hard == resource.RLIM_INFINITY else min(hard, most)
+        granted.append(f'"{name}={value}:{value}"')
+    return granted
+
+
+def _forward(host: Changed) -> None:
+    before = FORWARD.read_text().strip()
+    if before != "1":
+        host.ip_forward = host.ip_forward or before
+        FORWARD.write_text("1")
+
+
+def _warn_of_swap() -> None:
+    if SWAPS.exists() and len(SWAPS.read_text().splitlines()) > 1:
+        log.warning("swap_is_on", message="memory that holds secrets may reach the disk: turn swap off or encrypt it")

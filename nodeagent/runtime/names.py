@@ -1,0 +1,61 @@
+"""Names and labels that tie what is on the host to pods: identity lives there, and needs no memory (L18).
+
+Rule: pure; deterministic, so that making a thing twice meets the first instead of making a twin.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from nodeagent.runtime.port import ContainerSpec
+
+MANAGED = "io.mesh.managed"
+POD_UID = "io.mesh.pod.uid"
+POD_NAMESPACE = "io.mesh.pod.namespace"
+POD_NAME = "io.mesh.pod.name"
+CONTAINER_NAME = "io.mesh.container.name"
+CONTAINER_ATTEMPT = "io.mesh.container.attempt"
+CONTAINER_ROLE = "io.mesh.container.role"
+SPEC_HASH = "io.mesh.container.spec.hash"
+IMAGE = "io.mesh.container.image"
+LOG_PATH = "io.mesh.container.log"
+
+
+def container_name(spec: ContainerSpec) -> str:
+    """The runtime's name of one attempt."""
+    return f"{spec.name}-{spec.attempt}-{spec.pod_uid}"
+
+
+def log_path(log_dir: Path, spec: ContainerSpec) -> Path:
+    """Where one attempt's output goes (G1)."""
+    return log_dir / f"{spec.namespace}_{spec.pod_name}_{spec.pod_uid}" / spec.name / f"{spec.attempt}.log"
+
+
+def labels(spec: ContainerSpec, log: Path) -> dict[str, str]:
+    """Everything that a restarted agent must know of a container."""
+    return {
+        MANAGED: "1",
+        POD_UID: spec.pod_uid,
+        POD_NAMESPACE: spec.namespace,
+        POD_NAME: spec.pod_name,
+        CONTAINER_NAME: spec.name,
+        CONTAINER_ATTEMPT: str(spec.attempt),
+        CONTAINER_ROLE: spec.role.value,
+        SPEC_HASH: spec.spec_hash,
+        IMAGE: spec.image,
+        LOG_PATH: str(log),
+    }
+
+
+def is_ours(of: Mapping[str, str]) -> bool:
+    """Whether labels say that a container belongs to a pod of ours, completely."""
+    return of.get(MANAGED) == "1" and all(key in of for key in (POD_UID, CONTAINER_NAME, CONTAINER_ATTEMPT))
+
+
+def pod_cgroup(node_name: str, pod_uid: str) -> str:
+    """The pod's own control group, parent of its containers' ones."""
+    return f"/mesh/{node_name}/pod{pod_uid}"
+
+
+def host_link(pod_uid: str) -> str:
+    """The host's end of a pod's veth pair: at most 15 characters."""
+    return "v" + pod_uid.replace("-", "")[:14]

@@ -1,0 +1,121 @@
+"""Links, addresses and routes over rtnetlink, in well under a millisecond per pod (`ip -batch` takes eight).
+
+Rule: one `Netlink` belongs to one thread and to the network namespace that the thread was in when it was opened;
+every request waits for the kernel's answer and raises OSError with its errno.
+"""
+
+import os
+import socket
+import struct
+from collections.abc import Iterable
+from ipaddress import IPv4Address, IPv4Interface
+from types import TracebackType
+
+RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK, RTM_NEWADDR, RTM_NEWROUTE = 16, 17, 18, 20, 24
+NLM_REQUEST, NLM_ACK, NLM_EXCL, NLM_CREATE = 0x1, 0x4, 0x200, 0x400
+NLMSG_ERROR = 2
+IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_MASTER, IFLA_LINKINFO, IFLA_NET_NS_FD = 1, 3, 4, 10, 18, 28
+IFLA_INFO_KIND, IFLA_INFO_DATA, VETH_INFO_PEER = 1, 2, 1
+IFA_ADDRESS, IFA_LOCAL = 1, 2
+RTA_GATEWAY, RTA_OIF = 5, 4
+IFF_UP = 0x1
+LOOPBACK = 1  # lo's index in every network namespace
+POD_LINK = 2  # and the index that we give eth0
+
+
+def attribute(kind: int, value: bytes | str | int) -> bytes:
+    """One rtattr, padded; an int is 32 bit, a str ends with NUL."""
+    if isinstance(value, int):
+        value = struct.pack("I", value)
+    elif isinstance(value, str):
+        value = value.encode() + b"\0"
+    return struct.pack("HH", 4 + len(value), kind) + value + b"\0" * (-len(value) % 4)
+
+
+def link(index: int = 0, *, up: bool = False) -> bytes:
+    """An ifinfomsg."""
+    flags = IFF_UP if up else 0
+    return struct.pack("BxHiII", socket.AF_UNSPEC, 0, index, flags, flags)
+
+
+def hardware_address(address: str) -> bytes:
+    """A MAC address that follows from the IPv4 address: no neighbour's ARP entry goes stale when it is reused."""
+    return b"\x0a\x58" + IPv4Address(address).packed
+
+
+class Netlink:
+    """An open rtnetlink socket."""
+
+    def __init__(self) -> None:
+        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE)
+        self._socket.bind((0, 0))
+        self._sequence = 0
+
+    def __enter__(self) -> "Netlink":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._socket.close()
+
+    def request(self, kind: int, payload: bytes, flags: int = 0) -> None:
+        """Sends one request; returns when the kernel has done it."""
+        self._sequence += 1
+        header = struct.pack("IHHII", 16 + len(payload), kind, NLM_REQUEST | NLM_ACK | flags, self._sequence, 0)
+        self._socket.send(header + payload)
+        while True:
+            data = self._socket.recv(65536)
+            _, answer, _, sequence, _ = struct.unpack_from("IHHII", data)
+            if sequence != self._sequence or answer != NLMSG_ERROR:
+                continue
+            number = -struct.unpack_from("i", data, 16)[0]
+            if number:
+                raise OSError(number, os.strerror(number))
+            return
+
+    def add_link(self, attributes: Iterable[bytes]) -> None:
+        """A new link, up; raises FileExistsError when the name is taken."""
+        self.request(RTM_NEWLINK, link(up=True) + b"".join(attributes), NLM_CREATE | NLM_EXCL)
+
+    def add_bridge(self, name: str, hardware: bytes) -> None:
+        """A bridge without ports."""
+        info = attribute(IFLA_LINKINFO, attribute(IFLA_INFO_KIND, "bridge"))
+        self.add_link((attribute(IFLA_IFNAME, name), attribute(IFLA_ADDRESS, hardware), info))
+
+    def add_veth(self, name: str, bridge: int, peer_namespace: int, peer_hardware: bytes) -> None:
+        """A veth pair: `name` here, up, in `bridge`; eth0 (index POD_LINK), down, in the other namespace (an fd)."""
+        peer = link(POD_LINK) + b"".join((
+            attribute(IFLA_IFNAME, "eth0"),
+            attribute(IFLA_ADDRESS, peer_hardware),
+            attribute(IFLA_NET_NS_FD, peer_namespace),
+        ))  # fmt: skip
+        data = attribute(IFLA_INFO_DATA, attribute(VETH_INFO_PEER, peer))
+        info = attribute(IFLA_LINKINFO, attribute(IFLA_INFO_KIND, "veth") + data)
+        self.add_link((attribute(IFLA_IFNAME, name), attribute(IFLA_MASTER, bridge), info))
+
+    def up(self, index: int) -> None:
+        """Sets a link up."""
+        self.request(RTM_NEWLINK, link(index, up=True))
+
+    def delete_link(self, name: str) -> None:
+        """Removes a link by its name; none there is no error."""
+        try:
+            self.request(RTM_DELLINK, link() + attribute(IFLA_IFNAME, name))
+        except OSError as error:
+            if error.errno != 19:  # ENODEV
+                raise
+
+    def add_address(self, index: int, address: str) -> None:
+        """An address such as "10.244.1.7/24"; there already is no error."""
+        interface = IPv4Interface(address)
+        message = struct.pack("BBBBI", socket.AF_INET, interface.network.prefixlen, 0, 0, index)
+        message += attribute(IFA_LOCAL, interface.ip.packed) + attribute(IFA_ADDRESS, interface.ip.packed)
+        try:
+            self.request(RTM_NEWADDR, message, NLM_CREATE | NLM_EXCL)
+        except FileExistsError:
+            return
+
+    def add_default_route(self, index: int, gateway: str) -> None:
+        """0.0.0.0/0 through `gateway`."""
+        message = struct.pack("BBBBBBBBI", socket.AF_INET, 0, 0, 0, 254, 4, 0, 1, 0)  # main table, static, universe
+        message += attribute(RTA_OIF, index) + attribute(RTA_GATEWAY, IPv4Address(gateway).packed)
+        self.request(RTM_NEWROUTE, message, NLM_CREATE)

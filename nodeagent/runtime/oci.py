@@ -1,0 +1,158 @@
+"""The OCI runtime below Podman: which one works here, the wrapper that Podman calls, and exec into a container.
+
+Rules: it is chosen by running a real container, never by its version; crun is preferred (half of runc's CPU), runc is
+the fallback, and why is written down. Its state directory is on tmpfs, because crun copies every container's
+environment there.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from nodeagent.runtime import cgroups, syscalls
+
+PREFERENCE = ("crun", "runc")
+
+# Podman calls this in place of the runtime. Before a container's cgroup is deleted, the kernel's count of OOM kills is
+# put aside: Podman's own flag is always false, and the agent may be away. Only builtins of the shell, so it costs no
+# process. crun keeps the cgroup's path in "status", runc in "state.json".
+WRAPPER = """#!/bin/sh
+case " $* " in *" delete "*)
+  for id; do :; done
+  cgroup=
+  if [ -r "{state}/$id/status" ]; then
+    while read -r key value; do
+      case $key in '"cgroup-path"') cgroup=${{value#*\\"}}; cgroup={memory}${{cgroup%%\\"*}};; esac
+    done <"{state}/$id/status"
+  elif [ -r "{state}/$id/state.json" ]; then
+    read -r text <"{state}/$id/state.json"
+    cgroup=${{text#*\\"cgroup_paths\\":}}
+    case $cgroup in *'"{key}":"'*) cgroup=${{cgroup#*\\"{key}\\":\\"}}; cgroup=${{cgroup%%\\"*}};; esac
+  fi
+  if [ -r "$cgroup/{counter}" ]; then
+    while read -r key value; do
+      [ "$key" = oom_kill ] && [ "$value" != 0 ] && echo "$value" >"{oom}/$id"
+    done <"$cgroup/{counter}"
+  fi;;
+esac
+exec {binary} --root {state} "$@"
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """What preflight found; kept in run/runtime.json for the agent, `mesh doctor` and people."""
+
+    name: str
+    binary: str
+    state: str
+    why: str
+    cgroup_version: int
+    cgroup_manager: str = "cgroupfs"
+    systemd: bool = False
+
+    def save(self, path: Path) -> None:
+        """Writes it as JSON."""
+        path.write_text(json.dumps(asdict(self), indent=2) + "\n")
+
+    @classmethod
+    def load(cls, path: Path) -> "Chosen":
+        """Reads what `save` wrote; raises FileNotFoundError before `prepare`."""
+        return cls(**json.loads(path.read_text()))
+
+
+def write_wrapper(chosen: Chosen, directory: Path, oom: Path) -> Path:
+    """Writes the script named after the runtime that Podman shall call, and returns its path."""
+    unified = chosen.cgroup_version == 2
+    text = WRAPPER.format(
+        binary=chosen.binary, state=chosen.state, oom=oom,
+        memory=cgroups.ROOT if unified else cgroups.ROOT / "memory", key="" if unified else "memory",
+        counter="memory.events" if unified else "memory.oom_control",
+    )  # fmt: skip
+    path = directory / chosen.name
+    path.write_text(text)
+    path.chmod(0o700)
+    return path
+
+
+def choose(wanted: str, state: Path, scratch: Path) -> Chosen:
+    """Runs a trivial container with limits under each runtime, in order of preference, and takes the first that works.
+
+    `wanted` is "auto" or a runtime's name. Raises RuntimeError with every runtime's own words when none works.
+    """
+    failures: list[str] = []
+    for name in PREFERENCE if wanted == "auto" else (wanted,):
+        binary = shutil.which(name, path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/usr/bin")
+        failure = f"{name} is not installed" if binary is None else try_out(binary, scratch)
+        if binary is not None and not failure:
+            why = "; ".join([*failures, f"{name} ran a container with limits"])
+            systemd = Path("/run/systemd/system").exists()
+            return Chosen(name, binary, str(state), why, cgroups.version(), systemd=systemd)
+        failures.append(failure)
+    raise RuntimeError("cannot run a container with any OCI runtime: " + "; ".join(failures))
+
+
+def try_out(binary: str, scratch: Path) -> str:
+    """Runs `true` in a container of `binary`; an empty answer means that it worked, else the runtime's words."""
+    bundle = scratch / f"preflight-{os.getpid()}"
+    name = f"mesh-preflight-{os.getpid()}"
+    (bundle / "rootfs").mkdir(parents=True, mode=0o700, exist_ok=True)
+    cgroup = f"/mesh/{name}"
+    (bundle / "config.json").write_text(json.dumps(_trivial(cgroup)))
+    command = [binary, "--root", str(bundle / "state"), "run", "--bundle", str(bundle), name]
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=30, check=False, stdin=subprocess.DEVNULL
+        )
+        words = " ".join((done.stderr or done.stdout).split())
+        return "" if done.returncode == 0 else f"{Path(binary).name} failed: {words or f'exit code {done.returncode}'}"
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return f"{Path(binary).name} failed: {error}"
+    finally:
+        delete = [binary, "--root", str(bundle / "state"), "delete", "--force", name]
+        subprocess.run(delete, capture_output=True, timeout=30, check=False)
+        cgroups.remove(cgroup)
+        shutil.rmtree(bundle, ignore_errors=True)
+
+
+def free_cgroup_v2(root: Path = cgroups.ROOT) -> list[str]:
+    """Under the hybrid layout, mounts controllers that were left on v2 as v1 hierarchies, as systemd does, because crun
+    refuses to run beside them. Returns the directories mounted, for `unprepare`; none where there is nothing to do."""
+    mounted: list[str] = []
+    if cgroups.version(root) == 2:
+        return mounted
+    for controller in cgroups.stray_controllers(root):
+        directory = root / controller
+        directory.mkdir(exist_ok=True)
+        if not (directory / "cgroup.procs").exists():
+            syscalls.mount(controller, str(directory), "cgroup", 0, controller)
+            mounted.append(str(directory))
+    return mounted
+
+
+def exec_argv(chosen: Chosen, container_id: str, command: Sequence[str], *, tty: bool) -> list[str]:
+    """The argv that runs `command` in a running container with its own user, capabilities, environment and directory
+    (both runtimes take them from the container's configuration)."""
+    terminal = ["--tty"] if tty else []
+    return [chosen.binary, "--root", chosen.state, "exec", *terminal, container_id, *command]
+
+
+def _trivial(cgroup: str) -> dict[str, object]:
+    system = [p for p in ("/usr", "/bin", "/lib", "/lib64") if Path(p).exists()]
+    binds = [{"destination": p, "type": "bind", "source": p, "options": ["rbind", "ro"]} for p in system]
+    kernel = [{"destination": f"/{t}", "type": k, "source": k} for t, k in (("proc", "proc"), ("dev", "tmpfs"))]
+    return {
+        "ociVersion": "1.0.2",
+        "process": {"user": {"uid": 0, "gid": 0}, "args": ["/bin/true"], "env": ["PATH=/bin"], "cwd": "/"},
+        "root": {"path": "rootfs"},
+        "mounts": [*kernel, *binds],
+        "linux": {
+            "cgroupsPath": cgroup,
+            "resources": {"memory": {"limit": 64 << 20}, "pids": {"limit": 64}, "cpu": {"shares": 100}},
+            "namespaces": [{"type": kind} for kind in ("pid", "mount", "network", "ipc", "uts")],
+        },
+    }
