@@ -29,6 +29,10 @@ class View:
         found = self._kinds.get(key.kind)
         return found.get(key) if found else None
 
+    def objects(self) -> list[Object]:
+        """Every object, unsorted."""
+        return [obj for kind in self._kinds.values() for obj in kind.values()]
+
     def of_kind(self, kind: str, namespace: str = "") -> list[Object]:
         """Objects of a kind, in one namespace or all, sorted by key."""
         found = self._kinds.get(kind, {})
@@ -96,7 +100,7 @@ class View:
 
     def copy(self) -> "View":
         """An independent view of the same objects."""
-        return View(Snapshot(self.revision, [o for kind in self._kinds.values() for o in kind.values()]))
+        return View(Snapshot(self.revision, self.objects()))
 
     def _put(self, key: Key, obj: Object) -> None:
         self._kinds[key.kind][key] = obj

@@ -1,0 +1,72 @@
+"""An event loop whose clock jumps to the next timer whenever nothing else is to be done.
+
+Rule: time passes only while every task waits for time. What runs in threads or other processes does not hold the
+clock, so a simulation uses bodies without them (MemoryStore, not SqliteStore).
+"""
+
+import asyncio
+import functools
+import selectors
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+EPOCH = 1_700_000_000  # seconds: what `now_ns` says when a loop begins
+
+
+class _Selector(selectors.DefaultSelector):
+    """Looks at real input without waiting; when there is none, the wait for the next timer is the jump."""
+
+    jump: Callable[[float], None]
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        if timeout is None or timeout <= 0:
+            return super().select(timeout)
+        ready = super().select(0)
+        if not ready:
+            self.jump(timeout)
+        return ready
+
+
+class BentLoop(asyncio.SelectorEventLoop):
+    """`time()` begins at 0."""
+
+    def __init__(self) -> None:
+        selector = _Selector()
+        selector.jump = self._jump
+        self._now = 0.0
+        super().__init__(selector)
+
+    def time(self) -> float:
+        return self._now
+
+    def now_ns(self) -> int:
+        """The wall clock of the simulation, in nanoseconds since the epoch."""
+        return EPOCH * 1_000_000_000 + round(self._now * 1e9)
+
+    def _jump(self, seconds: float) -> None:
+        self._now += seconds
+
+
+def run(main: Coroutine[Any, Any, T]) -> T:
+    """Runs `main` on a bent loop of its own."""
+    with asyncio.Runner(loop_factory=BentLoop) as runner:
+        return runner.run(main)
+
+
+def now_ns() -> int:
+    """The running bent loop's wall clock: the `clock` to give to what is simulated."""
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, BentLoop)
+    return loop.now_ns()
+
+
+def bent(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
+    """Decorates an async test: it runs on a bent loop of its own (and cannot use async fixtures)."""
+
+    @functools.wraps(test)
+    def on_bent_loop(*args: Any, **kwargs: Any) -> None:
+        run(test(*args, **kwargs))
+
+    return on_bent_loop
