@@ -28,7 +28,7 @@ def is_true(conditions: Iterable[C], type_: str) -> bool:
     return any(c.type == type_ and c.status == "True" for c in conditions)
 
 
-def set_condition(  # noqa: PLR0913 - a condition has this many parts
+def set_condition(
     conditions: "RepeatedCompositeFieldContainer[C]",
     type_: str,
     status: str,

@@ -6,12 +6,15 @@ Rule: computed once per message type from its descriptor; the only module that l
 from dataclasses import dataclass
 from enum import Enum
 from functools import cache
+from typing import TypeVar
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
 from mesh.v1 import rules_pb2
+
+M = TypeVar("M", bound=Message)
 
 TIMESTAMP = "google.protobuf.Timestamp"
 INT_OR_STRING = "mesh.v1.IntOrString"
@@ -85,6 +88,37 @@ def fields_of(descriptor: Descriptor) -> dict[str, Field]:
 def message_class(descriptor: Descriptor) -> type[Message]:
     """The class of a message type."""
     return GetMessageClass(descriptor)
+
+
+def copy_of(message: M) -> M:
+    """An equal message that may be changed."""
+    made = type(message)()
+    made.CopyFrom(message)
+    return made
+
+
+def has(message: Message, name: str) -> bool:
+    """Whether the message's type has the singular field of this proto name and it is set."""
+    return name in message.DESCRIPTOR.fields_by_name and message.HasField(name)
+
+
+def part(message: Message, name: str) -> Message | None:
+    """The message in the field of this proto name, or None when it is not set."""
+    value = getattr(message, name) if has(message, name) else None
+    return value if isinstance(value, Message) else None
+
+
+def transfer(source: Message, target: Message, *names: str) -> None:
+    """Makes singular fields of `target`, by their proto names, as they are in `source`: absent when absent."""
+    for name in names:
+        target.ClearField(name)
+        if not has(source, name):
+            continue
+        value = getattr(source, name)
+        if isinstance(value, Message):
+            getattr(target, name).CopyFrom(value)
+        else:
+            setattr(target, name, value)
 
 
 def _field(field: FieldDescriptor) -> Field:

@@ -12,7 +12,7 @@ from mesh.errors import Invalid, Violation
 from mesh.model import kinds, oldversions, reading, rules
 from mesh.model.kinds import Kind, Object
 from mesh.model.writing import to_dict, to_json, to_yaml
-from mesh.model.yamltext import Malformed, documents
+from mesh.model.yamltext import MalformedError, documents
 
 __all__ = ["OBJECT_LIMIT", "Item", "Loaded", "from_dict", "load", "to_dict", "to_json", "to_yaml"]
 
@@ -78,7 +78,7 @@ def load(text: str, source: str, *, default_namespace: str = "") -> Loaded:
         for number, document in enumerate(documents(text), start=1):
             if document is not None:
                 _document(document, number, default_namespace, found)
-    except Malformed as error:
+    except MalformedError as error:
         found.wrong(error.document, [Violation("", str(error))])
     if found.violations:
         raise found.error()

@@ -31,9 +31,8 @@ def convert(kind: Kind, value: Mapping[str, Any]) -> tuple[Mapping[str, Any], li
 
 def _workload(spec: dict[str, Any], warnings: list[str]) -> dict[str, Any]:
     result = dict(spec)
-    for gone in ("rollbackTo", "templateGeneration"):
-        if result.pop(gone, None) is not None:
-            warnings.append(f"spec.{gone} is no more and was left out")
+    gone = [n for n in ("rollbackTo", "templateGeneration") if result.pop(n, None) is not None]
+    warnings += [f"spec.{name} is no more and was left out" for name in gone]
     if not result.get("selector"):
         labels = _at(spec, "template", "metadata", "labels")
         if isinstance(labels, dict) and labels:

@@ -59,7 +59,7 @@ def container_named(spec: PodSpec, name: str) -> Container | None:
 
 
 def default_container(pod: Pod) -> str:
-    """Which container `logs` and `exec` mean when none is named (annotation kubectl.kubernetes.io/default-container)."""
+    """Which container `logs` and `exec` mean when none is named: the annotated one, else the first."""
     wished = pod.metadata.annotations.get("kubectl.kubernetes.io/default-container", "")
     if wished and container_named(pod.spec, wished):
         return wished

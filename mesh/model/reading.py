@@ -21,7 +21,7 @@ from mesh.v1 import rules_pb2
 from mesh.v1.meta_pb2 import IntOrString
 
 
-class _Wrong(ValueError):
+class _MisfitError(ValueError):
     """A value that does not fit its field."""
 
 
@@ -54,7 +54,7 @@ def _field(field: Field, value: Any, message: Message, path: str) -> Iterator[Vi
     else:
         try:
             read_value = _single(field, value)
-        except _Wrong as error:
+        except _MisfitError as error:
             yield Violation(path, str(error))
             return
         if isinstance(read_value, Message):
@@ -76,7 +76,7 @@ def _list(field: Field, value: Any, into: Any, path: str) -> Iterator[Violation]
         else:
             try:
                 into.append(_single(field, element))
-            except _Wrong as error:
+            except _MisfitError as error:
                 yield Violation(where, str(error))
 
 
@@ -94,7 +94,7 @@ def _map(field: Field, value: Any, into: Any, path: str) -> Iterator[Violation]:
         else:
             try:
                 single = _single(field, element)
-            except _Wrong as error:
+            except _MisfitError as error:
                 yield Violation(where, str(error))
                 continue
             if isinstance(single, Message):
@@ -111,13 +111,13 @@ def _single(field: Field, given: Any) -> Any:
         return _bytes(value, given)
     if field.shape is Shape.BOOLEAN:
         if not isinstance(value, bool):
-            raise _Wrong(_wanted("true or false", given))
+            raise _MisfitError(_wanted("true or false", given))
         return value
     if field.shape is Shape.WHOLE:
         return _whole(value, given, field.bounds)
     if field.shape is Shape.NUMBER:
         if isinstance(value, bool) or not isinstance(value, int | float):
-            raise _Wrong(_wanted("a number", given))
+            raise _MisfitError(_wanted("a number", given))
         return float(value)
     if field.shape is Shape.PORT_OR_NAME:
         return _port_or_name(value, given)
@@ -129,31 +129,33 @@ def _text(field: Field, value: Any, given: Any) -> str:
     if number and field.rules.format == rules_pb2.QUANTITY:
         return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
     if not isinstance(value, str):
-        raise _Wrong(_wanted("a text", given))
+        raise _MisfitError(_wanted("a text", given))
     try:
         value.encode()
     except UnicodeEncodeError:
-        raise _Wrong("must be Unicode text, has half of a surrogate pair") from None
+        raise _MisfitError("must be Unicode text, has half of a surrogate pair") from None
     return value
 
 
 def _bytes(value: Any, given: Any) -> bytes:
     if not isinstance(value, str):
-        raise _Wrong(_wanted("a base64 text", given))
+        raise _MisfitError(_wanted("a base64 text", given))
     try:
         return base64.b64decode("".join(value.split()), validate=True)
     except (binascii.Error, ValueError):
-        raise _Wrong("must be base64; write plain text into stringData of a Secret, or data of a ConfigMap") from None
+        raise _MisfitError(
+            "must be base64; write plain text into stringData of a Secret, or data of a ConfigMap"
+        ) from None
 
 
 def _whole(value: Any, given: Any, bounds: tuple[int, int]) -> int:
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int):
-        raise _Wrong(_wanted("a whole number", given))
+        raise _MisfitError(_wanted("a whole number", given))
     low, high = bounds
     if not low <= value <= high:
-        raise _Wrong(f"must be between {low} and {high}, is {value}")
+        raise _MisfitError(f"must be between {low} and {high}, is {value}")
     return value
 
 
@@ -162,17 +164,17 @@ def _port_or_name(value: Any, given: Any) -> IntOrString:
         return IntOrString(string_value=value)
     try:
         return IntOrString(int_value=_whole(value, given, (-(2**31), 2**31 - 1)))
-    except _Wrong as error:
-        raise _Wrong(str(error).replace("a whole number,", "a whole number or a text,")) from None
+    except _MisfitError as error:
+        raise _MisfitError(str(error).replace("a whole number,", "a whole number or a text,")) from None
 
 
 def _time(value: Any, given: Any) -> Message:
     if not isinstance(value, str):
-        raise _Wrong(_wanted("a time as in 2026-01-31T12:00:00Z", given))
+        raise _MisfitError(_wanted("a time as in 2026-01-31T12:00:00Z", given))
     try:
         return parse_rfc3339(value)
     except ValueError as error:
-        raise _Wrong(str(error)) from None
+        raise _MisfitError(str(error)) from None
 
 
 def _wanted(what: str, given: Any) -> str:

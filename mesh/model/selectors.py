@@ -36,14 +36,14 @@ def requirement_met(requirement: LabelSelectorRequirement | NodeSelectorRequirem
     if requirement.operator == "In":
         return key in labels and labels[key] in values
     if requirement.operator == "NotIn":  # an absent label is not in any set
-        return labels.get(key) not in values if key in labels else True
+        return key not in labels or labels[key] not in values
     if requirement.operator == "Exists":
         return key in labels
     if requirement.operator == "DoesNotExist":
         return key not in labels
     try:
-        have, wanted = int(labels[key]), int(values[0])
-    except (KeyError, IndexError, ValueError):
+        have, wanted = int(labels.get(key, "")), int(values[0])
+    except (IndexError, ValueError):
         return False
     return have > wanted if requirement.operator == "Gt" else have < wanted
 
@@ -95,9 +95,8 @@ def _requirement(part: str, text: str) -> LabelSelectorRequirement:
     elif match := _EXISTS.fullmatch(part):
         requirement.key, requirement.operator = match[2], "DoesNotExist" if match[1] else "Exists"
     else:
-        raise Invalid(
-            f'cannot read the label selector "{text}": "{part.strip()}" is not as in a=b, a!=b, a in (b,c) or !a'
-        )
+        known = "a=b, a!=b, a in (b,c), a or !a"
+        raise Invalid(f'cannot read the label selector "{text}": "{part.strip()}" is none of {known}')
     reason = formats.label_key(requirement.key) or next(filter(None, map(formats.label_value, requirement.values)), "")
     if reason:
         raise Invalid(f'cannot read the label selector "{text}": {reason}')

@@ -5,6 +5,7 @@ Rule: what is set is written and nothing else, so that reading it again gives an
 
 import base64
 import json
+import re
 from typing import Any
 
 import yaml
@@ -14,6 +15,7 @@ from mesh.model.fields import Field, Many, Shape, fields_of
 from mesh.model.times import format_rfc3339
 from mesh.model.yamltext import resolve
 
+_DATE = re.compile(r"\d{4}-\d\d?-\d\d?(?:$|[Tt \t])", re.ASCII)
 _FIRST = ("apiVersion", "kind", "metadata")
 
 
@@ -79,7 +81,7 @@ class _Dumper(yaml.SafeDumper):
 def _represent_text(dumper: _Dumper, text: str) -> yaml.ScalarNode:
     if "\n" in text and "\r" not in text and not text.startswith((" ", "\n", "\t")) and " \n" not in text:
         return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|")
-    style = '"' if not isinstance(resolve(text), str) else None
+    style = '"' if _DATE.match(text) or not isinstance(resolve(text), str) else None
     return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 
 

@@ -34,7 +34,7 @@ _TAG = "tag:yaml.org,2002:"
 _DIGITS = 400  # of a number: any longer is a text
 
 
-class Malformed(ValueError):
+class MalformedError(ValueError):
     """The text is no YAML or JSON that is accepted; the message says where and why."""
 
     def __init__(self, document: int, reason: str) -> None:
@@ -72,12 +72,12 @@ def plain(value: Any) -> Any:
 
 
 def documents(text: str) -> Iterator[Any]:
-    """The documents of a text in order, None for an empty one; raises Malformed.
+    """The documents of a text in order, None for an empty one; raises MalformedError.
 
     A text that begins with `{` or `[` and is JSON is read as JSON: several documents may follow each other.
     """
     if len(text) > TEXT_LIMIT:
-        raise Malformed(1, f"the text is too large: {len(text)} characters, at most {TEXT_LIMIT}")
+        raise MalformedError(1, f"the text is too large: {len(text)} characters, at most {TEXT_LIMIT}")
     text = text.removeprefix("\ufeff")
     if text.lstrip()[:1] in ("{", "[") and (found := _json_documents(text)) is not None:
         yield from found
@@ -104,13 +104,13 @@ def _json_documents(text: str) -> list[Any] | None:
     except json.JSONDecodeError:
         return None  # perhaps YAML in its flow style; if not, that reader says what is wrong
     except RecursionError:
-        raise Malformed(len(found) + 1, f"is nested too deeply: at most {DEPTH_LIMIT} levels") from None
-    except _RefusedJSON as error:
-        raise Malformed(len(found) + 1, str(error)) from None
+        raise MalformedError(len(found) + 1, f"is nested too deeply: at most {DEPTH_LIMIT} levels") from None
+    except _JSONError as error:
+        raise MalformedError(len(found) + 1, str(error)) from None
     return found
 
 
-class _RefusedJSON(ValueError):
+class _JSONError(ValueError):
     pass
 
 
@@ -118,13 +118,13 @@ def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     result: dict[str, Any] = {}
     for key, value in pairs:
         if key in result:
-            raise _RefusedJSON(f'the key "{key}" is given twice')
+            raise _JSONError(f'the key "{key}" is given twice')
         result[key] = value
     return result
 
 
 def _constant(text: str) -> Any:
-    raise _RefusedJSON(f"{text} is no number of JSON")
+    raise _JSONError(f"{text} is no number of JSON")
 
 
 def _check_depth(value: Any, document: int) -> None:
@@ -133,7 +133,7 @@ def _check_depth(value: Any, document: int) -> None:
         level = [c for v in level for c in (v.values() if isinstance(v, dict) else v if isinstance(v, list) else ())]
         if not level:
             return
-    raise Malformed(document, f"is nested too deeply: at most {DEPTH_LIMIT} levels")
+    raise MalformedError(document, f"is nested too deeply: at most {DEPTH_LIMIT} levels")
 
 
 # ---- YAML ---------------------------------------------------------------------------------------------------------
@@ -163,10 +163,10 @@ class _Reader:
             mark = error.problem_mark or error.context_mark
             at = f" (line {mark.line + 1}, column {mark.column + 1})" if mark else ""
             said = "; ".join(filter(None, [error.context, error.problem]))
-            raise Malformed(max(self.number, 1), f"is not YAML: {said}{at}{_advice(text, error)}") from None
+            raise MalformedError(max(self.number, 1), f"is not YAML: {said}{at}{_advice(text, error)}") from None
         except yaml.YAMLError as error:
             said = str(error).splitlines()[0] if str(error) else "it cannot be read"
-            raise Malformed(max(self.number, 1), f"is not YAML: {said}") from None
+            raise MalformedError(max(self.number, 1), f"is not YAML: {said}") from None
 
     def _event(self, event: yaml.Event) -> None:
         if isinstance(event, yaml.ScalarEvent):
@@ -241,9 +241,9 @@ class _Reader:
             raise self.refusal(event, '"<<" merges mappings only')
         return values
 
-    def refusal(self, event: Any, reason: str) -> Malformed:
+    def refusal(self, event: Any, reason: str) -> MalformedError:
         """The error for what is wrong at an event."""
-        return Malformed(self.number, f"{reason} (line {event.start_mark.line + 1})")
+        return MalformedError(self.number, f"{reason} (line {event.start_mark.line + 1})")
 
 
 _MERGE = "".join(("<", "<"))  # an object of its own: a quoted "<<" is an ordinary key

@@ -1,0 +1,42 @@
+"""Completes objects with what Kubernetes would fill in, so that `get -o yaml` shows what is in force.
+
+Rule: changes the given message in place (admission hands it a copy) and nothing that the user said.
+"""
+
+from mesh.model import poddefaults, pods
+from mesh.model.kinds import Object
+from mesh.v1.core_pb2 import Event, Namespace, Pod, Secret
+
+NAMESPACE_LABEL = "kubernetes.io/metadata.name"
+
+
+def fill(obj: Object) -> None:
+    """Completes an object in place."""
+    if isinstance(obj, Pod):
+        poddefaults.fill(obj.spec)
+    elif isinstance(obj, Secret):
+        merge_string_data(obj)
+        if not obj.type:
+            obj.type = "Opaque"
+    elif isinstance(obj, Namespace):
+        obj.metadata.labels[NAMESPACE_LABEL] = obj.metadata.name  # (A10)
+        if not obj.spec.finalizers:
+            obj.spec.finalizers.append("kubernetes")
+    elif isinstance(obj, Event) and not obj.type:
+        obj.type = "Normal"
+
+
+def merge_string_data(secret: Secret) -> None:
+    """Moves stringData over data: it is only ever written (V8)."""
+    for key, text in secret.string_data.items():
+        secret.data[key] = text.encode()
+    secret.string_data.clear()
+
+
+def fill_status(obj: Object) -> None:
+    """The status of a new object."""
+    if isinstance(obj, Pod):
+        obj.status.phase = "Pending"
+        obj.status.qos_class = pods.qos_class(obj.spec)
+    elif isinstance(obj, Namespace):
+        obj.status.phase = "Active"

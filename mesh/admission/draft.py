@@ -1,0 +1,129 @@
+"""A draft: a copy of what a user sent, on its way to be an object of the store, with what is wrong with it so far.
+
+Rule: steps in order (begin or keep, complete, check_change, raise_if_wrong); nothing given is mutated.
+"""
+
+from mesh.admission import applied, config, defaults, pods
+from mesh.errors import Invalid, Violation
+from mesh.model import rules
+from mesh.model.fields import copy_of, has, part, transfer
+from mesh.model.kinds import Object, key_of, kind_of
+from mesh.model.manifest import OBJECT_LIMIT
+from mesh.v1.core_pb2 import ConfigMap, Event, Node, Pod, Secret
+from mesh.v1.meta_pb2 import ObjectMeta
+
+_MESH_WRITES = ("uid", "resource_version", "generation", "creation_timestamp", "deletion_timestamp",
+                "deletion_grace_period_seconds")  # fmt: skip
+_NAME_LIMIT = 58  # of generateName before its five characters (A1)
+
+
+def subject_of(obj: Object) -> str:
+    """How messages name an object: Pod "web"."""
+    return f'{kind_of(obj).name} "{obj.metadata.name or obj.metadata.generate_name}"'
+
+
+class Draft:
+    """A copy of an object, the violations and the warnings found while it is completed."""
+
+    def __init__(self, obj: Object) -> None:
+        self.object: Object = copy_of(obj)
+        self.kind = kind_of(obj)
+        self.wrong: list[Violation] = []
+        self.warnings: list[str] = []
+
+    @property
+    def subject(self) -> str:
+        """How messages name it."""
+        return subject_of(self.object)
+
+    def begin(self, suffix: str) -> None:
+        """Makes it a new object: without what only the mesh writes, with a name and a namespace."""
+        self.clean(None)
+        meta = self.object.metadata
+        transfer(ObjectMeta(), meta, *_MESH_WRITES)
+        if not meta.name and meta.generate_name:
+            meta.name = meta.generate_name[:_NAME_LIMIT] + suffix
+        if self.kind.namespaced and not meta.namespace:
+            meta.namespace = "default"
+        self.object.api_version, self.object.kind = self.kind.api_version, self.kind.name
+
+    def clean(self, old: Object | None) -> None:
+        """Leaves out a status and annotations that are not the user's to write."""
+        obj = self.object
+        if has(obj, "status"):
+            if old is None or part(obj, "status") != part(old, "status"):
+                self.warnings.append(f"{self.subject}: status is the mesh's to write and was left out")
+            transfer(_nothing(obj), obj, "status")
+        if applied.FOREIGN in obj.metadata.annotations:
+            del obj.metadata.annotations[applied.FOREIGN]
+            self.warnings.append(f'{self.subject}: metadata.annotations["{applied.FOREIGN}"] was left out')
+
+    def keep(self, old: Object) -> None:
+        """Makes it the successor of `old`: what only the mesh writes is as in `old`."""
+        if key_of(self.object) != key_of(old):
+            self.wrong.append(Violation("metadata.name", f"may not change: it is {key_of(old)}"))
+        self.clean(old)
+        transfer(old.metadata, self.object.metadata, *_MESH_WRITES, "generate_name")
+        if has(old, "status"):
+            transfer(old, self.object, "status")
+        self.object.api_version, self.object.kind = self.kind.api_version, self.kind.name
+
+    def refuse_unserved(self) -> None:
+        """A kind whose behaviour does not work yet is refused by name; raises Invalid."""
+        if not self.kind.served:
+            reason = f"{self.kind.name} is not honoured yet: {self.kind.why_not}"
+            raise Invalid.of(self.subject, [Violation("kind", reason)])
+
+    def complete(self, old: Object | None = None) -> None:
+        """Fills in defaults and checks the whole; warns of nothing that `old` has already."""
+        obj = self.object
+        if isinstance(obj, Pod):
+            wrong, warnings = pods.written(obj)
+            known = pods.written(old)[1] if isinstance(old, Pod) else []
+            self.wrong += wrong
+            self.warnings += [f"{self.subject}: {warning}" for warning in warnings if warning not in known]
+        defaults.fill(obj)
+        self.wrong += rules.check_object(obj)
+        if isinstance(obj, Pod):
+            self.wrong += pods.check(obj)
+            known = pods.warnings(old) if isinstance(old, Pod) else []
+            self.warnings += [f"{self.subject}: {warning}" for warning in pods.warnings(obj) if warning not in known]
+        elif isinstance(obj, ConfigMap):
+            self.wrong += config.check_config_map(obj)
+        elif isinstance(obj, Secret):
+            self.wrong += config.check_secret(obj)
+        elif isinstance(obj, Event) and obj.involved_object.namespace not in ("", obj.metadata.namespace):
+            self.wrong.append(Violation("involvedObject.namespace", "must be the namespace of the event"))
+        if (size := obj.ByteSize()) > OBJECT_LIMIT:
+            self.wrong.append(Violation("", f"is too large: {size} bytes, at most {OBJECT_LIMIT} (1.5 MiB)"))
+
+    def check_change(self, old: Object) -> None:
+        """What may not differ from `old` (A6, V9)."""
+        new = self.object
+        if isinstance(new, Pod) and isinstance(old, Pod):
+            self.wrong += pods.check_change(new, old)
+        elif isinstance(new, ConfigMap | Secret) and isinstance(old, ConfigMap | Secret):
+            self.wrong += config.check_change(new, old)
+        elif isinstance(new, Node) and isinstance(old, Node):
+            for name, mine, theirs in (
+                ("podCIDR", new.spec.pod_cidr, old.spec.pod_cidr),
+                ("providerID", new.spec.provider_id, old.spec.provider_id),
+            ):
+                if theirs and mine != theirs:
+                    self.wrong.append(Violation(f"spec.{name}", f"may not change from {theirs}"))
+        added = [f for f in new.metadata.finalizers if f not in old.metadata.finalizers]
+        if added and old.metadata.HasField("deletion_timestamp"):
+            self.wrong.append(Violation("metadata.finalizers", "may not be added to while it is being deleted"))
+
+    def spec_differs(self, old: Object) -> bool:
+        """Whether the wish itself changed: then its generation counts up."""
+        return part(self.object, "spec") != part(old, "spec")
+
+    def raise_if_wrong(self) -> None:
+        """Raises Invalid with everything found, each thing once."""
+        if self.wrong:
+            raise Invalid.of(self.subject, list(dict.fromkeys(self.wrong)))
+
+
+def _nothing(obj: Object) -> Object:
+    return type(obj)()

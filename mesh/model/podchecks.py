@@ -1,0 +1,292 @@
+"""What must hold of a pod's spec beyond the rules of single fields (P2, A3, A5, V1, V13, E10).
+
+Rule: pure questions of one spec; every violation is reported by its path.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+
+from mesh.errors import Violation
+from mesh.model import formats, quantity
+from mesh.model.fields import has
+from mesh.v1.core_pb2 import (
+    Container,
+    NodeSelectorTerm,
+    PodSpec,
+    Probe,
+    ResourceRequirements,
+    Volume,
+)
+
+FIELD_PATHS = (
+    "metadata.name", "metadata.namespace", "metadata.uid", "spec.nodeName", "spec.serviceAccountName",
+    "status.hostIP", "status.hostIPs", "status.podIP", "status.podIPs",
+)  # fmt: skip
+_KEYED_PATHS = ("metadata.labels", "metadata.annotations")
+_RESOURCES = ("cpu", "memory")
+
+
+def check(spec: PodSpec, path: str) -> list[Violation]:
+    """Everything wrong with a completed spec (`poddefaults.fill`)."""
+    return [
+        *_check_containers(spec, path),
+        *_check_volumes(spec, path),
+        *_check_dns(spec, path),
+        *_check_placement(spec, path),
+    ]
+
+
+def warnings(spec: PodSpec, path: str) -> list[str]:
+    """What is allowed and most likely not meant."""
+    said = []
+    ports: dict[tuple[int, str], str] = {}
+    for index, container in enumerate(spec.containers):
+        for number, port in enumerate(container.ports):
+            where = f"{path}.containers[{index}].ports[{number}]"
+            first = ports.setdefault((port.container_port, port.protocol), where)
+            if first != where:
+                said.append(f"{where}: the same port as {first}; containers of a pod share one network")
+        for name, text in container.resources.limits.items():
+            if name == "memory" and text.endswith("m"):
+                said.append(f"{path}.containers[{index}].resources.limits.memory: {text} is a fraction of a byte")
+    return said
+
+
+# ---- containers ---------------------------------------------------------------------------------------------------
+
+
+def _check_containers(spec: PodSpec, path: str) -> Iterator[Violation]:
+    if not spec.containers:
+        yield Violation(f"{path}.containers", "is required: a pod has at least one container")
+    names: dict[str, str] = {}
+    volumes = {v.name for v in spec.volumes}
+    for group, found in (("initContainers", spec.init_containers), ("containers", spec.containers)):
+        for index, container in enumerate(found):
+            where = f"{path}.{group}[{index}]"
+            first = names.setdefault(container.name, where)
+            if first != where and container.name:
+                yield Violation(f"{where}.name", f'"{container.name}" is the name of {first} too')
+            yield from _check_container(container, volumes, where)
+            if group == "initContainers" and container.restart_policy != "Always":
+                yield from _no_probes(container, where)
+
+
+def _check_container(container: Container, volumes: set[str], path: str) -> Iterator[Violation]:
+    if not container.image.strip():
+        yield Violation(f"{path}.image", "is required")
+    elif container.image != container.image.strip():
+        yield Violation(f"{path}.image", f'must have no space around it, is "{container.image}"')
+    yield from _check_ports(container, path)
+    yield from _check_env(container, path)
+    yield from _check_mounts(container, volumes, path)
+    yield from _check_resources(container.resources, f"{path}.resources")
+    yield from _check_security(container, path)
+    for name, probe in (
+        ("livenessProbe", container.liveness_probe),
+        ("readinessProbe", container.readiness_probe),
+        ("startupProbe", container.startup_probe),
+    ):
+        if has(container, _PROBE_FIELDS[name]):
+            yield from _check_probe(name, probe, f"{path}.{name}")
+
+
+def _check_ports(container: Container, path: str) -> Iterator[Violation]:
+    names: dict[str, int] = {}
+    numbers: dict[tuple[int, str], int] = {}
+    for index, port in enumerate(container.ports):
+        where = f"{path}.ports[{index}]"
+        if port.name and names.setdefault(port.name, index) != index:
+            yield Violation(f"{where}.name", f'"{port.name}" is the name of ports[{names[port.name]}] too')
+        key = (port.container_port, port.protocol or "TCP")
+        if numbers.setdefault(key, index) != index:
+            yield Violation(f"{where}.containerPort", f"{key[0]}/{key[1]} is ports[{numbers[key]}] too")
+        if port.HasField("host_port") and port.host_port not in (0, port.container_port):
+            yield Violation(f"{where}.hostPort", f"must be the containerPort {port.container_port} with hostNetwork")
+
+
+def _check_env(container: Container, path: str) -> Iterator[Violation]:
+    for index, env in enumerate(container.env):
+        where = f"{path}.env[{index}]"
+        if not env.HasField("value_from"):
+            continue
+        if env.value:
+            yield Violation(f"{where}.valueFrom", "must be absent when value is given")
+        sources = [field.json_name for field, _ in env.value_from.ListFields()]
+        if len(sources) != 1:
+            yield Violation(f"{where}.valueFrom", _exactly_one("source", sources))
+        if env.value_from.HasField("field_ref") and (reason := _field_path(env.value_from.field_ref.field_path)):
+            yield Violation(f"{where}.valueFrom.fieldRef.fieldPath", reason)
+
+
+def _field_path(text: str) -> str:
+    """A path that fieldRef may name (E5)."""
+    if not text or text in FIELD_PATHS:
+        return ""
+    name, bracket, key = text.partition("['")
+    if name in _KEYED_PATHS and bracket and key.endswith("']"):
+        return formats.label_key(key.removesuffix("']"))
+    keyed = ", ".join(f"{n}['<key>']" for n in _KEYED_PATHS)
+    return f'"{text}" cannot be referred to; known are {", ".join(FIELD_PATHS)}, {keyed}'
+
+
+def _check_mounts(container: Container, volumes: set[str], path: str) -> Iterator[Violation]:
+    paths: dict[str, int] = {}
+    for index, mount in enumerate(container.volume_mounts):
+        where = f"{path}.volumeMounts[{index}]"
+        if mount.name and mount.name not in volumes:
+            yield Violation(f"{where}.name", f'there is no volume "{mount.name}" in spec.volumes')
+        if not mount.mount_path:
+            continue
+        if not mount.mount_path.startswith("/") or ":" in mount.mount_path:
+            yield Violation(f"{where}.mountPath", f'must be an absolute path without ":", is "{mount.mount_path}"')
+        if paths.setdefault(mount.mount_path, index) != index:
+            first = paths[mount.mount_path]
+            yield Violation(f"{where}.mountPath", f'"{mount.mount_path}" is the path of volumeMounts[{first}] too')
+        if mount.sub_path and mount.sub_path_expr:
+            yield Violation(f"{where}.subPathExpr", "must be absent when subPath is given")
+
+
+def _check_resources(resources: ResourceRequirements, path: str) -> Iterator[Violation]:
+    for group, amounts in (("limits", resources.limits), ("requests", resources.requests)):
+        for name in sorted(amounts):
+            if name not in _RESOURCES:
+                yield Violation(f"{path}.{group}.{name}", "resources other than cpu and memory are not honoured yet")
+            elif _read(amounts, name) < quantity.Quantity(0):
+                yield Violation(f"{path}.{group}.{name}", f"must not be negative, is {amounts[name]}")
+    for name in sorted(resources.requests):
+        if name in resources.limits and _read(resources.requests, name) > _read(resources.limits, name):
+            limit, request = resources.limits[name], resources.requests[name]
+            yield Violation(f"{path}.requests.{name}", f"must be at most the limit {limit}, is {request}")
+
+
+def _read(amounts: Mapping[str, str], name: str) -> quantity.Quantity:
+    try:
+        return quantity.parse(amounts[name])
+    except ValueError:
+        return quantity.Quantity(0)  # the rules report it
+
+
+def _check_security(container: Container, path: str) -> Iterator[Violation]:
+    context = container.security_context
+    if not context.HasField("allow_privilege_escalation") or context.allow_privilege_escalation:
+        return
+    where = f"{path}.securityContext.allowPrivilegeEscalation"
+    if context.privileged:
+        yield Violation(where, "must not be false when privileged is true")
+    if any(c.upper().removeprefix("CAP_") == "SYS_ADMIN" for c in context.capabilities.add):
+        yield Violation(where, "must not be false when the capability SYS_ADMIN is added")
+
+
+# ---- probes -------------------------------------------------------------------------------------------------------
+
+_PROBE_FIELDS = {
+    "livenessProbe": "liveness_probe",
+    "readinessProbe": "readiness_probe",
+    "startupProbe": "startup_probe",
+}
+_ACTIONS = {"exec": "exec", "httpGet": "http_get", "tcpSocket": "tcp_socket", "grpc": "grpc"}
+
+
+def _check_probe(name: str, probe: Probe, path: str) -> Iterator[Violation]:
+    """Row P2."""
+    actions = [json for json, field in _ACTIONS.items() if has(probe, field)]
+    if len(actions) != 1:
+        yield Violation(path, _exactly_one("of exec, httpGet, tcpSocket and grpc", actions))
+    if name != "readinessProbe" and probe.HasField("success_threshold") and probe.success_threshold not in (0, 1):
+        yield Violation(f"{path}.successThreshold", f"must be 1, is {probe.success_threshold}")
+    if name == "readinessProbe" and probe.HasField("termination_grace_period_seconds"):
+        yield Violation(f"{path}.terminationGracePeriodSeconds", "must be absent in a readinessProbe")
+
+
+def _no_probes(container: Container, path: str) -> Iterator[Violation]:
+    for json, field in {**_PROBE_FIELDS, "lifecycle": "lifecycle"}.items():
+        if has(container, field):
+            yield Violation(f"{path}.{json}", "must be absent in an init container")
+
+
+# ---- volumes ------------------------------------------------------------------------------------------------------
+
+
+def _check_volumes(spec: PodSpec, path: str) -> Iterator[Violation]:
+    names: dict[str, int] = {}
+    for index, volume in enumerate(spec.volumes):
+        where = f"{path}.volumes[{index}]"
+        if volume.name and names.setdefault(volume.name, index) != index:
+            yield Violation(f"{where}.name", f'"{volume.name}" is the name of volumes[{names[volume.name]}] too')
+        sources = [field.json_name for field, _ in volume.ListFields() if field.name != "name"]
+        if len(sources) != 1:
+            yield Violation(where, _exactly_one("source", sources))
+        yield from _check_volume(volume, where)
+
+
+def _check_volume(volume: Volume, path: str) -> Iterator[Violation]:
+    if ".." in volume.host_path.path.split("/"):
+        yield Violation(f"{path}.hostPath.path", f'must not contain a ".." element, is "{volume.host_path.path}"')
+    if volume.empty_dir.size_limit and volume.empty_dir.medium != "Memory":
+        reason = "is honoured only with medium Memory yet"
+        yield Violation(f"{path}.emptyDir.sizeLimit", reason)
+    if volume.empty_dir.size_limit and _read({"": volume.empty_dir.size_limit}, "") < quantity.Quantity(0):
+        yield Violation(f"{path}.emptyDir.sizeLimit", f"must not be negative, is {volume.empty_dir.size_limit}")
+
+
+# ---- DNS and placement --------------------------------------------------------------------------------------------
+
+
+def _check_dns(spec: PodSpec, path: str) -> Iterator[Violation]:
+    """Row E10."""
+    config, where = spec.dns_config, f"{path}.dnsConfig"
+    if spec.dns_policy == "None" and not config.nameservers:
+        yield Violation(f"{where}.nameservers", "is required with dnsPolicy None")
+    if len(config.nameservers) > 3:
+        yield Violation(f"{where}.nameservers", f"must be no more than 3, are {len(config.nameservers)}")
+    for index, server in enumerate(config.nameservers):
+        if reason := formats.ip(server):
+            yield Violation(f"{where}.nameservers[{index}]", reason)
+    if len(config.searches) > 32 or sum(len(s) + 1 for s in config.searches) > 2049:
+        yield Violation(f"{where}.searches", "must be no more than 32, with 2048 characters in all")
+    for index, search in enumerate(config.searches):
+        if search != "." and (reason := formats.dns_subdomain(search.removesuffix(".").replace("_", "a"))):
+            yield Violation(f"{where}.searches[{index}]", reason)
+    for index, alias in enumerate(spec.host_aliases):
+        for number, name in enumerate(alias.hostnames):
+            if reason := formats.dns_subdomain(name):
+                yield Violation(f"{path}.hostAliases[{index}].hostnames[{number}]", reason)
+
+
+def _check_placement(spec: PodSpec, path: str) -> Iterator[Violation]:
+    for index, toleration in enumerate(spec.tolerations):
+        where = f"{path}.tolerations[{index}]"
+        if toleration.operator == "Exists" and toleration.value:
+            yield Violation(f"{where}.value", 'must be absent with operator "Exists"')
+        if not toleration.key and toleration.operator != "Exists":
+            yield Violation(f"{where}.operator", 'must be "Exists" when there is no key')
+        if toleration.HasField("toleration_seconds") and toleration.effect != "NoExecute":
+            yield Violation(f"{where}.effect", 'must be "NoExecute" when tolerationSeconds is given')
+    affinity = spec.affinity.node_affinity
+    if affinity.HasField("required_during_scheduling_ignored_during_execution"):
+        where = f"{path}.affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms"
+        terms = affinity.required_during_scheduling_ignored_during_execution.node_selector_terms
+        if not terms:
+            yield Violation(where, "is required")
+        for index, term in enumerate(terms):
+            yield from _check_term(term, f"{where}[{index}]")
+
+
+def _check_term(term: NodeSelectorTerm, path: str) -> Iterator[Violation]:
+    for group, requirements in (("matchExpressions", term.match_expressions), ("matchFields", term.match_fields)):
+        for index, requirement in enumerate(requirements):
+            where, operator, count = f"{path}.{group}[{index}]", requirement.operator, len(requirement.values)
+            if group == "matchFields" and requirement.key != "metadata.name":
+                yield Violation(f"{where}.key", f'must be "metadata.name", is "{requirement.key}"')
+            if group == "matchExpressions" and requirement.key and (reason := formats.label_key(requirement.key)):
+                yield Violation(f"{where}.key", reason)
+            if operator in ("In", "NotIn") and not count:
+                yield Violation(f"{where}.values", f'must have a value with operator "{operator}"')
+            if operator in ("Exists", "DoesNotExist") and count:
+                yield Violation(f"{where}.values", f'must be absent with operator "{operator}"')
+            if operator in ("Gt", "Lt") and not (count == 1 and requirement.values[0].lstrip("-").isdigit()):
+                yield Violation(f"{where}.values", f'must be one whole number with operator "{operator}"')
+
+
+def _exactly_one(what: str, given: Iterable[str]) -> str:
+    names = list(given)
+    return f"must have exactly one {what}, has {' and '.join(names) or 'none'}"

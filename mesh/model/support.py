@@ -1,0 +1,277 @@
+"""THE table of a pod's fields: honoured, approximated (how) or refused (why) by this release.
+
+Rule: a field that is not in the table is refused, and none is accepted and ignored; `tests/unit/model/test_support.py`
+holds the table to the proto files. Fields are named by message and JSON name, as in "Container.image".
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from google.protobuf.message import Message
+
+from mesh.errors import Violation
+from mesh.model.fields import Field, Many, fields_of
+from mesh.model.poddefaults import SCHEDULER, TERMINATION_LOG
+from mesh.model.rules import join
+from mesh.v1.core_pb2 import PodSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Support:
+    """What becomes of a field. `why` says how it is approximated or why refused; `accepts` are values that are fine."""
+
+    state: str  # "honoured", "approximated" or "refused"
+    why: str = ""
+    accepts: Callable[[Any, PodSpec], bool] | None = None
+
+
+def _values(*values: Any) -> Callable[[Any, PodSpec], bool]:
+    return lambda value, _: value in values
+
+
+def _refused(why: str, accepts: Callable[[Any, PodSpec], bool] | None = None) -> Support:
+    return Support("refused", why, accepts)
+
+
+_YES = Support("honoured")
+_PROBES = _refused("probes are not honoured yet: they come with a later release")
+_HOOKS = _refused("lifecycle hooks are not honoured yet: they come with a later release")
+_CONFIG = _refused("ConfigMaps and Secrets in pods are not honoured yet: they come with a later release")
+_RESTART_RULES = _refused(
+    "restart rules of single containers, and sidecars, are not honoured yet: they come with a later release"
+)
+_CLAIMS = _refused("persistent volumes are not honoured yet: they come with a later release")
+_SPREAD = _refused("placement relative to other pods is not honoured yet: it comes with a later release")
+_PRIORITY = _refused("priorities are not honoured yet: they come with a later release")
+_PROFILES = _refused("security profiles are not honoured yet: they come with a later release")
+_GROUPS = _refused("file ownership of volumes is not honoured yet: it comes with Secrets and ConfigMaps")
+_DEVICES = _refused("devices and resource claims are not honoured yet")
+_NAMESPACES = _refused("sharing these namespaces is not honoured yet: it comes with a later release", _values(False))
+_NAMES = _refused("names of pods in DNS are not honoured yet: they come with Services")
+_RESIZE = _refused("resizing in place is not honoured yet: it comes with a later release")
+_SUBPATH = _refused("mounting a part of a volume is not honoured yet: it comes with a later release")
+_LATER_VOLUME = _refused("this kind of volume is not honoured yet: emptyDir and hostPath are")
+_TOKEN = _refused("service accounts are not part of this release")
+
+_POD_SPEC: dict[str, Support] = {
+    "volumes": _YES,
+    "initContainers": _YES,
+    "containers": _YES,
+    "ephemeralContainers": _refused("ephemeral containers are not honoured yet"),
+    "restartPolicy": _YES,
+    "terminationGracePeriodSeconds": _YES,
+    "activeDeadlineSeconds": _YES,
+    "dnsPolicy": Support(
+        "approximated",
+        "pods get the host's resolv.conf until Services and their DNS come",
+        _values("Default", "None"),
+    ),
+    "nodeSelector": _YES,
+    "serviceAccountName": _refused(_TOKEN.why, _values("default", "")),
+    "serviceAccount": _refused(_TOKEN.why, _values("default", "")),
+    "automountServiceAccountToken": _refused(f"no token is mounted: {_TOKEN.why}", _values(False)),
+    "nodeName": _YES,
+    "hostNetwork": _YES,
+    "hostPID": _NAMESPACES,
+    "hostIPC": _NAMESPACES,
+    "shareProcessNamespace": _NAMESPACES,
+    "securityContext": _YES,
+    "imagePullSecrets": _CONFIG,
+    "hostname": _YES,
+    "subdomain": _NAMES,
+    "affinity": _YES,
+    "schedulerName": _refused(f'the only scheduler is "{SCHEDULER}"', _values(SCHEDULER, "")),
+    "tolerations": _YES,
+    "hostAliases": _YES,
+    "priorityClassName": _PRIORITY,
+    "priority": _refused(_PRIORITY.why, _values(0)),
+    "dnsConfig": _YES,
+    "readinessGates": _YES,
+    "runtimeClassName": _refused("runtime classes are not part of this release"),
+    "enableServiceLinks": Support("honoured"),
+    "preemptionPolicy": _refused(_PRIORITY.why, _values("PreemptLowerPriority")),
+    "overhead": _refused("overhead belongs to runtime classes, which are not part of this release"),
+    "topologySpreadConstraints": _SPREAD,
+    "setHostnameAsFQDN": _refused(_NAMES.why, _values(False)),
+    "os": _YES,
+    "hostUsers": _refused("user namespaces are not honoured yet", _values(True)),
+    "schedulingGates": _refused("scheduling gates are not honoured yet"),
+    "resourceClaims": _DEVICES,
+    "resources": _refused("resources of a whole pod are not honoured yet: give them to its containers"),
+    "hostnameOverride": _NAMES,
+}
+
+_CONTAINER: dict[str, Support] = {
+    "name": _YES,
+    "image": _YES,
+    "command": _YES,
+    "args": _YES,
+    "workingDir": _YES,
+    "ports": _YES,
+    "envFrom": _CONFIG,
+    "env": _YES,
+    "resources": _YES,
+    "resizePolicy": _RESIZE,
+    "restartPolicy": _RESTART_RULES,
+    "restartPolicyRules": _RESTART_RULES,
+    "volumeMounts": _YES,
+    "volumeDevices": _CLAIMS,
+    "livenessProbe": _PROBES,
+    "readinessProbe": _PROBES,
+    "startupProbe": _PROBES,
+    "lifecycle": _HOOKS,
+    "terminationMessagePath": _refused(
+        "termination messages are not read yet: they come with a later release", _values(TERMINATION_LOG, "")
+    ),
+    "terminationMessagePolicy": _refused(
+        "termination messages are not read yet: they come with a later release", _values("File", "")
+    ),
+    "imagePullPolicy": _YES,
+    "securityContext": _YES,
+    "stdin": _YES,
+    "stdinOnce": _refused("attaching to a container is not honoured yet", _values(False)),
+    "tty": _YES,
+}
+
+_SECURITY: dict[str, Support] = {
+    "capabilities": _YES,
+    "privileged": _YES,
+    "seLinuxOptions": _PROFILES,
+    "runAsUser": _YES,
+    "runAsGroup": _YES,
+    "runAsNonRoot": _refused("the user of an image is not checked yet: it comes with a later release", _values(False)),
+    "readOnlyRootFilesystem": _YES,
+    "allowPrivilegeEscalation": _YES,
+    "procMount": _refused(_PROFILES.why, _values("Default")),
+    "seccompProfile": _PROFILES,
+    "appArmorProfile": _PROFILES,
+}
+
+_VOLUME: dict[str, Support] = {
+    "name": _YES,
+    "hostPath": _YES,
+    "emptyDir": _YES,
+    "secret": _CONFIG,
+    "configMap": _CONFIG,
+    "downwardAPI": _LATER_VOLUME,
+    "projected": _LATER_VOLUME,
+    "persistentVolumeClaim": _CLAIMS,
+    "nfs": _LATER_VOLUME,
+    "image": _LATER_VOLUME,
+    "csi": _LATER_VOLUME,
+    "ephemeral": _CLAIMS,
+}
+
+
+def _with_host_network(value: Any, spec: PodSpec) -> bool:  # noqa: ARG001 - one signature for all conditions
+    return spec.host_network
+
+
+TABLE: dict[str, dict[str, Support]] = {
+    "PodSpec": _POD_SPEC,
+    "Container": _CONTAINER,
+    "SecurityContext": _SECURITY,
+    "PodSecurityContext": {
+        **{n: s for n, s in _SECURITY.items() if n in ("runAsUser", "runAsGroup", "runAsNonRoot")},
+        **dict.fromkeys(("seLinuxOptions", "seccompProfile", "appArmorProfile"), _PROFILES),
+        "supplementalGroups": _YES,
+        "supplementalGroupsPolicy": _refused("only Merge is honoured yet", _values("Merge")),
+        "fsGroup": _GROUPS,
+        "fsGroupChangePolicy": _GROUPS,
+        "sysctls": _refused("sysctls are not honoured yet: they come with a later release"),
+    },
+    "Capabilities": {"add": _YES, "drop": _YES},
+    "ContainerPort": {
+        "name": _YES,
+        "hostPort": _refused(
+            "host ports are opened with Services, in a later release; use hostNetwork, or `mesh port-forward`",
+            _with_host_network,
+        ),
+        "containerPort": _YES,
+        "protocol": _YES,
+        "hostIP": _refused("host ports are opened with Services, in a later release"),
+    },
+    "EnvVar": {"name": _YES, "value": _YES, "valueFrom": _YES},
+    "EnvVarSource": {
+        "fieldRef": _YES,
+        "resourceFieldRef": _refused("resourceFieldRef is not honoured yet: it comes with a later release"),
+        "configMapKeyRef": _CONFIG,
+        "secretKeyRef": _CONFIG,
+        "fileKeyRef": _refused("fileKeyRef is not honoured yet"),
+    },
+    "ObjectFieldSelector": {"apiVersion": _refused('the only version is "v1"', _values("v1", "")), "fieldPath": _YES},
+    "ResourceRequirements": {"limits": _YES, "requests": _YES, "claims": _DEVICES},
+    "VolumeMount": {
+        "name": _YES,
+        "readOnly": _YES,
+        "recursiveReadOnly": _refused("recursiveReadOnly is not honoured yet", _values("Disabled")),
+        "mountPath": _YES,
+        "subPath": _refused(_SUBPATH.why, _values("")),
+        "mountPropagation": _refused("mount propagation is not honoured yet", _values("None")),
+        "subPathExpr": _refused(_SUBPATH.why, _values("")),
+    },
+    "Volume": _VOLUME,
+    "EmptyDirVolumeSource": {"medium": _YES, "sizeLimit": _YES},
+    "HostPathVolumeSource": {"path": _YES, "type": _YES},
+    "Affinity": {"nodeAffinity": _YES, "podAffinity": _SPREAD, "podAntiAffinity": _SPREAD},
+    "NodeAffinity": {
+        "requiredDuringSchedulingIgnoredDuringExecution": _YES,
+        "preferredDuringSchedulingIgnoredDuringExecution": Support(
+            "approximated", "preferences for nodes are not weighed yet; requirements are kept"
+        ),
+    },
+    "NodeSelector": {"nodeSelectorTerms": _YES},
+    "NodeSelectorTerm": {"matchExpressions": _YES, "matchFields": _YES},
+    "NodeSelectorRequirement": {"key": _YES, "operator": _YES, "values": _YES},
+    "PreferredSchedulingTerm": {"weight": _YES, "preference": _YES},
+    "Toleration": {"key": _YES, "operator": _YES, "value": _YES, "effect": _YES, "tolerationSeconds": _YES},
+    "HostAlias": {"ip": _YES, "hostnames": _YES},
+    "PodDNSConfig": {"nameservers": _YES, "searches": _YES, "options": _YES},
+    "PodDNSConfigOption": {"name": _YES, "value": _YES},
+    "PodReadinessGate": {"conditionType": _YES},
+    "PodOS": {"name": _YES},
+}
+
+
+def check(spec: PodSpec, path: str) -> tuple[list[Violation], list[str]]:
+    """What of a pod's spec this release refuses, by name, and warnings for what it approximates.
+
+    To be asked of what the user wrote, before defaults are filled in.
+    """
+    wrong: list[Violation] = []
+    warnings: list[str] = []
+    for where, support in _found(spec, spec, path):
+        if support.state == "refused":
+            wrong.append(Violation(where, support.why))
+        else:
+            warnings.append(f"{where}: {support.why}")
+    return wrong, warnings
+
+
+_UNLISTED = _refused("this field is not honoured yet")
+
+
+def _found(message: Message, spec: PodSpec, path: str) -> Iterator[tuple[str, Support]]:
+    """Every field set in a message whose value is refused or approximated."""
+    table = TABLE.get(message.DESCRIPTOR.name, {})
+    for field in fields_of(message.DESCRIPTOR).values():
+        value = getattr(message, field.name)
+        if not (value if field.many is not Many.ONE else message.HasField(field.name)):
+            continue
+        where = join(path, field.json)
+        support = table.get(field.json, _UNLISTED)
+        if support.state != "honoured" and not (support.accepts and support.accepts(value, spec)):
+            yield where, support
+        if support.state != "refused":
+            yield from _below(field, value, spec, where)
+
+
+def _below(field: Field, value: Any, spec: PodSpec, path: str) -> Iterator[tuple[str, Support]]:
+    if field.type is None:
+        return
+    if field.many is Many.LIST:
+        for index, element in enumerate(value):
+            yield from _found(element, spec, f"{path}[{index}]")
+    elif field.many is Many.ONE:
+        yield from _found(value, spec, path)
