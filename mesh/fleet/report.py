@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from mesh.fleet.registration import node_write, stamp
 from mesh.model.keys import Key
 from mesh.model.kinds import key_of, revision_of
+from mesh.model.pods import TERMINAL
 from mesh.model.times import whole_seconds
 from mesh.store.port import Write
 from mesh.v1.core_pb2 import Event, Pod, PodStatus
@@ -16,7 +17,6 @@ from mesh.v1.node_pb2 import Observed, PodReport
 from mesh.view import View
 
 MIRROR = "kubernetes.io/config.mirror"  # annotation of a static pod's object (G10); its value is the pod's uid
-TERMINAL = ("Succeeded", "Failed")
 
 
 def writes_for(observed: Observed, view: View, now_ns: int, pod_cidr: str) -> list[Write]:

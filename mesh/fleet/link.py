@@ -1,0 +1,253 @@
+"""One host's link: follows what the host sees, and gives it its pods whenever it holds other ones than it should.
+
+Rule: everything is idempotent, nobody remembers "told": the host's own word says what it holds. A failed call is
+repeated after 0.1 s, then doubling to 3 s; nothing else polls. What the link knows is lost with it, and is no loss.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from typing import TypeVar
+
+import structlog
+
+from mesh.errors import MeshError, Unavailable
+from mesh.fleet.needs import digest_of, needs_of
+from mesh.fleet.picture import Picture
+from mesh.fleet.port import AgentPort
+from mesh.fleet.report import writes_for
+from mesh.store.change import change
+from mesh.store.feed import Feed
+from mesh.store.port import Event, Store, Write
+from mesh.v1 import node_pb2
+from mesh.v1.core_pb2 import Node, Pod
+from mesh.view import View
+
+_log = structlog.get_logger("mesh.fleet.link")
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """What all links share. `epoch` is this meshd's fence; `range_for` gives a new host its pod addresses; `clock`
+    is nanoseconds since the epoch. In seconds: `wait` of an idle observe, `settle` between orders, `limit` of a call.
+    """
+
+    store: Store
+    feed: Feed
+    epoch: int
+    cluster_cidr: str
+    range_for: Callable[[str, View], str]
+    clock: Callable[[], int]
+    wait: float = 4.0
+    settle: float = 0.02
+    limit: float = 10.0
+
+
+class BackOff:
+    """0.1 s, doubling to 3 s."""
+
+    def __init__(self) -> None:
+        self._next = 0.1
+
+    async def sleep(self) -> None:
+        """Waits, and longer the next time."""
+        seconds, self._next = self._next, min(self._next * 2, 3.0)
+        await asyncio.sleep(seconds)
+
+    def reset(self) -> None:
+        """The next wait is short again."""
+        self._next = 0.1
+
+
+class Link:
+    """`last_seen`: the loop's time of the host's last answer; `message`: why it does not answer, empty when it does."""
+
+    def __init__(self, name: str, agent: AgentPort, fleet: Fleet) -> None:
+        self.name = name
+        self.agent = agent
+        self.held = ""  # digest of the Assignment that the host holds
+        self.message = "has not answered yet"
+        self.last_seen: float | None = None
+        self.last_seen_ns = 0
+        self._fleet = fleet
+        self._picture = Picture(name)
+        self._ordered = (0, 0)  # fence of the newest accepted order
+        self._look = asyncio.Event()  # the wanted or the held assignment may have changed
+        self._again = asyncio.Event()  # objects of pods that the host spoke of have changed
+        self._touched: set[str] = set()
+
+    @property
+    def boot(self) -> str:
+        """The agent process that answered last."""
+        return self._picture.boot
+
+    @property
+    def settled(self) -> bool:
+        """Whether the host holds the newest assignment."""
+        wanted = digest_of(self.name, self._fleet.feed.view, self._fleet.cluster_cidr)
+        return bool(wanted) and wanted == self.held
+
+    async def run(self) -> None:
+        """For ever; only a bug ends it."""
+        off = self._fleet.feed.on_events(self._on_events)
+        self._look.set()
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._follow(), name=f"observe {self.name}")
+                tasks.create_task(self._give(), name=f"assign {self.name}")
+                tasks.create_task(self._repeat(), name=f"repeat {self.name}")
+        finally:
+            off()
+
+    # ---- host -> store
+
+    async def _follow(self) -> None:
+        back_off = BackOff()
+        while True:
+            began = asyncio.get_running_loop().time()
+            before = (self._picture.boot, self._picture.version)
+            try:
+                await self._observe()
+            except MeshError as error:
+                self._failed("observe", error)
+                await back_off.sleep()
+                continue
+            back_off.reset()
+            idle = before == (self._picture.boot, self._picture.version)
+            if idle and asyncio.get_running_loop().time() - began < self._fleet.wait / 2:
+                await asyncio.sleep(1)  # an agent that does not wait must not make us spin
+
+    async def _observe(self) -> None:
+        request = node_pb2.ObserveRequest(
+            boot=self._picture.boot,
+            after_version=self._picture.version,
+            wait_milliseconds=int(self._fleet.wait * 1000),
+        )
+        observed = await self._call(self.agent.observe(request), self._fleet.wait + self._fleet.limit)
+        if observed.node != self.name:
+            raise Unavailable(f'the agent at host "{self.name}" says that it is "{observed.node}"')
+        self._seen()
+        # The cursor moves only once the news are stored: what can't be written is asked for again.
+        cursor = (self._picture.boot, self._picture.version)
+        news = self._picture.take(observed)
+        try:
+            await self._write(news)
+        except MeshError:
+            self._picture.boot, self._picture.version = cursor
+            raise
+        self._forget_gone(news)
+        if observed.boot != cursor[0]:
+            self._look.set()
+        if observed.boot != cursor[0] or _fence(observed.fence) >= self._ordered:
+            self._hold(observed.run_digest)
+
+    async def _write(self, news: node_pb2.Observed) -> None:
+        fleet = self._fleet
+
+        def compute(view: View) -> list[Write]:
+            return writes_for(news, view, fleet.clock(), fleet.range_for(self.name, view))
+
+        await change(fleet.store, fleet.feed, compute)
+
+    async def _repeat(self) -> None:
+        """Says again what the host said of pods whose objects someone else has changed."""
+        back_off = BackOff()
+        while True:
+            await self._again.wait()
+            self._again.clear()
+            uids, self._touched = self._touched, set()
+            try:
+                await self._write(self._picture.again(uids))
+            except MeshError as error:
+                _log.warning("cannot_write_news", node=self.name, error=str(error))
+                self._touch(uids)
+                await back_off.sleep()
+            else:
+                back_off.reset()
+
+    # ---- store -> host
+
+    async def _give(self) -> None:
+        back_off = BackOff()
+        while True:
+            await self._look.wait()
+            self._look.clear()
+            if not self._picture.boot:
+                continue  # never answered: the first answer looks again
+            if self.settled:
+                continue
+            wanted = needs_of(self.name, self._fleet.feed.view, self._fleet.cluster_cidr, self._fleet.epoch)
+            if wanted is None:
+                continue
+            try:
+                await self._assign(wanted)
+            except MeshError as error:
+                self._failed("assign", error)
+                self._look.set()
+                await back_off.sleep()
+            else:
+                back_off.reset()
+                await asyncio.sleep(self._fleet.settle)
+
+    async def _assign(self, wanted: node_pb2.Assignment) -> None:
+        reply = await self._call(self.agent.assign(wanted), self._fleet.limit)
+        self._seen()
+        self._ordered = max(self._ordered, _fence(reply.fence))
+        self.held = reply.run_digest
+        if reply.run_digest != wanted.digest:
+            raise Unavailable(f'the host "{self.name}" holds another assignment than it was given')
+        _log.debug("assigned", node=self.name, pods=len(wanted.pods), revision=wanted.fence.revision)
+
+    # ---- both
+
+    def _on_events(self, events: Iterable[Event]) -> None:
+        for event in events:
+            for obj in (event.object, event.previous):
+                if isinstance(obj, Node) and obj.metadata.name == self.name:
+                    self._look.set()
+                elif isinstance(obj, Pod) and obj.spec.node_name == self.name:
+                    self._look.set()
+                    self._touch([obj.metadata.uid])
+            if event.object is None and isinstance(event.previous, Pod):
+                self._picture.forget(event.previous.metadata.uid)
+
+    def _forget_gone(self, news: node_pb2.Observed) -> None:
+        for report in news.pods:
+            pod = self._fleet.feed.view.pod(report.namespace, report.name)
+            if pod is None or pod.metadata.uid != report.uid:
+                self._picture.forget(report.uid)
+
+    def _touch(self, uids: Iterable[str]) -> None:
+        known = {uid for uid in uids if self._picture.knows(uid)}
+        if known:
+            self._touched |= known
+            self._again.set()
+
+    def _hold(self, digest: str) -> None:
+        if digest != self.held:
+            self.held = digest
+            self._look.set()
+
+    async def _call(self, call: Awaitable[_T], seconds: float) -> _T:
+        try:
+            async with asyncio.timeout(seconds):
+                return await call
+        except TimeoutError:
+            raise Unavailable(f'the host "{self.name}" did not answer within {seconds:g} s') from None
+
+    def _seen(self) -> None:
+        if self.message:
+            _log.info("host_answers", node=self.name)
+        self.message = ""
+        self.last_seen = asyncio.get_running_loop().time()
+        self.last_seen_ns = self._fleet.clock()
+
+    def _failed(self, verb: str, error: MeshError) -> None:
+        if self.message != error.message:
+            _log.warning("host_does_not_answer", node=self.name, call=verb, error=error.message)
+        self.message = error.message
+
+
+def _fence(fence: node_pb2.Fence) -> tuple[int, int]:
+    return fence.epoch, fence.revision

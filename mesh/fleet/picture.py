@@ -1,0 +1,49 @@
+"""What a host last said, put together from its news: complete, so that it can be looked at again at any time.
+
+Rule: news replace what they name; a full answer of the host replaces everything.
+"""
+
+from collections.abc import Iterable
+
+from mesh.v1.node_pb2 import NodeReport, Observed, PodReport
+
+
+class Picture:
+    """One host's last words. `boot` is empty until the first of them."""
+
+    def __init__(self, node: str) -> None:
+        self.node = node
+        self.boot = ""
+        self.version = 0
+        self._report: NodeReport | None = None
+        self._pods: dict[str, PodReport] = {}
+
+    def take(self, observed: Observed) -> Observed:
+        """Adds the news; returns what to write of them: the news, with the host's own report always in."""
+        if observed.HasField("report"):
+            self._report = observed.report
+        if observed.full:
+            self._pods.clear()
+        for report in observed.pods:
+            self._pods[report.uid] = report
+        self.boot, self.version = observed.boot, observed.version
+        if self._report is None or observed.HasField("report"):
+            return observed
+        news = Observed()
+        news.CopyFrom(observed)
+        news.report.CopyFrom(self._report)
+        return news
+
+    def again(self, uids: Iterable[str]) -> Observed:
+        """The last words about some pods, without the host's own report, which only the host itself may renew."""
+        return Observed(node=self.node, boot=self.boot, pods=[self._pods[uid] for uid in uids if uid in self._pods])
+
+    def knows(self, uid: str) -> bool:
+        """Whether the host said anything of this pod."""
+        return uid in self._pods
+
+    def forget(self, uid: str) -> None:
+        """Drops a pod whose object is gone and of which the host said that nothing is left; a mirror stays."""
+        report = self._pods.get(uid)
+        if report is not None and report.gone:
+            del self._pods[uid]

@@ -1,0 +1,128 @@
+"""The roster: which hosts there are, a link for each, and word of those that fall silent.
+
+Rule: a host is known by its name; when its agent is another one than before, the old link ends and a new one begins.
+Silence is counted from a host's last answer, or from this meshd's start: heartbeats never reach the store.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import structlog
+
+from mesh.controllers.nodes import silent
+from mesh.errors import MeshError
+from mesh.fleet.link import Fleet, Link
+from mesh.fleet.port import AgentPort, Hosts
+from mesh.store.change import change
+from mesh.store.port import Write
+from mesh.view import View
+
+_log = structlog.get_logger("mesh.fleet.roster")
+
+
+@dataclass(frozen=True, slots=True)
+class HostState:
+    """One host as the roster knows it; `last_seen` is nanoseconds since the epoch, 0 for never."""
+
+    name: str
+    connected: bool
+    message: str
+    last_seen: int
+    settled: bool
+    boot: str
+
+
+class Roster:
+    """`silence` is how many seconds without an answer make a host's state Unknown; more than the links' `wait`."""
+
+    def __init__(self, hosts: Hosts, fleet: Fleet, silence: float) -> None:
+        if silence <= fleet.wait:
+            raise ValueError("the silence must be longer than an idle observe")
+        self._hosts = hosts
+        self._fleet = fleet
+        self._silence = silence
+        self._links: dict[str, Link] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._began = 0.0
+        self._last: dict[str, float] = {}  # when hosts without a link now answered last, by the loop's clock
+
+    def agent(self, node: str) -> AgentPort | None:
+        """The agent of a host, or None when the host is not joined."""
+        link = self._links.get(node)
+        return link.agent if link is not None else None
+
+    def hosts(self) -> list[HostState]:
+        """Every host that is joined or has a Node, by name."""
+        names = sorted({*self._links, *(n.metadata.name for n in self._fleet.feed.view.nodes())})
+        return [self._state(name) for name in names]
+
+    @property
+    def state(self) -> str:
+        """ "connected", or in words why no host can be reached."""
+        return self._hosts.state
+
+    async def run(self) -> None:
+        """For ever; only a bug ends it."""
+        self._began = asyncio.get_running_loop().time()
+        await self._fleet.feed.reached(0)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._watch_silence(), name="silence")
+            while True:
+                await self._meet(tasks)
+                await self._hosts.changed()
+
+    async def _meet(self, tasks: asyncio.TaskGroup) -> None:
+        there = self._hosts.agents()
+        for name in [n for n, link in self._links.items() if there.get(n) is not link.agent]:
+            await self._part(name)
+        for name, agent in there.items():
+            if name not in self._links:
+                _log.info("host_joined", node=name)
+                self._links[name] = Link(name, agent, self._fleet)
+                self._tasks[name] = tasks.create_task(self._links[name].run(), name=f"link {name}")
+
+    async def _part(self, name: str) -> None:
+        _log.info("host_parted", node=name)
+        link, task = self._links.pop(name), self._tasks.pop(name)
+        if link.last_seen is not None:
+            self._last[name] = link.last_seen
+        task.cancel()
+        await asyncio.wait({task})
+
+    async def _watch_silence(self) -> None:
+        while True:
+            now = asyncio.get_running_loop().time()
+            ends = {
+                n.metadata.name: self._heard(n.metadata.name) + self._silence for n in self._fleet.feed.view.nodes()
+            }
+            lost = [name for name, end in ends.items() if end <= now]
+            try:
+                await self._mark(lost)
+            except MeshError as error:
+                _log.warning("cannot_mark_silent_hosts", error=str(error))
+            waits = [end - now for end in ends.values() if end > now]
+            await asyncio.sleep(max(1.0, min(waits, default=self._silence)))
+
+    async def _mark(self, names: Sequence[str]) -> None:
+        now_ns = self._fleet.clock()
+
+        def compute(view: View) -> list[Write]:
+            return [write for name in names if self._still_silent(name) for write in silent(name, view, now_ns)]
+
+        await change(self._fleet.store, self._fleet.feed, compute)
+
+    def _still_silent(self, name: str) -> bool:
+        return asyncio.get_running_loop().time() - self._heard(name) >= self._silence
+
+    def _heard(self, name: str) -> float:
+        link = self._links.get(name)
+        if link is not None and link.last_seen is not None:
+            return link.last_seen
+        return self._last.get(name, self._began)
+
+    def _state(self, name: str) -> HostState:
+        link = self._links.get(name)
+        if link is None:
+            return HostState(name, False, "is not joined", 0, False, "")
+        return HostState(name, not link.message, link.message, link.last_seen_ns, link.settled, link.boot)

@@ -1,0 +1,127 @@
+"""The control service, put together: store and feed below, controllers and links beside, the API on top.
+
+Rule: it only wires. Everything runs in one task group on one loop; a bug in any part ends the whole, and the
+supervisor starts it again: what must survive is in the store. The API is served before any host is looked for.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import structlog
+from grpc import aio
+
+from mesh.config import Network
+from mesh.controllers.events import Events
+from mesh.controllers.leftovers import Leftovers
+from mesh.controllers.namespaces import Namespaces
+from mesh.controllers.nodes import Nodes
+from mesh.fleet.link import Fleet
+from mesh.fleet.port import Hosts
+from mesh.fleet.ranges import Ranges
+from mesh.fleet.roster import HostState, Roster
+from mesh.reconcile.loop import Loop
+from mesh.rpc.control import About, Control
+from mesh.rpc.pods import Pods
+from mesh.rpc.resources import Resources
+from mesh.rpc.server import Server, Tls, serve
+from mesh.scheduler.scheduler import Scheduler
+from mesh.start import begin
+from mesh.store.feed import Feed
+from mesh.store.port import Store
+from mesh.upkeep import keep_up
+from mesh.v1.control_pb2_grpc import (
+    add_ControlServicer_to_server,
+    add_PodsServicer_to_server,
+    add_ResourcesServicer_to_server,
+)
+
+_log = structlog.get_logger("mesh.app")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How one meshd runs; the numbers are those of `mesh.config`, in seconds. `clock`: nanoseconds since the epoch."""
+
+    listen: Sequence[str] = ("127.0.0.1:0",)
+    network: Network = field(default_factory=Network)
+    silence: float = 10.0
+    wait: float = 4.0
+    bookmark: float = 45.0
+    history: int = 10_000
+    event_ttl: int = 3600
+    store_name: str = "memory"
+    scratch: Path | None = None
+    copy_store: Callable[[Path], Awaitable[None]] | None = None
+    clock: Callable[[], int] = time.time_ns
+
+
+@dataclass(slots=True)
+class Meshd:
+    """One control service. `serving` is set once the API answers; `ports` are known then."""
+
+    store: Store
+    hosts: Hosts
+    tls: Tls
+    settings: Settings = Settings()
+    serving: asyncio.Event = field(default_factory=asyncio.Event)
+    ports: tuple[int, ...] = ()
+    feed: Feed = field(init=False)
+    roster: Roster | None = None
+
+    def __post_init__(self) -> None:
+        self.feed = Feed(self.store)
+
+    async def run(self) -> None:
+        """Until cancelled; then clients are told, and the store's owner closes it. Raises Unavailable."""
+        server: Server | None = None
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self.feed.run(), name="feed")
+                await self.feed.reached(0)
+                epoch = await begin(self.store, self.feed, self.settings.clock)
+                self.roster = Roster(self.hosts, self._fleet(epoch), self.settings.silence)
+                server = await serve(self.settings.listen, self.tls, self._register)
+                self._start(tasks)
+                self.ports = server.ports
+                self.serving.set()
+                _log.info("serving", ports=self.ports, revision=self.feed.view.revision, epoch=epoch)
+        finally:
+            if server is not None:
+                await server.stop()
+
+    def _start(self, tasks: asyncio.TaskGroup) -> None:
+        assert self.roster is not None  # noqa: S101 - made by `run`
+        settings = self.settings
+        tasks.create_task(self.roster.run(), name="roster")
+        controllers = (Scheduler(), Nodes(), Namespaces(), Leftovers(), Events(settings.event_ttl))
+        tasks.create_task(Loop(self.feed, self.store, controllers, settings.clock).run(), name="controllers")
+        tasks.create_task(keep_up(self.store, self.feed, settings.history), name="upkeep")
+
+    def _fleet(self, epoch: int) -> Fleet:
+        network = self.settings.network
+        ranges = Ranges(network.cluster_cidr, network.node_mask)
+        return Fleet(
+            self.store, self.feed, epoch, network.cluster_cidr, ranges.of, self.settings.clock, self.settings.wait
+        )
+
+    def _register(self, server: aio.Server) -> None:
+        assert self.roster is not None  # noqa: S101 - made by `run`
+        settings, roster = self.settings, self.roster
+        about = About(
+            started_ns=settings.clock(),
+            store=settings.store_name,
+            ray=lambda: roster.state,
+            hosts=roster.hosts,
+            copy_store=settings.copy_store,
+            scratch=settings.scratch,
+        )
+        resources = Resources(self.store, self.feed, settings.clock, settings.bookmark)
+        add_ResourcesServicer_to_server(resources, server)
+        add_PodsServicer_to_server(Pods(self.feed, roster.agent), server)
+        add_ControlServicer_to_server(Control(self.feed, about), server)
+
+
+__all__ = ["HostState", "Meshd", "Settings"]

@@ -1,0 +1,115 @@
+"""The Control service: how meshd does, a copy of its store, the kinds it knows.
+
+Rule: nothing here changes anything.
+"""
+
+import asyncio
+import tempfile
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Protocol
+
+from grpc import aio
+
+from mesh.errors import Unavailable
+from mesh.model.kinds import KINDS
+from mesh.model.times import to_timestamp
+from mesh.store.feed import Feed
+from mesh.v1 import control_pb2 as pb
+from mesh.v1.control_pb2_grpc import ControlServicer
+
+_CHUNK = 1 << 20
+Context = aio.ServicerContext[Any, Any]
+
+
+class Host(Protocol):
+    """What the roster says of one host; `last_seen` is nanoseconds since the epoch, 0 for never."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def connected(self) -> bool: ...
+    @property
+    def message(self) -> str: ...
+    @property
+    def last_seen(self) -> int: ...
+    @property
+    def settled(self) -> bool: ...
+    @property
+    def boot(self) -> str: ...
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """What Status tells. `copy_store` writes a consistent copy of the store to a new file beside `scratch`."""
+
+    started_ns: int
+    store: str
+    ray: Callable[[], str]
+    hosts: Callable[[], Sequence[Host]]
+    copy_store: Callable[[Path], Awaitable[None]] | None = None
+    scratch: Path | None = None
+
+
+class Control(ControlServicer):
+    """`about` is asked anew at every call."""
+
+    def __init__(self, feed: Feed, about: About) -> None:
+        self._feed = feed
+        self._about = about
+
+    async def Status(self, request: pb.StatusRequest, context: Context) -> pb.StatusResponse:
+        """How meshd does."""
+        view = self._feed.view
+        counts = Counter({kind.name: view.count(kind.name) for kind in KINDS if view.count(kind.name)})
+        response = pb.StatusResponse(
+            version=version("mesh-containers"),
+            revision=view.revision,
+            started_at=to_timestamp(self._about.started_ns),
+            ray=self._about.ray(),
+            objects=counts,
+            store=self._about.store,
+        )
+        for host in self._about.hosts():
+            said = response.hosts.add(
+                name=host.name,
+                connected=host.connected,
+                message=host.message,
+                assignment_held=host.settled,
+                boot=host.boot,
+            )
+            if host.last_seen:
+                said.last_seen.CopyFrom(to_timestamp(host.last_seen))
+        return response
+
+    async def Backup(self, request: pb.BackupRequest, context: Context) -> AsyncIterator[pb.BackupChunk]:
+        """A consistent copy of the store, piece by piece; the copy on disk is 0600 and gone afterwards."""
+        copy = self._about.copy_store
+        if copy is None or self._about.scratch is None:
+            raise Unavailable("this store is in memory: there is nothing to back up")
+        with tempfile.TemporaryDirectory(prefix="backup-", dir=self._about.scratch) as directory:
+            path = Path(directory) / "store.db"
+            await copy(path)
+            with await asyncio.to_thread(path.open, "rb") as file:
+                while data := await asyncio.to_thread(file.read, _CHUNK):
+                    yield pb.BackupChunk(data=data)
+
+    async def Kinds(self, request: pb.KindsRequest, context: Context) -> pb.KindsResponse:
+        """Every kind, served or not."""
+        return pb.KindsResponse(
+            kinds=[
+                pb.KindInfo(
+                    kind=kind.name,
+                    api_version=kind.api_version,
+                    plural=kind.plural,
+                    short_names=kind.short_names,
+                    namespaced=kind.namespaced,
+                    served=kind.served,
+                    why_not=kind.why_not,
+                )
+                for kind in KINDS
+            ]
+        )
