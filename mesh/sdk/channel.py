@@ -45,6 +45,7 @@ _KINDS: dict[grpc.StatusCode, type[MeshError]] = {
     grpc.StatusCode.UNAVAILABLE: errors.Unavailable,
     grpc.StatusCode.DEADLINE_EXCEEDED: errors.Unavailable,
 }
+_LOST = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED)
 HINT = "is meshd running there? `mesh status` and `mesh doctor` tell more"
 
 
@@ -102,7 +103,7 @@ def translated(error: grpc.aio.AioRpcError, server: str) -> MeshError:
     """The error that meshd meant, or what a broken connection means."""
     code, message = error.code(), error.details() or ""
     detail = _status_of(error)
-    if detail is None and code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
+    if detail is None and code in _LOST:
         return _connection_error(code, message, server)
     kind, violations = _KINDS.get(code, MeshError), []
     for any_ in detail.details if detail is not None else ():
@@ -113,7 +114,9 @@ def translated(error: grpc.aio.AioRpcError, server: str) -> MeshError:
             kind = errors.KINDS.get(info.reason, kind)
     if kind is MeshError and detail is None:
         message = f"meshd failed: {message or code.name}; its log tells more"
-    return kind(message or code.name, violations)
+    meant = kind(message or code.name, violations)
+    meant.add_note(f"meshd at {server} answered so")
+    return meant
 
 
 def _status_of(error: grpc.aio.AioRpcError) -> status_pb2.Status | None:
@@ -134,7 +137,13 @@ def _connection_error(code: grpc.StatusCode, message: str, server: str) -> MeshE
         )
     if "handshake" in low or "ssl" in low or "tls" in low:
         return Unreachable(f"cannot agree on TLS with {server}: it refused this context's certificate or is no meshd")
-    if "socket closed" in low or "goaway" in low or "reset" in low or "broken pipe" in low:
+    if (
+        code is grpc.StatusCode.CANCELLED
+        or "socket closed" in low
+        or "goaway" in low
+        or "reset" in low
+        or "broken pipe" in low
+    ):
         return Unreachable(f"the connection to meshd at {server} broke: {HINT}")
     if "connect" in low:
         why = "connection refused" if "refused" in low else "it does not answer"

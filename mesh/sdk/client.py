@@ -335,7 +335,7 @@ class AsyncClient:
                 self._channel = open_channel(self.context, self.server)
             return self._channel
 
-    async def _resources(self) -> control_pb2_grpc.ResourcesAsyncStub:
+    async def _resources(self) -> "control_pb2_grpc.ResourcesAsyncStub":
         return control_pb2_grpc.ResourcesStub(await self._connect())
 
     async def _call(self, call: Awaitable[A]) -> A:

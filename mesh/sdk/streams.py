@@ -107,7 +107,9 @@ async def _feed(stream: ExecStream, stdin: bytes) -> None:
 class PortForward:
     """A local listener whose connections go to one port of one pod; `port` is the local port once it is entered."""
 
-    def __init__(self, stub: control_pb2_grpc.PodsAsyncStub, start: control_pb2.PortForwardStart, server: str) -> None:
+    def __init__(
+        self, stub: "control_pb2_grpc.PodsAsyncStub", start: control_pb2.PortForwardStart, server: str
+    ) -> None:
         self._stub = stub
         self._start = start
         self._server = server

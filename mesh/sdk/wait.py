@@ -73,7 +73,7 @@ class Wait:
     seen: Seen = lambda _obj: None
     newest: Object | None = None
 
-    async def run(self, timeout: float) -> Object | None:  # noqa: ASYNC109 - part of the message
+    async def run(self, timeout: float | None) -> Object | None:  # noqa: ASYNC109 - part of the message
         """The object as it meets the goal; None when the goal is met by there being none.
 
         Raises TimeoutError; NotFound when the goal needs an object and there is none, or it goes away meanwhile.
@@ -82,7 +82,7 @@ class Wait:
             async with asyncio.timeout(timeout):
                 return await self._reach()
         except TimeoutError:
-            limit = duration(timeout)
+            limit = duration(timeout or 0)
             raise TimeoutError(
                 f"timed out after {limit} waiting for {self.goal.text} of {self._word}: {state_of(self.newest)}"
             ) from None

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from mesh.v1.core_pb2 import Container, ContainerStatus, Pod, PodStatus
+from mesh.model import conditions, pods
+from mesh.v1.core_pb2 import ContainerStatus, Pod
 
 # Waiting reasons that don't mend themselves soon: what `apply --wait` gives up on.
 FATAL_WAITING = frozenset({
@@ -78,14 +79,14 @@ class PodSummary:
 
 def summary(pod: Pod) -> PodSummary:
     """The pod in kubectl's words."""
-    sidecars = {c.name for c in pod.spec.init_containers if _is_sidecar(c)}
+    sidecars = {c.name for c in pod.spec.init_containers if pods.is_sidecar(c)}
     out = PodSummary(total=len(pod.spec.containers) + len(sidecars))
     out.status = pod.status.reason or pod.status.phase or "Pending"
     if any(c.type == "PodScheduled" and c.reason == "SchedulingGated" for c in pod.status.conditions):
         out.status = "SchedulingGated"
     side = PodSummary()
     initializing = _count_init(pod, sidecars, out, side)
-    if not initializing or _has_condition(pod.status, "Initialized"):
+    if not initializing or conditions.is_true(pod.status.conditions, "Initialized"):
         out.restarts, out.last_restart = side.restarts, side.last_restart
         _count_main(pod, out)
     if pod.metadata.HasField("deletion_timestamp"):
@@ -113,10 +114,6 @@ def last_failure(pod: Pod, container: str) -> str:
             text = f"exit code {ended.exit_code}" + (f" ({ended.reason})" if ended.reason else "")
             return text + (f": {ended.message}" if ended.message else "")
     return ""
-
-
-def _is_sidecar(container: Container) -> bool:
-    return container.restart_policy == "Always"
 
 
 def _count_init(pod: Pod, sidecars: set[str], out: PodSummary, side: PodSummary) -> bool:
@@ -155,7 +152,7 @@ def _count_main(pod: Pod, out: PodSummary) -> None:
             running = True
             out.ready += 1
     if out.status == "Completed" and running:
-        out.status = "Running" if _has_condition(pod.status, "Ready") else "NotReady"
+        out.status = "Running" if conditions.is_true(pod.status.conditions, "Ready") else "NotReady"
 
 
 def _ended(status: ContainerStatus) -> str:
@@ -163,7 +160,3 @@ def _ended(status: ContainerStatus) -> str:
     if ended.reason:
         return ended.reason
     return f"Signal:{ended.signal}" if ended.signal else f"ExitCode:{ended.exit_code}"
-
-
-def _has_condition(status: PodStatus, name: str) -> bool:
-    return any(c.type == name and c.status == "True" for c in status.conditions)

@@ -1,0 +1,109 @@
+"""The command `mesh`: its verbs by name, each loaded when it is called.
+
+Rule: `mesh --help` and completion import no verb, no gRPC, no rich.
+"""
+
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import NoReturn
+
+import click
+
+from mesh.cli.failure import report
+from mesh.cli.session import Session, global_options
+
+_SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
+    "Start": {
+        "up": ("up", "Start a mesh on this host, or what of it is down."),
+        "down": ("down", "Stop the mesh on this host; --purge removes its data too."),
+        "status": ("status", "Show how the service, its hosts and Ray are."),
+        "doctor": ("doctor", "Check this host and say how to mend what is wrong."),
+    },
+    "Objects": {
+        "apply": ("apply", "Create or change objects as files say."),
+        "create": ("create", "Create objects from files or from words."),
+        "get": ("get", "List objects, or show some."),
+        "describe": ("describe", "Tell everything about an object, with its events."),
+        "delete": ("delete", "Delete objects."),
+        "wait": ("wait", "Wait until objects are as wanted."),
+        "events": ("events", "List what happened."),
+    },
+    "Pods": {
+        "logs": ("logs", "Print what containers wrote."),
+        "exec": ("exec", "Run a command in a container."),
+        "port-forward": ("port_forward", "Reach a pod's ports from here."),
+    },
+    "More": {
+        "api-resources": ("api_resources", "List the kinds of objects."),
+        "explain": ("explain", "Explain the fields of a kind."),
+        "backup": ("backup", "Write a copy of the store to a file."),
+        "restore": ("restore", "Put a backup in the store's place, while meshd is stopped."),
+        "config": ("config", "Show and choose contexts."),
+        "completion": ("completion", "Print a shell's completion script."),
+        "version": ("version", "Print the versions of client and service."),
+    },
+}
+_VERBS = {name: entry for section in _SECTIONS.values() for name, entry in section.items()}
+
+
+class Verbs(click.Group):
+    """Loads a verb's module, and takes its `command`, when the verb is named."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        """Every verb, in the order of the help."""
+        return list(_VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        """The verb's command; None when there is none of this name."""
+        if cmd_name not in _VERBS:
+            return None
+        command: click.Command = import_module(f"mesh.cli.{_VERBS[cmd_name][0]}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        """The help's list, without loading a verb."""
+        for title, verbs in _SECTIONS.items():
+            with formatter.section(title):
+                formatter.write_dl([(name, text) for name, (_, text) in verbs.items()])
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The verb named first; a wrong one gets the nearest name as a hint."""
+        if args and args[0] not in _VERBS and not args[0].startswith("-"):
+            from difflib import get_close_matches
+
+            near = get_close_matches(args[0], _VERBS, 1)
+            hint = f' Did you mean "{near[0]}"?' if near else ""
+            raise click.UsageError(f'unknown command "{args[0]}".{hint}', ctx)
+        return super().resolve_command(ctx, args)
+
+
+@click.group(
+    cls=Verbs,
+    params=list(global_options()),
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    help="Containers on your own hosts, with Kubernetes' manifests.",
+    epilog="Short names as with kubectl: po, no, ns, cm, ev. A verb's options: mesh VERB --help.",
+)
+def mesh() -> None:
+    """The root of all verbs."""
+
+
+def run(args: Sequence[str] | None = None) -> int:
+    """Runs one command line; returns the exit code."""
+    session = Session()
+    try:
+        code = mesh.main(args=args, prog_name="mesh", standalone_mode=False, obj=session)
+        sys.stdout.flush()
+    except BaseException as error:  # noqa: BLE001 - the last place before the user
+        if isinstance(error, SystemExit):
+            return error.code if isinstance(error.code, int) else 1
+        return report(error, session.verbose)
+    return code if isinstance(code, int) else 0
+
+
+def main() -> NoReturn:
+    """The console script."""
+    sys.exit(run())
