@@ -1,0 +1,186 @@
+"""`mesh logs`: what containers wrote, of one pod or of all that a selector chooses."""
+
+import asyncio
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from mesh.cli import complete
+from mesh.cli.failure import report, say
+from mesh.cli.session import Duration, Session, Verb, asynchronous
+
+if TYPE_CHECKING:
+    from mesh.sdk.client import AsyncClient
+    from mesh.v1.core_pb2 import Pod
+
+_SELECTED_TAIL = 10  # lines of each pod that -l shows, as kubectl
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One container's log."""
+
+    pod: str
+    container: str
+
+    @property
+    def prefix(self) -> bytes:
+        """What --prefix puts before each line."""
+        return f"[pod/{self.pod}/{self.container}] ".encode()
+
+
+@click.command("logs", cls=Verb, short_help="Print what containers wrote.")
+@click.argument("pod", required=False, default="", metavar="[POD]", shell_complete=complete.pods)
+@click.argument("named", required=False, default="", metavar="[CONTAINER]", shell_complete=complete.containers)
+@click.option("-f", "--follow", is_flag=True, help="Go on as the containers write.")
+@click.option(
+    "-c", "--container", default="", metavar="NAME", help="Which container.", shell_complete=complete.containers
+)
+@click.option("--all-containers", is_flag=True, help="All containers of the pods.")
+@click.option("-p", "--previous", is_flag=True, help="Of the container's previous run.")
+@click.option("-l", "--selector", default="", metavar="LABELS", help="Of all pods with these labels.")
+@click.option("--tail", type=int, default=None, metavar="N", help="The last N lines.  [default: all; with -l 10]")
+@click.option("--since", type=Duration(), default=None, metavar="TIME", help="Only what is newer: 30s, 5m, 2h.")
+@click.option("--since-time", default="", metavar="TIME", help="Only what is newer: 2026-01-31T12:00:00Z.")
+@click.option("--timestamps", is_flag=True, help="The time before each line.")
+@click.option("--prefix", is_flag=True, help="Pod and container before each line.")
+@click.option("--limit-bytes", type=click.IntRange(1), default=None, metavar="N", help="At most so many bytes.")
+@click.option(
+    "--max-log-requests",
+    type=click.IntRange(1),
+    default=20,
+    show_default=True,
+    metavar="N",
+    help="How many logs -f may follow at once.",
+)
+@click.pass_obj
+@asynchronous
+async def command(
+    session: Session, pod: str, named: str, follow: bool, container: str, all_containers: bool, previous: bool,
+    selector: str, tail: int | None, since: float | None, since_time: str, timestamps: bool, prefix: bool,
+    limit_bytes: int | None, max_log_requests: int,
+) -> None:  # fmt: skip
+    """Print what containers wrote.
+
+    \b
+    mesh logs web                  mesh logs -f web -c app       mesh logs web --previous
+    mesh logs web --since 5m       mesh logs -l app=web --prefix mesh logs web --all-containers
+    """
+    if bool(pod) == bool(selector):
+        raise click.UsageError("say which pods: a name, or -l LABELS")
+    if (container or named) and (all_containers or (container and named)):
+        raise click.UsageError("say one container, or --all-containers")
+    if tail is not None and tail < -1:
+        raise click.UsageError("--tail must be a number of lines, or -1 for all")
+    options = {
+        "follow": follow, "previous": previous, "timestamps": timestamps, "limit_bytes": limit_bytes,
+        "tail": _tail(tail, bool(selector)), **_since(since, since_time),
+    }  # fmt: skip
+    async with session.client() as client:
+        pods = await _pods(client, pod, selector)
+        sources = [s for p in pods for s in _sources(p, container or named, all_containers, quiet=bool(selector))]
+        if not sources:
+            say(f"No resources found in {client.namespace} namespace.")
+        if follow and len(sources) > max_log_requests:
+            raise click.UsageError(
+                f"this would follow {len(sources)} logs; --max-log-requests {len(sources)} allows it"
+            )
+        failed = await (_together if follow else _in_turn)(client, sources, options, prefix)
+        if failed:
+            raise click.exceptions.Exit(1)
+
+
+def _tail(tail: int | None, selected: bool) -> int | None:
+    if tail is None:
+        return _SELECTED_TAIL if selected else None
+    return None if tail == -1 else tail
+
+
+def _since(since: float | None, since_time: str) -> dict[str, Any]:
+    import math
+    from datetime import UTC, datetime
+
+    from mesh.model.times import from_timestamp, parse_rfc3339
+
+    if since is not None and since_time:
+        raise click.UsageError("--since and --since-time can't be combined")
+    if since_time:
+        try:
+            return {"since": datetime.fromtimestamp(from_timestamp(parse_rfc3339(since_time)) / 1e9, UTC)}
+        except ValueError as error:
+            raise click.UsageError(f"--since-time: {error}") from None
+    if since is not None and since <= 0:
+        raise click.UsageError("--since must be more than nothing")
+    return {"since_seconds": math.ceil(since)} if since is not None else {}
+
+
+async def _pods(client: "AsyncClient", word: str, selector: str) -> "Sequence[Pod]":
+    from mesh.cli import targets
+    from mesh.v1.core_pb2 import Pod
+
+    if selector:
+        return await client.list(Pod, labels=selector)
+    return [await client.get(Pod, targets.pod_name(word))]
+
+
+def _sources(pod: "Pod", container: str, everything: bool, *, quiet: bool) -> list[Source]:
+    from mesh.errors import NotFound
+    from mesh.model import pods
+
+    name, names = pod.metadata.name, [c.name for c in pods.containers(pod.spec)]
+    if everything:
+        return [Source(name, c) for c in names]
+    if container and container not in names:
+        raise NotFound(f'pod "{name}" has no container "{container}"; it has {", ".join(names)}')
+    chosen = container or pods.default_container(pod)
+    if not container and len(pod.spec.containers) > 1 and not quiet:
+        say(f'Defaulted container "{chosen}" out of: {", ".join(names)}')
+    return [Source(name, chosen)]
+
+
+async def _in_turn(client: "AsyncClient", sources: Sequence[Source], options: dict[str, Any], prefix: bool) -> bool:
+    failed = False
+    for source in sources:
+        failed = await _one(client, source, options, prefix, alone=len(sources) == 1) or failed
+    return failed
+
+
+async def _together(client: "AsyncClient", sources: Sequence[Source], options: dict[str, Any], prefix: bool) -> bool:
+    alone = len(sources) == 1
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(_one(client, s, options, prefix, alone=alone)) for s in sources]
+    return any(task.result() for task in tasks)
+
+
+async def _one(client: "AsyncClient", source: Source, options: dict[str, Any], prefix: bool, *, alone: bool) -> bool:
+    """Prints one log; True when it could not be read, which has been told."""
+    from mesh.errors import MeshError
+
+    try:
+        if prefix or not alone:
+            await _lines(client, source, options, source.prefix if prefix else b"")
+        else:
+            async for chunk in client.log_bytes(source.pod, container=source.container, **options):
+                _write(chunk)
+    except MeshError as error:
+        report(error)
+        return True
+    return False
+
+
+async def _lines(client: "AsyncClient", source: Source, options: dict[str, Any], prefix: bytes) -> None:
+    """Whole lines only, so that logs that come together don't mix within a line."""
+    rest = b""
+    async for chunk in client.log_bytes(source.pod, container=source.container, **options):
+        *lines, rest = (rest + chunk).split(b"\n")
+        _write(b"".join(prefix + line + b"\n" for line in lines))
+    if rest:
+        _write(prefix + rest + b"\n")
+
+
+def _write(data: bytes) -> None:
+    sys.stdout.buffer.write(data)
+    sys.stdout.buffer.flush()
