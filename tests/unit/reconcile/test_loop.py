@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
+from itertools import pairwise
 
 import pytest
 
@@ -132,7 +133,7 @@ async def test_a_plan_that_loses_for_ever_is_slowed_down():
     await store.commit([Write(A, config(), 0)])
     async with running(store, step):
         await enough.wait()
-    gaps = [after - before for before, after in zip(times, times[1:], strict=False)]
+    gaps = [after - before for before, after in pairwise(times)]
     assert gaps == [0] * LOST_RACES + [1, 2, 4, 8, 16, 32, 60]
 
 

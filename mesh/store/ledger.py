@@ -1,0 +1,163 @@
+"""Commits and retention on an open store file; everything here blocks.
+
+Rule: waiting commits share one transaction, each in a savepoint of its own: one that fails leaves no trace and takes
+no revision, and none is acknowledged before the transaction is on the disk.
+"""
+
+import sqlite3
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+from mesh.store.database import pragma, read_meta, transaction, write_meta
+from mesh.store.expect import check_commit, check_write
+from mesh.store.port import Codec, Write
+
+_STEP = 500  # events too many before a clean-up begins, and so how often it does
+_PIECE = 2000  # events one clean-up forgets, about: it shares its transaction with commits that wait
+_FREE, _VACUUM = 4096, 1024  # pages: free ones worth giving back, and how many at a time
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """What history keeps: the newest `events` and everything younger than `seconds`, within `ceiling` and `bytes`."""
+
+    events: int = 10_000
+    seconds: int = 600
+    ceiling: int = 100_000  # events
+    bytes: int = 256 << 20  # of values; the last word, so that the file stays bounded
+
+
+class Ledger:
+    """The writing connection's side; `revision` is the newest one that is on the disk."""
+
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        codec: Codec,
+        retention: Retention | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._connection = connection
+        self._codec = codec
+        self._retention = retention or Retention()
+        self._clock = clock
+        self._load()
+
+    def commit(self, commits: Sequence[Sequence[Write]]) -> list[int | Exception]:
+        """For each commit its revision, or why it was refused; raises sqlite3.Error when none of them is stored."""
+        now = int(self._clock())
+        try:
+            with transaction(self._connection):
+                results = [self._commit_one(writes, now) for writes in commits]
+                write_meta(self._connection, "revision", self.revision)
+                self._retain(now)
+        except BaseException:
+            self._load()
+            raise
+        self._give_back()
+        return results
+
+    def compact(self, revision: int) -> None:
+        """Forgets events up to and including `revision`."""
+        with transaction(self._connection):
+            self._forget(min(revision, self.revision))
+
+    def _load(self) -> None:
+        self.revision = read_meta(self._connection, "revision")
+        self._compacted = read_meta(self._connection, "compacted")
+        held = self._connection.execute("SELECT count(*), ifnull(sum(size), 0) FROM history")
+        self._events, self._bytes = held.fetchone()
+
+    def _commit_one(self, writes: Sequence[Write], now: int) -> int | Exception:
+        if not writes:
+            return self.revision
+        events, size = self._events, self._bytes
+        self._connection.execute("SAVEPOINT one")
+        try:
+            check_commit(writes)
+            for write in writes:
+                self._write(write, self.revision + 1, now)
+        except sqlite3.Error:
+            raise  # the disk's fault: nobody's commit goes through
+        except Exception as error:  # noqa: BLE001 - handed to the one whose commit it is
+            self._connection.execute("ROLLBACK TO one")
+            self._connection.execute("RELEASE one")
+            self._events, self._bytes = events, size
+            return error
+        self._connection.execute("RELEASE one")
+        self.revision += 1
+        return self.revision
+
+    def _write(self, write: Write, revision: int, now: int) -> None:
+        key = write.key
+        row = self._connection.execute(
+            "SELECT revision, value FROM objects WHERE kind = ? AND namespace = ? AND name = ?", key
+        ).fetchone()
+        before, previous = row or (None, None)
+        check_write(write, before)
+        value = None if write.object is None else self._codec.encode(key, write.object, revision)
+        if value is None:
+            self._connection.execute("DELETE FROM objects WHERE kind = ? AND namespace = ? AND name = ?", key)
+        else:
+            self._connection.execute("INSERT OR REPLACE INTO objects VALUES (?, ?, ?, ?, ?)", (*key, revision, value))
+        size = len(value or b"") + len(previous or b"")
+        self._connection.execute(
+            "INSERT INTO history VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (revision, now, *key, value, previous, before, size),
+        )
+        self._events += 1
+        self._bytes += size
+
+    def _retain(self, now: int) -> None:
+        """Forgets what is neither among the newest nor young, and more when a ceiling is passed; a piece at a time."""
+        keep = self._retention
+        over = self._events > keep.ceiling + _STEP or self._bytes > keep.bytes
+        if self._events <= keep.events + _STEP and not over:
+            return
+        if over:
+            self._forget(self._ceiling())
+            return
+        piece = min(self._events - keep.events, _PIECE)
+        beyond = self._first("SELECT revision FROM history ORDER BY id LIMIT 1 OFFSET ?", piece)
+        young = self._first("SELECT revision FROM history WHERE at >= ? ORDER BY id LIMIT 1", now - keep.seconds)
+        self._forget(min(beyond, young) - 1)
+
+    def _ceiling(self) -> int:
+        """The revision up to which history must go to fit again with some room; never the newest one."""
+        events, size, last = self._events, self._bytes, self.revision
+        for revision, length in self._connection.execute(
+            "SELECT revision, size FROM history ORDER BY id LIMIT ?", (_PIECE,)
+        ):
+            last = revision
+            if events <= self._retention.ceiling and size <= self._retention.bytes * 9 // 10:
+                break
+            events -= 1
+            size -= length
+        return min(last, self.revision) - 1
+
+    def _first(self, select: str, value: int) -> int:
+        """The revision that the statement finds, or the one after the newest."""
+        row = self._connection.execute(select, (value,)).fetchone()
+        return int(row[0]) if row else self.revision + 1
+
+    def _forget(self, revision: int) -> None:
+        if revision <= self._compacted:
+            return
+        gone = self._connection.execute(
+            "SELECT count(*), ifnull(sum(size), 0) FROM history WHERE revision <= ?", (revision,)
+        )
+        events, size = gone.fetchone()
+        self._connection.execute("DELETE FROM history WHERE revision <= ?", (revision,))
+        write_meta(self._connection, "compacted", revision)
+        self._compacted = revision
+        self._events -= events
+        self._bytes -= size
+
+    def _give_back(self) -> None:
+        """Shortens the file by a piece when a good part of it is free; free pages are used again anyway."""
+        with suppress(sqlite3.Error):  # what is committed is committed; the next clean-up tries again
+            free = pragma(self._connection, "freelist_count")
+            if free > _FREE and free > pragma(self._connection, "page_count") // 4:
+                self._connection.execute(f"PRAGMA incremental_vacuum({_VACUUM})").fetchall()
