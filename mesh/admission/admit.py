@@ -138,7 +138,7 @@ def bind(pod: Pod, node_name: str, now: int | None = None) -> Pod:
 def delete(old: Object, grace: int | None, view: View, stamp: Stamp, *, propagation: str = "Background") -> Deletion:
     """What deleting `old` does. `grace` in seconds: None is the pod's own, 0 removes at once (L9, L11).
 
-    A pod on a node is marked and its host says when it is gone; so is anything with finalizers, and a namespace.
+    A pod on a node is marked (a mirror is removed: its host makes it again) and its host says when it is gone; so is anything with finalizers, and a namespace.
     `object` is `old` itself when it is being deleted already and nothing gets sooner. Raises Invalid, Forbidden.
     """
     if grace is not None and grace < 0:
@@ -165,8 +165,8 @@ def is_gone(obj: Object) -> bool:
 def _delete_pod(old: Pod, grace: int | None, now: int) -> Deletion:
     meta = old.metadata
     seconds = pods.grace_seconds(old) if grace is None else grace
-    if not old.spec.node_name:
-        seconds = 0  # nothing runs: there is nothing to wait for
+    if not old.spec.node_name or pods.is_mirror(old):
+        seconds = 0  # there is nothing to wait for
     if seconds == 0 and not meta.finalizers:
         return Deletion(None)
     if not meta.HasField("deletion_timestamp"):

@@ -9,6 +9,7 @@ from mesh.model import conditions, quantity
 from mesh.v1.core_pb2 import Container, ContainerPort, ContainerStatus, Pod, PodSpec, ResourceRequirements
 from mesh.v1.meta_pb2 import IntOrString
 
+MIRROR = "kubernetes.io/config.mirror"  # annotation of the object that shows a static pod (G10)
 TERMINAL = ("Succeeded", "Failed")
 DEFAULT_GRACE = 30  # seconds (L9)
 
@@ -26,6 +27,11 @@ def is_ready(pod: Pod) -> bool:
 def is_deleting(pod: Pod) -> bool:
     """Whether the pod is asked to go."""
     return pod.metadata.HasField("deletion_timestamp")
+
+
+def is_mirror(pod: Pod) -> bool:
+    """Whether the object only shows a static pod; deleting it stops nothing (G10)."""
+    return MIRROR in pod.metadata.annotations
 
 
 def is_sidecar(container: Container) -> bool:

@@ -16,6 +16,7 @@ from mesh.model.times import format_rfc3339
 from mesh.model.yamltext import resolve
 
 _DATE = re.compile(r"\d{4}-\d\d?-\d\d?(?:$|[Tt \t])", re.ASCII)
+_BREAKS = "\r\x85\u2028\u2029\ufeff"  # line breaks to some readers and not to others
 _FIRST = ("apiVersion", "kind", "metadata")
 
 
@@ -79,10 +80,15 @@ class _Dumper(yaml.SafeDumper):
 
 
 def _represent_text(dumper: _Dumper, text: str) -> yaml.ScalarNode:
-    if "\n" in text and "\r" not in text and not text.startswith((" ", "\n", "\t")) and " \n" not in text:
-        return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|")
-    style = '"' if _DATE.match(text) or not isinstance(resolve(text), str) else None
-    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=_style(text))
+
+
+def _style(text: str) -> str | None:
+    """Quotes for what a plain scalar would not give back, a literal block for lines, None where PyYAML may choose."""
+    if any(c in _BREAKS for c in text) or _DATE.match(text) or not isinstance(resolve(text), str):
+        return '"'
+    plain_lines = "\n" in text and not text.startswith((" ", "\n", "\t")) and " \n" not in text
+    return "|" if plain_lines else None
 
 
 _Dumper.add_representer(str, _represent_text)

@@ -306,7 +306,9 @@ def resolve(text: str) -> str | Scalar | None:
 
 
 def _advice(text: str, error: yaml.MarkedYAMLError) -> str:
-    if "\\t" in str(error.problem) or "tab" in str(error.problem):
+    mark = error.problem_mark
+    line = next(iter(text.split("\n")[mark.line : mark.line + 1]), "") if mark else ""
+    if "\t" in line[: len(line) - len(line.lstrip())]:
         return "; indent with spaces, not tabs"
     if "mapping values are not allowed" in str(error.problem):
         return "; check the indentation, and quote a value that contains a colon"

@@ -1,0 +1,47 @@
+"""Static pods: what an agent runs from its manifest directory without being told by the control service (G10).
+
+Rule: held to the same rules as any pod; who the pod is follows from its content and its host alone.
+"""
+
+import hashlib
+
+from mesh.errors import Invalid, Violation
+from mesh.model import poddefaults, podchecks, rules, support
+from mesh.model.fields import copy_of
+from mesh.model.pods import MIRROR
+from mesh.v1.core_pb2 import Pod
+
+SOURCE = "kubernetes.io/config.source"
+
+
+def static_pod(manifest: Pod, node: str) -> Pod:
+    """The pod that a manifest means on this host: named `<name>-<node>`, bound, completed, with a uid of its content.
+
+    Raises Invalid with everything that is wrong; what needs other objects (ConfigMaps, Secrets) is refused.
+    """
+    pod = copy_of(manifest)
+    pod.ClearField("status")
+    subject = f'static Pod "{pod.metadata.name}"'
+    wrong, _ = support.check(pod.spec, "spec")
+    if not pod.metadata.name:
+        wrong.append(Violation("metadata.name", "is required"))
+    if pod.spec.node_name not in ("", node):
+        wrong.append(Violation("spec.nodeName", f'must be absent or "{node}", is "{pod.spec.node_name}"'))
+    pod.metadata.namespace = pod.metadata.namespace or "default"
+    pod.metadata.name = f"{pod.metadata.name}-{node}"
+    pod.metadata.generation = 1
+    pod.spec.node_name = node
+    poddefaults.fill(pod.spec)
+    wrong += [*rules.check_object(pod), *podchecks.check(pod.spec, "spec")]
+    if wrong:
+        raise Invalid.of(subject, list(dict.fromkeys(wrong)))
+    pod.metadata.uid = _uid(pod, node)
+    pod.metadata.annotations[MIRROR] = pod.metadata.uid
+    pod.metadata.annotations[SOURCE] = "file"
+    return pod
+
+
+def _uid(pod: Pod, node: str) -> str:
+    content = f"{node}\n".encode() + pod.SerializeToString(deterministic=True)
+    digits = hashlib.sha256(content).hexdigest()[:32]
+    return "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
