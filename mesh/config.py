@@ -32,11 +32,13 @@ class Network:
 
 @dataclass(frozen=True, slots=True)
 class Ray:
-    """Where Ray's head is ("host:port"; empty: no hosts over Ray) and the file of its token."""
+    """Where Ray's head is ("ip:port"; empty: no hosts over Ray), the address of this host's raylet, the file of Ray's
+    token, and a directory that is HOME to what speaks with Ray. All of them or none."""
 
     address: str = ""
+    node_ip: str = "127.0.0.1"
     token_file: Path | None = None
-    namespace: str = "mesh"
+    home: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +62,7 @@ class MeshdConfig:
     log: Log = Log()
     node_silence_seconds: int = 10  # a host is Unknown after this long without an answer
     event_ttl_seconds: int = 3600  # S8
-    history_revisions: int = 10_000  # how many revisions a watch may lie behind
+    history_events: int = 10_000  # how many changes a watch may lie behind
     bookmark_seconds: int = 45  # idle watches get a bookmark this often
 
     @property
@@ -83,7 +85,7 @@ def parse(text: str) -> MeshdConfig:
     values = _values(MeshdConfig, table, "", wrong)
     if not wrong:
         config = MeshdConfig(**values)
-        wrong = [*_listen(config), *_network(config.network), *_numbers(config)]
+        wrong = [*_listen(config), *_network(config.network), *_ray(config.ray), *_numbers(config)]
         if not wrong:
             return config
     raise Invalid.of("meshd.toml", wrong)
@@ -136,12 +138,21 @@ def _value(value: Any, hint: Any) -> Any:
 
 
 def _listen(config: MeshdConfig) -> list[Violation]:
-    wrong = []
-    for i, address in enumerate(config.listen):
-        host, colon, port = address.rpartition(":")
-        if not (colon and host and port.isdecimal() and int(port) <= 65535):
-            wrong.append(Violation(f"listen[{i}]", f'"{address}" is not host:port'))
-    return wrong
+    wrong = [(f"listen[{i}]", address) for i, address in enumerate(config.listen) if not _is_address(address)]
+    return [Violation(field, f'"{address}" is not host:port') for field, address in wrong]
+
+
+def _ray(ray: Ray) -> list[Violation]:
+    if not ray.address:
+        return []
+    wrong = [] if _is_address(ray.address) else [Violation("ray.address", f'"{ray.address}" is not ip:port')]
+    missing = [name for name in ("token_file", "home") if getattr(ray, name) is None]
+    return wrong + [Violation(f"ray.{name}", "is required with ray.address") for name in missing]
+
+
+def _is_address(text: str) -> bool:
+    host, _, port = text.rpartition(":")
+    return bool(host) and port.isdecimal() and int(port) <= 65535
 
 
 def _network(network: Network) -> list[Violation]:
@@ -155,7 +166,7 @@ def _network(network: Network) -> list[Violation]:
 
 
 def _numbers(config: MeshdConfig) -> list[Violation]:
-    least = {"node_silence_seconds": 2, "event_ttl_seconds": 1, "history_revisions": 100, "bookmark_seconds": 1}
+    least = {"node_silence_seconds": 2, "event_ttl_seconds": 1, "history_events": 100, "bookmark_seconds": 1}
     wrong = [
         Violation(name, f"must be at least {minimum}")
         for name, minimum in least.items()

@@ -21,23 +21,23 @@ from mesh.controllers.nodes import Nodes
 from mesh.fleet.link import Fleet
 from mesh.fleet.port import Hosts
 from mesh.fleet.ranges import Ranges
-from mesh.fleet.roster import HostState, Roster
+from mesh.fleet.roster import Roster
 from mesh.reconcile.loop import Loop
 from mesh.rpc.control import About, Control
 from mesh.rpc.pods import Pods
 from mesh.rpc.resources import Resources
-from mesh.rpc.server import Server, Tls, serve
+from mesh.rpc.server import Tls, serve
 from mesh.scheduler.scheduler import Scheduler
 from mesh.start import begin
 from mesh.store.feed import Feed
 from mesh.store.port import Store
-from mesh.upkeep import keep_up
 from mesh.v1.control_pb2_grpc import (
     add_ControlServicer_to_server,
     add_PodsServicer_to_server,
     add_ResourcesServicer_to_server,
 )
 
+GRACE = 0.5  # seconds that calls get to end; watches and streams of pods never end by themselves
 _log = structlog.get_logger("mesh.app")
 
 
@@ -50,7 +50,6 @@ class Settings:
     silence: float = 10.0
     wait: float = 4.0
     bookmark: float = 45.0
-    history: int = 10_000
     event_ttl: int = 3600
     store_name: str = "memory"
     scratch: Path | None = None
@@ -75,22 +74,24 @@ class Meshd:
         self.feed = Feed(self.store)
 
     async def run(self) -> None:
-        """Until cancelled; then clients are told, and the store's owner closes it. Raises Unavailable."""
-        server: Server | None = None
-        try:
-            async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self.feed.run(), name="feed")
-                await self.feed.reached(0)
-                epoch = await begin(self.store, self.feed, self.settings.clock)
-                self.roster = Roster(self.hosts, self._fleet(epoch), self.settings.silence)
-                server = await serve(self.settings.listen, self.tls, self._register)
+        """Until cancelled: then clients are told, calls under way get half a second, and the rest follows.
+
+        The store stays its owner's to close. Raises Unavailable.
+        """
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self.feed.run(), name="feed")
+            await self.feed.reached(0)
+            epoch = await begin(self.store, self.feed, self.settings.clock)
+            self.roster = Roster(self.hosts, self._fleet(epoch), self.settings.silence)
+            server = await serve(self.settings.listen, self.tls, self._register)
+            try:
                 self._start(tasks)
                 self.ports = server.ports
                 self.serving.set()
                 _log.info("serving", ports=self.ports, revision=self.feed.view.revision, epoch=epoch)
-        finally:
-            if server is not None:
-                await server.stop()
+                await asyncio.Future()
+            finally:
+                await server.stop(GRACE)
 
     def _start(self, tasks: asyncio.TaskGroup) -> None:
         assert self.roster is not None  # noqa: S101 - made by `run`
@@ -98,7 +99,6 @@ class Meshd:
         tasks.create_task(self.roster.run(), name="roster")
         controllers = (Scheduler(), Nodes(), Namespaces(), Leftovers(), Events(settings.event_ttl))
         tasks.create_task(Loop(self.feed, self.store, controllers, settings.clock).run(), name="controllers")
-        tasks.create_task(keep_up(self.store, self.feed, settings.history), name="upkeep")
 
     def _fleet(self, epoch: int) -> Fleet:
         network = self.settings.network
@@ -122,6 +122,3 @@ class Meshd:
         add_ResourcesServicer_to_server(resources, server)
         add_PodsServicer_to_server(Pods(self.feed, roster.agent), server)
         add_ControlServicer_to_server(Control(self.feed, about), server)
-
-
-__all__ = ["HostState", "Meshd", "Settings"]

@@ -4,7 +4,7 @@ Rule: pure; only what this host must run is in it, and never a status. A pod tha
 deleted (its logs are kept by the host) and says by its phase, the one exception, that nothing of it may run again.
 """
 
-from mesh.fleet.report import is_mirror
+from mesh.fleet.mirrors import is_mirror
 from mesh.model.digest import assignment_digest
 from mesh.model.pods import is_terminal
 from mesh.v1.core_pb2 import Pod

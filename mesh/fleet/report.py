@@ -6,6 +6,7 @@ this host's (another uid, another node) mean nothing, and a terminal phase is ne
 
 from collections.abc import Iterator
 
+from mesh.fleet.mirrors import MIRROR, is_mirror
 from mesh.fleet.registration import node_write, stamp
 from mesh.model.keys import Key
 from mesh.model.kinds import key_of, revision_of
@@ -15,8 +16,6 @@ from mesh.store.port import Write
 from mesh.v1.core_pb2 import Event, Pod, PodStatus
 from mesh.v1.node_pb2 import Observed, PodReport
 from mesh.view import View
-
-MIRROR = "kubernetes.io/config.mirror"  # annotation of a static pod's object (G10); its value is the pod's uid
 
 
 def writes_for(observed: Observed, view: View, now_ns: int, pod_cidr: str) -> list[Write]:
@@ -38,11 +37,6 @@ def writes_for(observed: Observed, view: View, now_ns: int, pod_cidr: str) -> li
     for event in observed.events:
         _add(writes, _event(event, view, now_ns))
     return list(writes.values())
-
-
-def is_mirror(pod: Pod) -> bool:
-    """Whether a pod's object only shows a static pod."""
-    return MIRROR in pod.metadata.annotations
 
 
 def _add(writes: dict[Key, Write], write: Write | None) -> None:

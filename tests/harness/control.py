@@ -3,9 +3,9 @@
     async with control(agents={"a": agent}) as mesh:          # or control() without hosts, control(store=…)
         channel = mesh.channel()                              # as an administrator; mesh.channel(user("eve", ()))
         await ResourcesStub(channel).Apply(…)
-        files = mesh.write_pki(tmp_path)                      # for a program that reads files: ca.pem, admin.pem, admin.key
+        files = mesh.write_pki(tmp_path)                      # for a program that reads certificates from files
 
-An agent is anything that fits mesh.fleet.port.AgentPort: a nodeagent.agent.Agent, or the HollowAgent below.
+An agent is anything that fits mesh.fleet.port.AgentPort: a nodeagent.agent.Agent, or harness.hollow.HollowAgent.
 """
 
 import asyncio
@@ -149,10 +149,10 @@ async def control(
         if task.done():
             task.result()
     finally:
-        await running.close()
         serving.cancel()
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await task
+        await running.close()
         if store is None:
             await held.close()

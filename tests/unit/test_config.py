@@ -35,7 +35,7 @@ def test_everything_can_be_said() -> None:
     text = (
         'listen = ["0.0.0.0:7443", "[::1]:7443"]\nnode_silence_seconds = 4\n'
         + MINIMAL
-        + '[network]\ncluster_cidr = "10.0.0.0/8"\n[ray]\naddress = "127.0.0.1:7430"\ntoken_file = "/t"\n'
+        + '[network]\ncluster_cidr = "10.0.0.0/8"\n[ray]\naddress = "127.0.0.1:7430"\ntoken_file = "/t"\nhome = "/h"\n'
         + "[log]\njson = false"
     )
     read = config.parse(text)
@@ -76,6 +76,11 @@ def test_impossible_values_are_refused(line: str, field: str | None) -> None:
 def test_ranges_of_pods_must_fit() -> None:
     assert "network.node_mask" in fields_of(MINIMAL + "[network]\nnode_mask = 8")
     assert "network.cluster_cidr" in fields_of(MINIMAL + '[network]\ncluster_cidr = "10.244.0.1/16"')
+
+
+def test_ray_is_told_completely() -> None:
+    wrong = fields_of(MINIMAL + '[ray]\naddress = "here"')
+    assert set(wrong) == {"ray.address", "ray.token_file", "ray.home"}
 
 
 def test_what_is_no_toml_is_refused() -> None:

@@ -1,0 +1,178 @@
+"""`meshd --config FILE`: reads files, opens the store, runs the control service until it is told to end.
+
+Rule: it only wires. What is wrong with the machine (a file, a port, the store) is one sentence and exit code 1; a bug
+is a traceback in the log and exit code 70. SIGTERM and SIGINT end it in good order with exit code 0.
+"""
+
+import argparse
+import asyncio
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import structlog
+import uvloop
+
+from mesh import pki
+from mesh.config import Log, MeshdConfig, parse
+from mesh.errors import MeshError, Unavailable
+from mesh.fleet.bridge import RayAddress, RayHosts
+from mesh.fleet.port import AgentPort
+from mesh.meshd import Meshd, Settings
+from mesh.rpc.server import Tls
+from mesh.store.encrypted import EncryptedCodec
+from mesh.store.keyring import load_key_file
+from mesh.store.ledger import Retention
+from mesh.store.sqlite import SqliteStore
+
+_log = structlog.get_logger("mesh.app")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The console script; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="meshd", description="The control service of the mesh.")
+    parser.add_argument("--config", type=Path, required=True, metavar="FILE", help="meshd.toml")
+    path: Path = parser.parse_args(argv).config
+    os.umask(0o077)
+    try:
+        config = parse(_read(path).decode())
+        _log_as(config.log)
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_until_told(config))
+    except BaseException as error:  # noqa: BLE001 - the end of the program: every way out gets its exit code
+        return _explain(error)
+    return 0
+
+
+async def _until_told(config: MeshdConfig) -> None:
+    serving = asyncio.ensure_future(serve(config))
+    told = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, told.set)
+    waiting = asyncio.ensure_future(told.wait())
+    await asyncio.wait({serving, waiting}, return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()
+    if not serving.done():
+        _log.info("stopping")
+        notify("STOPPING=1")
+        serving.cancel()
+    with suppress(asyncio.CancelledError):
+        await serving
+
+
+async def serve(config: MeshdConfig) -> None:
+    """Runs meshd until cancelled. Raises Unavailable, Invalid: what is wrong with a file, a port or the store."""
+    tls = Tls(pki.Pair(_read(config.pki.certificate), _read(config.pki.key)), _read(config.pki.ca))
+    pki.identity(tls.server.certificate)
+    codec = EncryptedCodec(load_key_file(config.key_file))
+    store = await SqliteStore.open(config.store_file, codec, Retention(events=config.history_events))
+    try:
+        hosts = _hosts(config)
+        meshd = Meshd(store, hosts, tls, _settings(config, store))
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(hosts.run(), name="hosts")
+            tasks.create_task(meshd.run(), name="meshd")
+            await meshd.serving.wait()
+            notify("READY=1")
+    finally:
+        await store.close()
+
+
+class NoHosts:
+    """The Hosts of a meshd that was told of no Ray: it keeps objects and runs none."""
+
+    state = "not configured: meshd.toml names no ray.address"
+
+    def agents(self) -> dict[str, AgentPort]:
+        """None."""
+        return {}
+
+    async def changed(self) -> None:
+        """Never."""
+        await asyncio.Future()
+
+    async def run(self) -> None:
+        """Nothing to keep."""
+
+
+def notify(state: str) -> None:
+    """Tells the supervisor, when it listens at NOTIFY_SOCKET (systemd's protocol)."""
+    address = os.environ.get("NOTIFY_SOCKET", "")
+    if address:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notifier, suppress(OSError):
+            notifier.sendto(state.encode(), "\0" + address[1:] if address.startswith("@") else address)
+
+
+def _hosts(config: MeshdConfig) -> RayHosts | NoHosts:
+    ray = config.ray
+    if not ray.address or ray.token_file is None or ray.home is None:
+        return NoHosts()
+    return RayHosts(RayAddress(ray.address, ray.node_ip, ray.token_file, ray.home))
+
+
+def _settings(config: MeshdConfig, store: SqliteStore) -> Settings:
+    return Settings(
+        listen=config.listen,
+        network=config.network,
+        silence=config.node_silence_seconds,
+        wait=config.node_silence_seconds * 0.4,
+        bookmark=config.bookmark_seconds,
+        event_ttl=config.event_ttl_seconds,
+        store_name=f"sqlite {config.store_file}",
+        scratch=config.data_dir,
+        copy_store=store.backup,
+    )
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise Unavailable(f"cannot read {path}: {error.strerror}") from error
+
+
+def _log_as(log: Log) -> None:
+    level = logging.getLevelNamesMapping()[log.level.upper()]
+    render = structlog.processors.JSONRenderer() if log.json else structlog.dev.ConsoleRenderer()
+    exceptions = [structlog.processors.dict_tracebacks] if log.json else []
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            *exceptions,
+            render,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+    logging.basicConfig(level=max(level, logging.WARNING), stream=sys.stderr)
+
+
+def _explain(error: BaseException) -> int:
+    if isinstance(error, SystemExit):
+        raise error
+    reasons = list(_leaves(error))
+    if all(isinstance(reason, MeshError) for reason in reasons):
+        for reason in reasons:
+            print(f"meshd: {reason}", file=sys.stderr)
+        return 1
+    _log.critical("meshd_crashed", exc_info=error)
+    return 70
+
+
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        for inner in error.exceptions:
+            yield from _leaves(inner)
+    else:
+        yield error
+
+
+if __name__ == "__main__":
+    sys.exit(main())
