@@ -1,0 +1,125 @@
+"""Where everything of the mesh lies on a host: all paths, below one root.
+
+Rule: pure; nothing else in mesh/ spells such a path. What is secret lies in a directory of mode 0700.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+DEFAULT_ROOT = Path("/var/lib/mesh")
+
+# Ray's unix sockets: <ray tmp>/session_<date>_<time>_<microseconds>_<pid>/sockets/plasma_store.<n>, 107 bytes in all.
+_SOCKET_LIMIT = 107
+_SESSION = len("/ray/tmp/session_2000-01-01_00-00-00_000000_4194304/sockets/plasma_store.99")
+LONGEST_ROOT = _SOCKET_LIMIT - _SESSION
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The paths of one host whose state is below `root`."""
+
+    root: Path = DEFAULT_ROOT
+
+    @property
+    def run(self) -> Path:
+        """A tmpfs, 0700, gone after a reboot: sockets, namespaces, Podman's run root."""
+        return self.root / "run"
+
+    @property
+    def log(self) -> Path:
+        """Logs of the programs, a directory each; logs of containers below pods/."""
+        return self.root / "log"
+
+    @property
+    def services(self) -> Path:
+        """runit's service directories, where no systemd runs."""
+        return self.root / "sv"
+
+    @property
+    def install(self) -> Path:
+        """What `mesh up` was told and did: it is what `mesh down` undoes."""
+        return self.root / "install.json"
+
+    @property
+    def prepare_lock(self) -> Path:
+        """Held while the host is prepared, so that programs started together prepare it once."""
+        return self.root / ".prepare.lock"
+
+    # ---- control service
+
+    @property
+    def meshd(self) -> Path:
+        return self.root / "meshd"
+
+    @property
+    def meshd_config(self) -> Path:
+        return self.meshd / "meshd.toml"
+
+    @property
+    def store(self) -> Path:
+        return self.meshd / "store.db"
+
+    @property
+    def store_key(self) -> Path:
+        """The key that encrypts the keys of Secrets at rest; back it up apart from the store."""
+        return self.root / "keys" / "store.key"
+
+    @property
+    def pki(self) -> Path:
+        return self.root / "pki"
+
+    # ---- Ray
+
+    @property
+    def ray(self) -> Path:
+        return self.root / "ray"
+
+    @property
+    def ray_token(self) -> Path:
+        """The secret that every Ray process of the mesh shares (0600)."""
+        return self.ray / "token"
+
+    @property
+    def ray_home(self) -> Path:
+        """HOME of Ray's processes: a stray ~/.ray/auth_token of somebody else must not matter."""
+        return self.ray / "home"
+
+    @property
+    def ray_storage(self) -> Path:
+        """GCS' tables, on the head."""
+        return self.ray / "gcs"
+
+    @property
+    def ray_tmp(self) -> Path:
+        """Ray's session directories (0777 by Ray's own doing, hence below the 0700 root)."""
+        return self.ray / "tmp"
+
+    # ---- host
+
+    @property
+    def agent(self) -> Path:
+        return self.root / "agent"
+
+    @property
+    def agent_config(self) -> Path:
+        return self.agent / "agent.toml"
+
+    @property
+    def netproxy_config(self) -> Path:
+        return self.root / "netproxy" / "netproxy.toml"
+
+    @property
+    def podman(self) -> Path:
+        return self.root / "podman"
+
+    @property
+    def manifests(self) -> Path:
+        """Static pods (G10)."""
+        return self.root / "manifests"
+
+    def private_directories(self) -> tuple[Path, ...]:
+        """What `mesh up` makes, parents first, each 0700."""
+        return (
+            self.root, self.meshd, self.store_key.parent, self.pki, self.ray, self.ray_home, self.ray_storage,
+            self.ray_tmp, self.agent, self.netproxy_config.parent, self.podman, self.manifests, self.log,
+        )  # fmt: skip

@@ -1,0 +1,99 @@
+"""The Ray actor that hosts a node's agent: bytes in, Agent, bytes out; no logic.
+
+Rules: every method is async; an error crosses as a Reply, never as a pickled exception; when the agent ends, for
+whatever reason, this process ends, and Ray starts it again (max_restarts=-1). Containers do not notice.
+"""
+
+import asyncio
+import os
+import sys
+import traceback
+from collections.abc import Awaitable, Callable
+from typing import NoReturn, Protocol
+
+from google.protobuf.message import DecodeError, Message
+
+from mesh.errors import Invalid, MeshError, Unavailable
+from mesh.v1 import node_pb2
+
+_REQUESTS: dict[str, type[Message]] = {
+    "assign": node_pb2.Assignment,
+    "program": node_pb2.ServiceTable,
+    "observe": node_pb2.ObserveRequest,
+    "open_stream": node_pb2.StreamOpen,
+    "read_stream": node_pb2.StreamRead,
+    "write_stream": node_pb2.StreamWrite,
+    "close_stream": node_pb2.StreamClose,
+}
+_PAUSE = 1.0  # seconds before the end of an agent that failed: Ray itself restarts without any back-off
+
+
+class Hosted(Protocol):
+    """What an actor hosts: an AgentPort that runs until it fails."""
+
+    async def run(self) -> None:
+        """Serves this host; returns only when it is to be started afresh."""
+        ...
+
+
+def _real_agent() -> Hosted:
+    """The agent that the file named by MESH_AGENT_CONFIG describes."""
+    from nodeagent import app  # noqa: PLC0415 - the control side imports this module to name the class, nothing more
+
+    return app.from_environment()
+
+
+class NodeActor:
+    """One per host. Ray runs `__init__` and all methods on one event loop, which the agent shares."""
+
+    def __init__(self, make: Callable[[], Hosted] = _real_agent) -> None:
+        self._agent: asyncio.Future[Hosted] = asyncio.get_running_loop().create_future()
+        self._running = asyncio.create_task(self._host(make))
+
+    async def _host(self, make: Callable[[], Hosted]) -> NoReturn:
+        try:
+            agent = make()
+            self._agent.set_result(agent)
+            await agent.run()
+            print("the agent ended; starting afresh", file=sys.stderr, flush=True)
+        except BaseException:  # noqa: BLE001 - whatever it was: said, and then this process ends
+            traceback.print_exc()
+        await asyncio.sleep(_PAUSE)
+        os._exit(1)
+
+    async def _call(self, method: str, payload: bytes) -> bytes:
+        try:
+            request = _REQUESTS[method].FromString(payload)
+            agent = await asyncio.shield(self._agent)
+            call: Callable[[Message], Awaitable[Message]] = getattr(agent, method)
+            reply = node_pb2.Reply(payload=(await call(request)).SerializeToString())
+        except MeshError as error:
+            reply = node_pb2.Reply(error_kind=error.kind, error_message=error.message)
+        except DecodeError as error:
+            reply = node_pb2.Reply(error_kind=Invalid.kind, error_message=f"cannot read the request: {error}")
+        except Exception as error:  # noqa: BLE001 - one bad call must not end the agent of all pods
+            traceback.print_exc()
+            message = f"the agent failed in {method}: {type(error).__name__}: {error}"
+            reply = node_pb2.Reply(error_kind=Unavailable.kind, error_message=message)
+        return reply.SerializeToString()
+
+    async def assign(self, payload: bytes) -> bytes:
+        return await self._call("assign", payload)
+
+    async def program(self, payload: bytes) -> bytes:
+        return await self._call("program", payload)
+
+    async def observe(self, payload: bytes) -> bytes:
+        return await self._call("observe", payload)
+
+    async def open_stream(self, payload: bytes) -> bytes:
+        return await self._call("open_stream", payload)
+
+    async def read_stream(self, payload: bytes) -> bytes:
+        return await self._call("read_stream", payload)
+
+    async def write_stream(self, payload: bytes) -> bytes:
+        return await self._call("write_stream", payload)
+
+    async def close_stream(self, payload: bytes) -> bytes:
+        return await self._call("close_stream", payload)
