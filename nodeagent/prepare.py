@@ -123,18 +123,21 @@ def unprepare(config: AgentConfig) -> None:
     places = Places.of(config)
     _end_containers(config, places)
     host = Changed.load(places.host)
+    pods = [json.loads(path.read_text()) for path in places.sandboxes.glob("*.json")]
     for uid_file in sorted(places.netns.glob("*")):
         syscalls.unmount(uid_file)
     for shm in sorted(places.shm.glob("*")):
         syscalls.unmount(shm)
     network.remove(config.bridge)
-    for directory in (*_mounts_below(places.graph), places.libpod, places.bundles, places.run):
+    for directory in (*map(Path, _mounts_below(places.graph)), places.libpod, places.bundles, places.run):
         while syscalls.unmount(directory):
             pass
     if host.ip_forward:
         FORWARD.write_text(host.ip_forward)
-    cgroups.remove(f"/mesh/{config.node_name}")
-    cgroups.remove_empty("/mesh")
+    for record in pods:
+        cgroups.remove(record["cgroup"])
+    for level in ("/mesh/guaranteed", "/mesh/burstable", "/mesh/besteffort", "/mesh"):
+        cgroups.remove_empty(level)
     for hierarchy in host.hierarchies:
         syscalls.unmount(hierarchy)
         Path(hierarchy).rmdir()

@@ -4,6 +4,9 @@ Rule: paths given are those of the cgroup namespace ("/mesh/host1/pod…"); what
 """
 
 import contextlib
+import os
+import select
+import time
 from pathlib import Path
 
 ROOT = Path("/sys/fs/cgroup")
@@ -38,27 +41,46 @@ def oom_kills(path: str, root: Path = ROOT) -> int:
     return next((int(line.split()[1]) for line in text.splitlines() if line.startswith("oom_kill ")), 0)
 
 
-def remove(path: str, root: Path = ROOT) -> None:
-    """Removes a cgroup and the empty ones below it, in every hierarchy; what still has processes stays."""
-    for hierarchy in hierarchies(root):
-        _remove_tree(hierarchy / path.lstrip("/"))
+def wait_empty(path: str, seconds: float, root: Path = ROOT) -> None:
+    """Waits until the processes of a cgroup and of those below it have ended, at most so long; blocking."""
+    place = root if version(root) == 2 else root / "memory"
+    deadline = time.monotonic() + seconds
+    for file in (place / path.lstrip("/")).glob("**/cgroup.procs"):
+        for pid in _read_pids(file):
+            with contextlib.suppress(ProcessLookupError):
+                descriptor = os.pidfd_open(pid)
+                select.select([descriptor], [], [], max(0.0, deadline - time.monotonic()))
+                os.close(descriptor)
+
+
+def _read_pids(file: Path) -> list[int]:
+    try:
+        return [int(line) for line in file.read_text().splitlines()]
+    except OSError:
+        return []
+
+
+def remove(path: str, root: Path = ROOT) -> bool:
+    """Removes a cgroup and the empty ones below it, in every hierarchy; what still has processes stays: False."""
+    gone = [_remove_tree(hierarchy / path.lstrip("/")) for hierarchy in hierarchies(root)]
+    return all(gone)
 
 
 def remove_empty(path: str, root: Path = ROOT) -> None:
-    """Removes a cgroup that has no others below it and no process, in every hierarchy."""
+    """Removes one cgroup, if nothing is in it, in every hierarchy."""
     for hierarchy in hierarchies(root):
         with contextlib.suppress(OSError):  # in use, or not there
             (hierarchy / path.lstrip("/")).rmdir()
 
 
-def _remove_tree(directory: Path) -> None:
+def _remove_tree(directory: Path) -> bool:
     try:
         children = [d for d in directory.iterdir() if d.is_dir()]
+        gone = [_remove_tree(child) for child in children]
+        if all(gone):
+            directory.rmdir()
+    except FileNotFoundError:
+        return True
     except OSError:
-        return
-    for child in children:
-        _remove_tree(child)
-    try:
-        directory.rmdir()
-    except OSError:
-        return  # busy: a process is left in it; who ends the process removes it, or the next sweep does
+        return False  # a process is left in it
+    return all(gone)

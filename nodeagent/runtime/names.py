@@ -3,6 +3,7 @@
 Rule: pure; deterministic, so that making a thing twice meets the first instead of making a twin.
 """
 
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -51,11 +52,16 @@ def is_ours(of: Mapping[str, str]) -> bool:
     return of.get(MANAGED) == "1" and all(key in of for key in (POD_UID, CONTAINER_NAME, CONTAINER_ATTEMPT))
 
 
-def pod_cgroup(node_name: str, pod_uid: str) -> str:
-    """The pod's own control group, parent of its containers' ones."""
-    return f"/mesh/{node_name}/pod{pod_uid}"
+def pod_cgroup(pod_uid: str) -> str:
+    """The pod's own control group, parent of its containers' ones, unless the agent says another."""
+    return f"/mesh/pod{pod_uid}"
+
+
+def container_cgroup(parent: str, container_id: str) -> str:
+    """Podman's cgroup of a container, with the cgroupfs manager."""
+    return f"{parent}/libpod-{container_id}"
 
 
 def host_link(pod_uid: str) -> str:
-    """The host's end of a pod's veth pair: at most 15 characters."""
-    return "v" + pod_uid.replace("-", "")[:14]
+    """The host's end of a pod's veth pair: at most 15 characters, from a digest because uids may share a beginning."""
+    return "v" + hashlib.blake2s(pod_uid.encode(), digest_size=7).hexdigest()

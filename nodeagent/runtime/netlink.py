@@ -72,6 +72,19 @@ class Netlink:
                 raise OSError(number, os.strerror(number))
             return
 
+    def index(self, name: str) -> int:
+        """The number of a link; raises OSError when there is none."""
+        self._sequence += 1
+        payload = link() + attribute(IFLA_IFNAME, name)
+        header = struct.pack("IHHII", 16 + len(payload), RTM_GETLINK, NLM_REQUEST, self._sequence, 0)
+        self._socket.send(header + payload)
+        data = self._socket.recv(65536)
+        _, kind, _, _, _ = struct.unpack_from("IHHII", data)
+        if kind == NLMSG_ERROR:
+            number = -struct.unpack_from("i", data, 16)[0]
+            raise OSError(number, os.strerror(number), name)
+        return int(struct.unpack_from("i", data, 20)[0])
+
     def add_link(self, attributes: Iterable[bytes]) -> None:
         """A new link, up; raises FileExistsError when the name is taken."""
         self.request(RTM_NEWLINK, link(up=True) + b"".join(attributes), NLM_CREATE | NLM_EXCL)

@@ -1,0 +1,307 @@
+"""What containers there are: a picture kept true by our own acts, by exits, and by lists of Podman's when in doubt.
+
+Rules: a container never goes back (created, running, ended), so of two sights the later one holds; Podman's list is
+asked anew after its service came back, after an answer that got lost, and whenever `look` is asked to. On the event
+loop only; what blocks goes through `Rest`.
+"""
+
+import asyncio
+import contextlib
+import json
+import signal
+import time
+from collections.abc import Callable, Coroutine
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from nodeagent.runtime import cgroups, names, translate
+from nodeagent.runtime.events import Exit, Listeners, Watch
+from nodeagent.runtime.places import Places
+from nodeagent.runtime.port import ContainerSpec, RuntimeFailure
+from nodeagent.runtime.rest import Refused, Rest
+from nodeagent.runtime.seen import SeenContainer, State
+from nodeagent.runtime.translate import Joined
+
+SETTLE = 0.3  # seconds that conmon may take to write the exit of a process that is gone
+HALF_MADE = ("already exists", "state improper", "is not created", "file exists")
+
+log = structlog.get_logger()
+
+
+class Containers:
+    """All containers of ours on this host; `poke` is called with the pod's uid when one changed by itself."""
+
+    def __init__(self, rest: Rest, places: Places, socket: Path, poke: Callable[[str], None]) -> None:
+        self._rest = rest
+        self._places = places
+        self._poke = poke
+        self._seen: dict[str, SeenContainer] = {}
+        self._pods: dict[str, tuple[str, str]] = {}  # (namespace, name) by uid
+        self._cgroups: dict[str, str] = {}
+        self._acts = 0  # counts; a list that began before an act knows less than the act
+        self._acted: dict[str, int] = {}
+        self._starting: set[str] = set()
+        self._listed = False
+        self._listing: asyncio.Task[None] | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._lowest_oom_score = lowest_oom_score()
+        self._watch = Watch(places.exits, socket, Listeners(self._exited, self._died, self._back))
+
+    def close(self) -> None:
+        """Watches nothing any more."""
+        self._watch.close()
+        for task in self._tasks:
+            task.cancel()
+
+    # ---- looking
+
+    def all(self) -> list[SeenContainer]:
+        """The picture; true after `look`."""
+        return list(self._seen.values())
+
+    def pod_of(self, uid: str) -> tuple[str, str]:
+        """(namespace, name) of a pod that has or had containers."""
+        return self._pods.get(uid, ("", ""))
+
+    def get(self, container_id: str) -> SeenContainer | None:
+        """One container of the picture."""
+        return self._seen.get(container_id)
+
+    def doubt(self) -> None:
+        """The next `look` asks Podman."""
+        self._listed = False
+
+    async def look(self, *, anew: bool) -> None:
+        """Makes the picture true: asks Podman when in doubt, or when `anew`. Raises Away."""
+        if self._listed and not anew:
+            return
+        if self._listing is None:
+            self._listing = asyncio.ensure_future(self._list())
+            self._listing.add_done_callback(lambda _: setattr(self, "_listing", None))
+        await asyncio.shield(self._listing)
+
+    async def _list(self) -> None:
+        began = self._acts
+        self._listed = True  # an act or event from now on takes it back
+        filters = json.dumps({"label": [f"{names.MANAGED}=1"]})
+        try:
+            rows = await self._rest.ask("get", "/containers/json", all="true", filters=filters) or []
+            fresh = [row["Id"] for row in rows if self._is_news(row)]
+            looks = await asyncio.gather(*(self._inspect(container_id) for container_id in fresh))
+        except BaseException:
+            self._listed = False
+            raise
+        there = {row["Id"] for row in rows}
+        for container_id in [i for i in self._seen if i not in there]:
+            if self._acted.get(container_id, 0) <= began:
+                self._drop(container_id)
+        for seen in looks:
+            if seen and self._acted.get(seen.id, 0) <= began:
+                self._put(seen)
+        self._acted = {i: n for i, n in self._acted.items() if n > began}
+
+    def _is_news(self, row: dict[str, Any]) -> bool:
+        known = self._seen.get(row["Id"])
+        if known is None:
+            return True
+        state = translate.STATES.get(row["State"], State.LOST)
+        return translate.ORDER.index(state) > translate.ORDER.index(known.state)
+
+    async def _inspect(self, container_id: str) -> SeenContainer | None:
+        try:
+            found = await self._rest.ask("get", f"/containers/{container_id}/json")
+        except Refused as refused:
+            if refused.status == 404:
+                return None
+            raise
+        seen = translate.seen(found)
+        if seen is None:
+            return None
+        self._pods[seen.pod_uid] = translate.pod_of(found)
+        self._cgroups[container_id] = names.container_cgroup(found["HostConfig"]["CgroupParent"], container_id)
+        if seen.state is State.EXITED:
+            seen = replace(seen, oom_killed=seen.exit_code == 137 and self._oom(container_id))
+        return seen
+
+    def _put(self, seen: SeenContainer) -> None:
+        known = self._seen.get(seen.id)
+        self._seen[seen.id] = now = translate.later(known, seen) if known else seen
+        if now.state is State.RUNNING:
+            self._watch.follow(now.id, now.pid)
+        else:
+            self._watch.forget(now.id)
+
+    def _drop(self, container_id: str) -> None:
+        self._seen.pop(container_id, None)
+        self._cgroups.pop(container_id, None)
+        self._watch.forget(container_id)
+
+    def _act(self, container_id: str) -> None:
+        self._acts += 1
+        self._acted[container_id] = self._acts
+
+    # ---- what happens by itself
+
+    def _exited(self, exit_: Exit) -> None:
+        seen = self._seen.get(exit_.container_id)
+        if seen is None or (seen.state is State.CREATED and exit_.container_id not in self._starting):
+            self.doubt()
+            self._poke("")
+        elif exit_.code is None:
+            self._spawn(self._confirm(exit_.container_id))
+        else:
+            self._act(exit_.container_id)
+            oom = exit_.code == 137 and self._oom(exit_.container_id)
+            ended = replace(seen, state=State.EXITED, exit_code=exit_.code, finished_at=exit_.at, pid=0, oom_killed=oom)
+            self._put(ended)
+            self._poke(seen.pod_uid)
+
+    def _died(self, container_id: str) -> None:
+        asyncio.get_running_loop().call_later(SETTLE, lambda: self._spawn(self._confirm(container_id)))
+
+    def _back(self) -> None:
+        self.doubt()
+        self._poke("")
+
+    async def _confirm(self, container_id: str) -> None:
+        """The process is gone: takes Podman's word for how; when conmon is gone too, nobody will ever know."""
+        known = self._seen.get(container_id)
+        if known is None or known.state is not State.RUNNING:
+            return
+        conmon = await self._rest.run(self._conmon_lives, container_id)
+        seen = await self._inspect(container_id)
+        if seen is None:
+            self._drop(container_id)
+        elif seen.state is State.RUNNING and conmon:
+            self._died(container_id)
+            return
+        elif seen.state is State.RUNNING:
+            log.warning("container_lost", container=known.name, pod_uid=known.pod_uid)
+            self._put(replace(seen, state=State.LOST, pid=0, finished_at=time.time_ns()))
+        else:
+            self._put(seen)
+        self._act(container_id)
+        self._poke(known.pod_uid)
+
+    def _conmon_lives(self, container_id: str) -> bool:
+        file = self._places.runroot / "overlay-containers" / container_id / "userdata" / "conmon.pid"
+        try:
+            pid = int(file.read_text())
+            return Path(f"/proc/{pid}/comm").read_text().strip() == "conmon"
+        except (OSError, ValueError):
+            return False
+
+    def _oom(self, container_id: str) -> bool:
+        """Podman's own flag is always false; the cgroup knows while it is there, then the wrapper's note does."""
+        cgroup = self._cgroups.get(container_id)
+        return bool(cgroup and cgroups.oom_kills(cgroup)) or (self._places.oom / container_id).exists()
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        async def guarded() -> None:
+            try:
+                await work
+            except Exception:  # whatever it was, the next look asks Podman
+                log.warning("container_confirm_failed", exc_info=True)
+                self.doubt()
+                self._poke("")
+
+        task = asyncio.ensure_future(guarded())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    # ---- acting
+
+    async def create(self, spec: ContainerSpec, joined: Joined, cgroup: str) -> str:
+        """See the port."""
+        for old in self.all():
+            if (old.pod_uid, old.name, old.attempt) == (spec.pod_uid, spec.name, spec.attempt):
+                if old.state is State.RUNNING:
+                    return old.id
+                await self.remove(old.id)
+        path = names.log_path(self._places.log, spec)
+        body = translate.create_body(spec, joined, path, cgroup=cgroup, lowest_oom_score=self._lowest_oom_score)
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        try:
+            container_id = str((await self._rest.ask("post", "/containers/create", body))["Id"])
+        except Refused as refused:
+            if "already in use" in refused.text:  # made by a call whose answer was lost
+                await self._force_remove(body["name"])
+                self.doubt()
+            raise _failure("CreateContainerError", f"cannot create container {spec.name}", refused) from refused
+        self._act(container_id)
+        self._pods[spec.pod_uid] = (spec.namespace, spec.pod_name)
+        self._cgroups[container_id] = names.container_cgroup(cgroup, container_id)
+        self._put(SeenContainer(
+            id=container_id, pod_uid=spec.pod_uid, name=spec.name, attempt=spec.attempt, role=spec.role,
+            state=State.CREATED, spec_hash=spec.spec_hash, image=spec.image, image_id=spec.image_id,
+            created_at=time.time_ns(), log_path=str(path),
+        ))  # fmt: skip
+        return container_id
+
+    async def start(self, container_id: str) -> None:
+        """See the port."""
+        known = self._seen.get(container_id)
+        if known is None:
+            message = f"cannot start container {container_id[:12]}: there is no such container"
+            raise RuntimeFailure("RunContainerError", message)
+        if known.state is not State.CREATED:
+            return
+        self._starting.add(container_id)
+        self._act(container_id)
+        try:
+            await self._rest.ask("post", f"/containers/{container_id}/start")
+            seen = await self._inspect(container_id)
+        except Refused as refused:
+            raise await self._not_started(known, refused) from refused
+        finally:
+            self._starting.discard(container_id)
+        self._act(container_id)
+        if seen:
+            self._put(seen)
+
+    async def _not_started(self, known: SeenContainer, refused: Refused) -> RuntimeFailure:
+        """After a crash of the service a container may be half made: it is removed, to be made anew."""
+        if any(sign in refused.text for sign in HALF_MADE):
+            await self.remove(known.id)
+            message = f"container {known.name} was half made and is made anew"
+            return RuntimeFailure("RunContainerError", message, transient=True)
+        return _failure("RunContainerError", f"cannot start container {known.name}", refused)
+
+    def kill(self, container_id: str, name: str) -> None:
+        """See the port; straight to the process, Podman is not asked."""
+        descriptor = self._watch.descriptor(container_id)
+        if descriptor is not None:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(descriptor, translate.signal_number(name))
+
+    async def remove(self, container_id: str) -> None:
+        """See the port."""
+        await self._force_remove(container_id)
+        self._act(container_id)
+        self._drop(container_id)
+        (self._places.oom / container_id).unlink(missing_ok=True)
+
+    async def _force_remove(self, which: str) -> None:
+        query = {"force": "true", "timeout": "0", "ignore": "true", "v": "true"}
+        try:
+            await self._rest.ask("delete", f"/containers/{which}", **query)
+        except Refused as refused:
+            if refused.status == 404:
+                return
+            busy = "busy" in refused.text or "improper" in refused.text  # it was just ending: it is done by next time
+            raise _failure("RemoveContainerError", "cannot remove container", refused, transient=busy) from refused
+
+
+def _failure(reason: str, what: str, refused: Refused, *, transient: bool = False) -> RuntimeFailure:
+    return RuntimeFailure(reason, f"{what}: {translate.words(refused.text)}", transient=transient)
+
+
+def lowest_oom_score() -> int:
+    """The least oom_score_adj that this host grants: without CAP_SYS_RESOURCE nothing below 0."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("CapEff:"):
+            return -1000 if int(line.split()[1], 16) >> 24 & 1 else 0
+    return 0

@@ -1,0 +1,119 @@
+"""Exits of containers within milliseconds, without polling: conmon's exit files by inotify, processes by pidfd.
+
+Rules: lives on the event loop (add_reader), blocks nothing, decides nothing: it tells its three listeners. The exit
+file is the ordinary way (it carries the code, for some 40 ms); the pidfd is for containers whose conmon was killed,
+of which Podman never learns that they ended.
+"""
+
+import asyncio
+import contextlib
+import os
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from nodeagent.runtime import syscalls
+
+CONTAINER_ID = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True, slots=True)
+class Exit:
+    """`code` is None when the file was gone before it could be read; `at` in nanoseconds since the epoch."""
+
+    container_id: str
+    code: int | None = None
+    at: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Listeners:
+    """Who is told."""
+
+    exited: Callable[[Exit], None]  # conmon says so
+    died: Callable[[str], None]  # a followed container's process is gone
+    back: Callable[[], None]  # Podman's service listens anew
+
+
+class Watch:
+    """One host's exits."""
+
+    def __init__(self, exits: Path, socket: Path, listeners: Listeners) -> None:
+        self._exits = exits
+        self._socket = socket
+        self._tell = listeners
+        self._loop = asyncio.get_running_loop()
+        self._inotify = syscalls.Inotify()
+        self._exits_watch = -1
+        self._descriptors: dict[str, int] = {}
+        self._inotify.add(socket.parent, syscalls.IN_CREATE | syscalls.IN_MOVED_TO)
+        self._watch_exits()
+        self._loop.add_reader(self._inotify.fd, self._read)
+
+    def close(self) -> None:
+        """Watches nothing any more."""
+        self._loop.remove_reader(self._inotify.fd)
+        self._inotify.close()
+        for container_id in list(self._descriptors):
+            self.forget(container_id)
+
+    def follow(self, container_id: str, pid: int) -> None:
+        """Tells `died` when the process ends; at once when it is no process of this container."""
+        if container_id in self._descriptors:
+            return
+        try:
+            descriptor = os.pidfd_open(pid)
+            if not _is_of(pid, container_id):
+                os.close(descriptor)
+                raise ProcessLookupError(pid)
+        except (ProcessLookupError, ValueError):
+            self._loop.call_soon(self._tell.died, container_id)
+            return
+        self._descriptors[container_id] = descriptor
+        self._loop.add_reader(descriptor, self._died, container_id)
+
+    def forget(self, container_id: str) -> None:
+        """Follows it no longer."""
+        descriptor = self._descriptors.pop(container_id, None)
+        if descriptor is not None:
+            self._loop.remove_reader(descriptor)
+            os.close(descriptor)
+
+    def descriptor(self, container_id: str) -> int | None:
+        """The pidfd of a followed container."""
+        return self._descriptors.get(container_id)
+
+    def _died(self, container_id: str) -> None:
+        self.forget(container_id)
+        self._tell.died(container_id)
+
+    def _watch_exits(self) -> None:
+        self._exits.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._exits_watch = self._inotify.add(self._exits, syscalls.IN_CLOSE_WRITE | syscalls.IN_MOVED_TO)
+
+    def _read(self) -> None:
+        for watch, mask, name in self._inotify.read():
+            if watch == self._exits_watch and CONTAINER_ID.fullmatch(name):
+                self._tell.exited(read_exit(self._exits / name))
+            elif mask & syscalls.IN_IGNORED and watch == self._exits_watch:  # the directory was made anew
+                self._watch_exits()
+                self._tell.back()
+            elif name == self._socket.name:
+                self._tell.back()
+
+
+def read_exit(file: Path) -> Exit:
+    """What conmon wrote; Podman takes the file's time for the time of the exit, and so do we."""
+    with contextlib.suppress(FileNotFoundError, ValueError):
+        code = int(file.read_text())
+        return Exit(file.name, code, file.stat().st_ctime_ns)
+    return Exit(file.name)
+
+
+def _is_of(pid: int, container_id: str) -> bool:
+    """Whether the process is in this container's cgroup: a process number may be another's by now."""
+    try:
+        return container_id in Path(f"/proc/{pid}/cgroup").read_text()
+    except OSError:
+        return False

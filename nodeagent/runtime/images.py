@@ -1,0 +1,95 @@
+"""Images on this host, and getting them from registries.
+
+Rule: an answer of "it is here" is remembered for half a minute, because every start of a container asks; a pull or a
+failed create forgets it.
+"""
+
+import base64
+import json
+import time
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import quote
+
+from nodeagent.runtime import translate
+from nodeagent.runtime.port import Credentials, Image, RuntimeFailure
+from nodeagent.runtime.rest import Refused, Rest
+
+REMEMBERED = 30.0  # seconds
+LOCAL_REGISTRIES = ("localhost:", "127.")  # plain HTTP is allowed there, as Docker does
+
+
+class Images:
+    """Podman's images."""
+
+    def __init__(self, rest: Rest) -> None:
+        self._rest = rest
+        self._known: dict[str, tuple[float, Image]] = {}
+
+    def forget(self) -> None:
+        """Asks anew from now on."""
+        self._known.clear()
+
+    async def find(self, reference: str) -> Image | None:
+        """See the port's `image`."""
+        if not translate.is_reference(reference):
+            why = "a name is lower-case words with an optional registry, tag and digest: registry/name:tag"
+            raise RuntimeFailure("InvalidImageName", f'cannot read the image name "{reference}": {why}')
+        asked, known = self._known.get(reference, (0.0, None))
+        if known and time.monotonic() - asked < REMEMBERED:
+            return known
+        try:
+            found = translate.image(await self._rest.ask("get", f"/images/{quote(reference)}/json"))
+        except Refused as refused:
+            if refused.status == 404:
+                return None
+            message = f"cannot look at image {reference}: {translate.words(refused.text)}"
+            raise RuntimeFailure("ImageInspectError", message) from refused
+        self._known[reference] = (time.monotonic(), found)
+        return found
+
+    async def all(self) -> list[Image]:
+        """See the port's `images`."""
+        return [translate.listed_image(row) for row in await self._rest.ask("get", "/images/json") or []]
+
+    async def pull(self, reference: str, credentials: Credentials | None) -> Image:
+        """See the port's `pull`."""
+        if not translate.is_reference(reference):
+            raise RuntimeFailure("InvalidImageName", f'cannot read the image name "{reference}"')
+        headers = {"X-Registry-Auth": _authorization(credentials)} if credentials else {}
+        full = translate.full_reference(reference)
+        query = {"reference": full, "policy": "always"}
+        if full.startswith(LOCAL_REGISTRIES):
+            query["tlsVerify"] = "false"
+        self.forget()
+        try:
+            error = await self._rest.run_pull(lambda: _last_error(self._rest.lines("/images/pull", headers, **query)))
+        except Refused as refused:
+            error = refused.text
+        if error:
+            raise RuntimeFailure("ErrImagePull", f"cannot pull image {reference}: {pull_words(error)}")
+        found = await self.find(full)
+        if found is None:
+            raise RuntimeFailure("ErrImagePull", f"cannot pull image {reference}: it is gone again")
+        return found
+
+
+def _authorization(credentials: Credentials) -> str:
+    text = json.dumps({"username": credentials.username, "password": credentials.password})
+    return base64.urlsafe_b64encode(text.encode()).decode()
+
+
+def _last_error(lines: Iterator[dict[str, Any]]) -> str:
+    error = ""
+    for line in lines:
+        error = str(line.get("error") or "")
+    return error
+
+
+def pull_words(error: str) -> str:
+    """A registry's answer without Podman's wrapping: what the last clauses say."""
+    text = " ".join(error.split())
+    for prefix in ("initializing source ", "Error: "):
+        text = text.removeprefix(prefix)
+    head, separator, rest = text.partition(": ")
+    return rest if separator and head.startswith("docker://") else text

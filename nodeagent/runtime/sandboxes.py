@@ -1,0 +1,174 @@
+"""Sandboxes of this host: which pods have one, which address each has, and where a restarted agent finds that.
+
+Rules: a record run/sandboxes/<uid>.json is written after everything it speaks of is made and removed before, so that
+a record means a whole sandbox; everything without one is swept when the agent starts. Used on the event loop only;
+what blocks goes through `Rest.run`.
+"""
+
+import json
+import time
+from dataclasses import asdict, dataclass, replace
+from ipaddress import IPv4Network
+from pathlib import Path
+
+import structlog
+
+from nodeagent.runtime import addresses, cgroups, names, netns, network, syscalls
+from nodeagent.runtime.places import Places
+from nodeagent.runtime.port import RuntimeFailure, SandboxSpec
+from nodeagent.runtime.rest import Rest
+from nodeagent.runtime.seen import SeenSandbox
+from nodeagent.runtime.translate import Joined
+
+CONMON_EXIT = 2.0  # seconds that a monitor whose container was removed may take to end
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What is written of a sandbox; paths are empty where the pod uses the host's."""
+
+    seen: SeenSandbox
+    ipc: str = ""
+    uts: str = ""
+    cgroup: str = ""  # of the pod, to be removed with it
+
+
+class Sandboxes:
+    """All of them."""
+
+    def __init__(self, rest: Rest, places: Places, bridge: str) -> None:
+        self._rest = rest
+        self._places = places
+        self._bridge = bridge
+        self._pod_cidr = ""
+        self._records: dict[str, Record] = {}
+        self._reserved: set[str] = set()  # addresses of sandboxes being made
+        self._released: dict[str, float] = {}
+        self._leftover_cgroups: set[str] = set()
+        self._load()
+
+    def get(self, uid: str) -> SeenSandbox | None:
+        """One pod's sandbox."""
+        record = self._records.get(uid)
+        return record.seen if record else None
+
+    def all(self) -> dict[str, SeenSandbox]:
+        """Every sandbox by pod uid."""
+        return {uid: record.seen for uid, record in self._records.items()}
+
+    def joined(self, uid: str) -> Joined | None:
+        """What containers of a pod join; None without a sandbox."""
+        record = self._records.get(uid)
+        if record is None:
+            return None
+        shm = str(self._files(uid).memory) if record.ipc else "/dev/shm"  # noqa: S108 - hostIPC asks for the host's
+        return Joined(record.seen.netns, record.ipc, record.uts, shm=shm)
+
+    async def configure(self, pod_cidr: str, cluster_cidr: str) -> None:
+        """See the port."""
+        try:
+            missing = await self._rest.run(network.configure, self._bridge, pod_cidr, cluster_cidr)
+        except (OSError, ValueError) as error:
+            why = f"cannot make the bridge {self._bridge} for {pod_cidr}: {error}"
+            raise RuntimeFailure("NetworkNotReady", why) from error
+        if missing:
+            log.warning("outgoing_traffic", message=missing)
+        self._pod_cidr = pod_cidr
+
+    async def make(self, spec: SandboxSpec) -> SeenSandbox:
+        """See the port's `make_sandbox`."""
+        if spec.pod_uid in self._records:
+            return self._records[spec.pod_uid].seen
+        link = None if spec.host_network else self._link(spec.pod_uid)
+        address = link.address.split("/")[0] if link else ""
+        self._reserved.add(address)
+        try:
+            record = await self._rest.run(self._make, spec, link, address)
+        except OSError as error:
+            why = f"cannot make the namespaces of pod {spec.namespace}/{spec.name}: {error}"
+            raise RuntimeFailure("FailedCreatePodSandBox", why) from error
+        finally:
+            self._reserved.discard(address)
+        self._records[spec.pod_uid] = record
+        return record.seen
+
+    async def remove(self, uid: str) -> None:
+        """See the port's `remove_sandbox`."""
+        record = self._records.pop(uid, None)
+        if record and record.seen.ip:
+            self._released[record.seen.ip] = time.monotonic()
+        self._leftover_cgroups.add(record.cgroup if record else names.pod_cgroup(uid))
+        await self._rest.run(self._remove, uid)
+
+    async def set_cgroup(self, uid: str, cgroup: str) -> None:
+        """Notes which cgroup is the pod's."""
+        record = self._records.get(uid)
+        if record and record.cgroup != cgroup:
+            self._records[uid] = replace(record, cgroup=cgroup)
+            await self._rest.run(self._write, self._records[uid])
+
+    def _link(self, uid: str) -> netns.Link:
+        if not self._pod_cidr:
+            raise RuntimeFailure("FailedCreatePodSandBox", "this host has no range of pod addresses yet")
+        taken = {record.seen.ip for record in self._records.values()} | self._reserved
+        address = addresses.choose(self._pod_cidr, taken, self._released, time.monotonic())
+        if address is None:
+            why = f"cannot give the pod an address: the range {self._pod_cidr} is full"
+            raise RuntimeFailure("FailedCreatePodSandBox", why)
+        length = IPv4Network(self._pod_cidr).prefixlen
+        gateway = addresses.gateway(self._pod_cidr)
+        return netns.Link(names.host_link(uid), self._bridge, f"{address}/{length}", gateway)
+
+    # ---- blocking
+
+    def _make(self, spec: SandboxSpec, link: netns.Link | None, address: str) -> Record:
+        kinds = [
+            kind
+            for kind, host in (("net", spec.host_network), ("uts", spec.host_network), ("ipc", spec.host_ipc))
+            if not host
+        ]
+        files = self._files(spec.pod_uid)
+        netns.make(files, kinds, spec.hostname, link)
+        paths = {kind: str(files.of(kind)) if kind in kinds else "" for kind in netns.KINDS}
+        seen = SeenSandbox(
+            pod_uid=spec.pod_uid, namespace=spec.namespace, name=spec.name, ip=address, created_at=time.time_ns(),
+            host_network=spec.host_network, netns=paths["net"],
+        )  # fmt: skip
+        record = Record(seen, paths["ipc"], paths["uts"], names.pod_cgroup(spec.pod_uid))
+        self._write(record)
+        return record
+
+    def _remove(self, uid: str) -> None:
+        self._path(uid).unlink(missing_ok=True)
+        netns.remove(self._files(uid))
+        for cgroup in list(self._leftover_cgroups):
+            cgroups.wait_empty(cgroup, CONMON_EXIT)
+            if cgroups.remove(cgroup):
+                self._leftover_cgroups.discard(cgroup)
+
+    def _write(self, record: Record) -> None:
+        path = self._path(record.seen.pod_uid)
+        temporary = path.with_suffix(".new")
+        temporary.write_text(json.dumps(asdict(record)))
+        temporary.replace(path)
+
+    def _load(self) -> None:
+        for path in self._places.sandboxes.glob("*.json"):
+            table = json.loads(path.read_text())
+            record = Record(**{**table, "seen": SeenSandbox(**table["seen"])})
+            if all(syscalls.is_namespace(p) for p in (record.seen.netns, record.ipc, record.uts) if p):
+                self._records[record.seen.pod_uid] = record
+        found = {file.name.rpartition(".")[0] for file in self._places.netns.iterdir()}
+        found |= {file.name for file in self._places.shm.iterdir()}
+        for uid in found - set(self._records):
+            log.info("sandbox_leftover_removed", pod_uid=uid)
+            self._path(uid).unlink(missing_ok=True)
+            netns.remove(self._files(uid))
+
+    def _files(self, uid: str) -> netns.Files:
+        return netns.Files(self._places.netns, self._places.shm, uid)
+
+    def _path(self, uid: str) -> Path:
+        return self._places.sandboxes / f"{uid}.json"

@@ -1,0 +1,384 @@
+"""What every container runtime promises the agent: one suite for the fake and for a real Podman."""
+
+import asyncio
+import itertools
+import subprocess
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pytest
+
+from nodeagent.runtime.podman import PodmanRuntime
+from nodeagent.runtime.port import ContainerSpec, Limits, Runtime, RuntimeFailure, SandboxSpec
+from nodeagent.runtime.seen import Role, SeenContainer, SeenPod, State
+from tests.harness.fake_runtime import FakeHost, FakeRuntime, Program
+from tests.harness.podman import IMAGE, PodmanHost, podman_host, wait_for_text
+
+DEADLINE = 20.0
+NUMBERS = itertools.count(1)
+
+
+@dataclass
+class Pokes:
+    """Collects pokes; `until` waits for the state that a test wants, looking again at every poke."""
+
+    seen: list[str] = field(default_factory=list)
+    more: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __call__(self, uid: str) -> None:
+        self.seen.append(uid)
+        self.more.set()
+
+    async def until(self, look: Callable[[], Awaitable[bool]]) -> None:
+        async with asyncio.timeout(DEADLINE):
+            while not await look():
+                self.more.clear()
+                await self.more.wait()
+
+
+class World:
+    """One kind of runtime: how to make agents on its host, and containers that do as told."""
+
+    def __init__(self, make: Callable[[], Runtime], cidr: str, fake: FakeHost | None) -> None:
+        self.make = make
+        self.cidr = cidr
+        self.fake = fake
+        self.image = IMAGE
+        self.runtimes: list[Runtime] = []
+
+    async def agent(self) -> Runtime:
+        runtime = self.make()
+        self.runtimes.append(runtime)
+        await runtime.configure(self.cidr, "10.199.0.0/16")
+        return runtime
+
+    async def close(self, runtime: Runtime) -> None:
+        self.runtimes.remove(runtime)
+        await runtime.close()
+
+    def container(
+        self, uid: str, name: str = "main", attempt: int = 0, program: Program | None = None
+    ) -> ContainerSpec:
+        program = program or Program()
+        if self.fake:
+            self.fake.programs[f"pod-{uid}/{name}"] = program
+        return ContainerSpec(
+            pod_uid=uid, namespace="default", pod_name=f"pod-{uid}", name=name, attempt=attempt, role=Role.APP,
+            spec_hash="h", image=self.image, image_id=self.image, command=script(program),
+            limits=Limits(memory=32 << 20) if program.oom else Limits(),
+        )  # fmt: skip
+
+
+def script(program: Program) -> list[str]:
+    """The program as a real command."""
+    if program.start_failure:
+        return ["no-such-command"]
+    if program.oom:
+        return ["sh", "-c", "tail /dev/zero"]
+    handler = f"trap 'exit {program.on_term}' TERM; " if program.on_term is not None else "trap '' TERM; "
+    wait = "sleep 100000" if program.exit_after is None else f"sleep {program.exit_after}"
+    return ["sh", "-c", f"{handler}{wait} & echo ready; wait $!; exit {program.exit_code}"]
+
+
+@pytest.fixture(scope="session", params=["fake", pytest.param("podman", marks=pytest.mark.host)])
+def host(request: pytest.FixtureRequest) -> Iterator[PodmanHost | None]:
+    with ExitStack() as stack:
+        yield stack.enter_context(podman_host()) if request.param == "podman" else None
+
+
+@pytest.fixture
+async def world(host: PodmanHost | None) -> AsyncIterator[World]:
+    if host:
+        world = World(lambda: PodmanRuntime(host.config), host.pod_cidr, None)
+    else:
+        fake = FakeHost(any_image=False)
+        fake.add_image(IMAGE)
+        world = World(lambda: FakeRuntime(fake), "10.199.1.0/24", fake)
+    yield world
+    last = await world.agent()
+    for pod in (await last.pods()).values():
+        for container in pod.containers:
+            await last.remove(container.id)
+        await last.remove_sandbox(pod.uid)
+    for runtime in list(world.runtimes):
+        await world.close(runtime)
+
+
+@pytest.fixture
+async def agent(world: World) -> Runtime:
+    return await world.agent()
+
+
+def new_uid() -> str:
+    return f"00000000-0000-4000-8000-{next(NUMBERS):012x}"
+
+
+def sandbox(uid: str, **kwargs: bool) -> SandboxSpec:
+    return SandboxSpec(pod_uid=uid, namespace="default", name=f"pod-{uid}", hostname="web", **kwargs)
+
+
+async def look(agent: Runtime, uid: str) -> SeenPod:
+    pod = await agent.pod(uid)
+    assert pod
+    return pod
+
+
+async def run(agent: Runtime, world: World, program: Program, **kwargs: int) -> SeenContainer:
+    """A started container in a pod of its own."""
+    uid = new_uid()
+    await agent.make_sandbox(sandbox(uid))
+    container_id = await agent.create(world.container(uid, program=program, **kwargs))
+    await agent.start(container_id)
+    return (await look(agent, uid)).containers[-1]
+
+
+async def ended(agent: Runtime, pokes: Pokes, container: SeenContainer) -> SeenContainer:
+    """The container once it has ended, which the pokes must tell."""
+    found: list[SeenContainer] = []
+
+    async def over() -> bool:
+        found[:] = [c for c in (await look(agent, container.pod_uid)).containers if c.id == container.id]
+        return found[0].state not in (State.CREATED, State.RUNNING)
+
+    await pokes.until(over)
+    return found[0]
+
+
+def listen(agent: Runtime) -> Pokes:
+    pokes = Pokes()
+    agent.on_change(pokes)
+    return pokes
+
+
+async def test_a_pod_from_nothing_to_nothing(agent: Runtime, world: World) -> None:
+    uid, pokes = new_uid(), listen(agent)
+    assert await agent.pod(uid) is None
+
+    made = await agent.make_sandbox(sandbox(uid))
+    assert (made.ip, made.namespace, made.name) == (made.ip, "default", f"pod-{uid}")
+    assert made.ip.startswith("10.199.")
+    assert made.netns
+    assert (await look(agent, uid)).sandbox == made
+
+    container_id = await agent.create(world.container(uid, program=Program(exit_after=0.2, exit_code=3)))
+    created = (await look(agent, uid)).containers
+    assert [(c.id, c.state, c.name, c.attempt, c.role) for c in created] == [
+        (container_id, State.CREATED, "main", 0, Role.APP)
+    ]
+    await agent.start(container_id)
+    running = (await look(agent, uid)).containers[0]
+    assert running.started_at >= running.created_at > 0
+
+    over = await ended(agent, pokes, running)
+    assert (over.state, over.exit_code, over.oom_killed, over.pid) == (State.EXITED, 3, False, 0)
+    assert over.finished_at >= over.started_at == running.started_at
+    assert (over.image, over.spec_hash) == (world.image, "h")
+
+    await agent.remove(container_id)
+    assert (await look(agent, uid)).containers == ()
+    await agent.remove_sandbox(uid)
+    assert await agent.pod(uid) is None
+    assert uid not in await agent.pods()
+
+
+@pytest.mark.parametrize("code", [0, 1, 42, 255])
+async def test_exit_codes_are_told(agent: Runtime, world: World, code: int) -> None:
+    pokes = listen(agent)
+    container = await run(agent, world, Program(exit_after=0.1, exit_code=code))
+    assert (await ended(agent, pokes, container)).exit_code == code
+
+
+async def test_term_is_the_containers_to_answer(agent: Runtime, world: World) -> None:
+    pokes = listen(agent)
+    container = await run(agent, world, Program(on_term=7))
+    await settled(world, container)
+    await agent.kill(container.id, "TERM")
+    assert (await ended(agent, pokes, container)).exit_code == 7
+
+
+async def test_kill_ends_what_ignores_term(agent: Runtime, world: World) -> None:
+    pokes = listen(agent)
+    container = await run(agent, world, Program(on_term=None))
+    await settled(world, container)
+    await agent.kill(container.id, "SIGTERM")
+    assert (await look(agent, container.pod_uid)).containers[0].state is State.RUNNING
+    await agent.kill(container.id, "KILL")
+    over = await ended(agent, pokes, container)
+    assert (over.exit_code, over.oom_killed) == (137, False)
+    await agent.kill(container.id, "KILL")
+
+
+async def settled(world: World, container: SeenContainer) -> None:
+    """Returns when a real shell has set its traps."""
+    if not world.fake:
+        await asyncio.to_thread(wait_for_text, Path(container.log_path), "ready", DEADLINE)
+
+
+async def test_attempts_stand_side_by_side(agent: Runtime, world: World) -> None:
+    pokes = listen(agent)
+    first = await run(agent, world, Program(exit_after=0.05, exit_code=1))
+    await ended(agent, pokes, first)
+    second = await agent.create(world.container(first.pod_uid, attempt=1))
+    await agent.start(second)
+    pod = await look(agent, first.pod_uid)
+    latest, previous = pod.latest("main"), pod.previous("main")
+    assert latest and previous
+    assert (latest.attempt, latest.state) == (1, State.RUNNING)
+    assert (previous.attempt, previous.exit_code) == (0, 1)
+
+
+async def test_the_same_attempt_is_replaced_unless_it_runs(agent: Runtime, world: World) -> None:
+    uid = new_uid()
+    await agent.make_sandbox(sandbox(uid))
+    await agent.create(world.container(uid))
+    again = await agent.create(world.container(uid))
+    assert [c.id for c in (await look(agent, uid)).containers] == [again]
+    await agent.start(again)
+    assert await agent.create(world.container(uid)) == again
+
+
+async def test_a_restarted_agent_finds_everything(agent: Runtime, world: World) -> None:
+    pokes = listen(agent)
+    over = await run(agent, world, Program(exit_after=0.05, exit_code=9))
+    over = await ended(agent, pokes, over)
+    lives = await run(agent, world, Program())
+    before = {uid: await look(agent, uid) for uid in (over.pod_uid, lives.pod_uid)}
+    await world.close(agent)
+
+    second = await world.agent()
+    after = await second.pods()
+    for uid, pod in before.items():
+        assert without_creation(after[uid]) == without_creation(pod)
+    pokes = listen(second)
+    await second.kill(lives.id, "KILL")
+    assert (await ended(second, pokes, lives)).exit_code == 137
+
+
+def without_creation(pod: SeenPod) -> SeenPod:
+    """When a container was created is the runtime's to round."""
+    return replace(pod, containers=tuple(replace(c, created_at=0, image_id="") for c in pod.containers))
+
+
+async def test_removing_twice_is_no_error(agent: Runtime, world: World) -> None:
+    container = await run(agent, world, Program())
+    for _ in range(2):
+        await agent.remove(container.id)
+    for _ in range(2):
+        await agent.remove_sandbox(container.pod_uid)
+    await agent.remove_sandbox(new_uid())
+
+
+async def test_every_sandbox_has_an_address_of_its_own(agent: Runtime) -> None:
+    uids = [new_uid() for _ in range(5)]
+    made = await asyncio.gather(*(agent.make_sandbox(sandbox(uid)) for uid in uids))
+    assert len({s.ip for s in made}) == 5
+    assert [await agent.make_sandbox(sandbox(uid)) for uid in uids] == made
+    await agent.remove_sandbox(uids[0])
+    fresh = await agent.make_sandbox(sandbox(new_uid()))
+    assert fresh.ip not in {s.ip for s in made}  # an address rests a while
+
+
+async def test_a_full_range_is_said(agent: Runtime, world: World) -> None:
+    small = world.cidr.replace(".0/24", ".240/30")
+    await agent.configure(small, "10.199.0.0/16")
+    only = await agent.make_sandbox(sandbox(new_uid()))
+    with pytest.raises(RuntimeFailure, match="is full") as failure:
+        await agent.make_sandbox(sandbox(new_uid()))
+    assert failure.value.reason == "FailedCreatePodSandBox"
+    assert not failure.value.transient
+    await agent.remove_sandbox(only.pod_uid)
+    await agent.configure(world.cidr, "10.199.0.0/16")
+
+
+async def test_a_pod_on_the_hosts_network_has_no_address(agent: Runtime, world: World) -> None:
+    uid = new_uid()
+    made = await agent.make_sandbox(sandbox(uid, host_network=True))
+    assert (made.ip, made.netns, made.host_network) == ("", "", True)
+    container_id = await agent.create(replace(world.container(uid), host_network=True))
+    await agent.start(container_id)
+    assert (await look(agent, uid)).containers[0].state is State.RUNNING
+
+
+async def test_no_container_without_a_sandbox(agent: Runtime, world: World) -> None:
+    with pytest.raises(RuntimeFailure, match="no sandbox") as failure:
+        await agent.create(world.container(new_uid()))
+    assert failure.value.reason == "CreateContainerError"
+
+
+async def test_images_here_and_not_here(agent: Runtime, world: World) -> None:
+    found = await agent.image(world.image)
+    assert found
+    assert world.image in found.names
+    assert await agent.image(found.id) == found
+    assert found.id in {i.id for i in await agent.images()}
+    assert await agent.image("localhost/not-here:1") is None
+    with pytest.raises(RuntimeFailure, match="UPPER") as failure:
+        await agent.image("localhost/UPPER case")
+    assert failure.value.reason == "InvalidImageName"
+    with pytest.raises(RuntimeFailure, match="cannot pull image localhost:9/not-there:1: ") as failure:
+        await agent.pull("localhost:9/not-there:1")
+    assert failure.value.reason == "ErrImagePull"
+
+
+async def test_a_command_that_cannot_start_is_said_in_words(agent: Runtime, world: World) -> None:
+    words = 'exec: "no-such-command": executable file not found in $PATH'
+    bad = RuntimeFailure("RunContainerError", f"cannot start container main: {words}")
+    uid = new_uid()
+    await agent.make_sandbox(sandbox(uid))
+    container_id = await agent.create(world.container(uid, program=Program(start_failure=bad)))
+    with pytest.raises(RuntimeFailure) as failure:
+        await agent.start(container_id)
+    assert (failure.value.reason, failure.value.message) == (bad.reason, bad.message)
+    assert [c.state for c in (await look(agent, uid)).containers] == [State.CREATED]
+    await agent.create(world.container(uid, program=Program()))
+
+
+async def test_a_kill_for_memory_is_seen(agent: Runtime, world: World) -> None:
+    pokes = listen(agent)
+    container = await run(agent, world, Program(exit_after=0.1, exit_code=137, oom=True))
+    over = await ended(agent, pokes, container)
+    assert (over.exit_code, over.oom_killed) == (137, True)
+
+
+async def test_an_exit_pokes_within_milliseconds(agent: Runtime, world: World) -> None:
+    pokes = listen(agent)
+    container = await run(agent, world, Program(on_term=None))
+    await agent.kill(container.id, "KILL")
+    asked = asyncio.get_running_loop().time()
+    await ended(agent, pokes, container)
+    assert container.pod_uid in pokes.seen
+    assert asyncio.get_running_loop().time() - asked < 0.5  # 2 to 10 ms on a quiet machine
+
+
+async def test_a_command_runs_in_a_running_container(agent: Runtime, world: World) -> None:
+    container = await run(agent, world, Program())
+    argv = agent.exec_command(container, ["sh", "-c", "echo -n hello; exit 5"])
+    done = await asyncio.to_thread(subprocess.run, argv, capture_output=True, timeout=DEADLINE, check=False)
+    assert (done.stdout, done.returncode) == (b"hello", 5)
+
+
+async def test_a_runtime_that_is_away_is_a_passing_failure(
+    agent: Runtime, world: World, host: PodmanHost | None
+) -> None:
+    pokes = listen(agent)
+    container = await run(agent, world, Program())
+    if host:
+        host.kill()
+    elif world.fake:
+        world.fake.away = True
+    with pytest.raises(RuntimeFailure) as failure:
+        await agent.pods()
+    assert failure.value.transient
+    pokes.seen.clear()
+    if host:
+        host.start()
+    elif isinstance(agent, FakeRuntime):
+        agent.set_away(False)
+
+    async def told() -> bool:
+        return "" in pokes.seen
+
+    await pokes.until(told)
+    assert (await agent.pods())[container.pod_uid].containers == (container,)

@@ -1,0 +1,149 @@
+"""A real Podman of a test's own: a prepared root below /tmp, its service, a local image; nothing else is touched.
+
+with podman_host() as host:
+    runtime = PodmanRuntime(host.config)
+"""
+
+import contextlib
+import io
+import os
+import select
+import shutil
+import signal
+import socket
+import subprocess
+import tarfile
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from nodeagent.config import AgentConfig
+from nodeagent.prepare import podman_argv, podman_environment, prepare, unprepare
+from nodeagent.runtime import syscalls
+
+IMAGE = "localhost/mesh-test:1"
+BUSYBOX = Path("/bin/busybox")
+PASSWD = "root:x:0:0:root:/:/bin/sh\napp:x:1000:2000::/:/bin/sh\n"
+GROUP = "root:x:0:\napp:x:2000:\nextra:x:3000:app\n"
+
+
+@dataclass(slots=True)
+class PodmanHost:
+    """One prepared root with its Podman service."""
+
+    config: AgentConfig
+    pod_cidr: str
+    cluster_cidr: str = "10.199.0.0/16"
+    service: subprocess.Popen[bytes] | None = field(default=None)
+
+    def start(self) -> None:
+        """Starts the service; returns when it listens."""
+        self.config.podman_socket.unlink(missing_ok=True)
+        with contextlib.closing(syscalls.Inotify()) as watch:
+            watch.add(self.config.run_dir, syscalls.IN_CREATE)
+            log = (self.config.root / "podman.log").open("ab")
+            self.service = subprocess.Popen(
+                podman_argv(self.config), env=podman_environment(self.config), stdin=subprocess.DEVNULL,
+                stdout=log, stderr=log, start_new_session=True,
+            )  # fmt: skip
+            log.close()
+            deadline = time.monotonic() + 20
+            while not self._listens():
+                left = deadline - time.monotonic()
+                if left <= 0 or self.service.poll() is not None:
+                    raise RuntimeError((self.config.root / "podman.log").read_text())
+                select.select([watch.fd], [], [], min(left, 0.2))
+                watch.read()
+
+    def kill(self) -> None:
+        """kill -9 of the service; containers go on."""
+        if self.service:
+            self.service.send_signal(signal.SIGKILL)
+            self.service.wait()
+            self.service = None
+
+    def restart(self) -> None:
+        """kill -9, then a new service."""
+        self.kill()
+        self.start()
+
+    def podman(self, *arguments: str, data: bytes | None = None) -> str:
+        """Podman's command line on this root; raises RuntimeError with its words."""
+        command = [*podman_argv(self.config)[: podman_argv(self.config).index("system")], *arguments]
+        done = subprocess.run(
+            command, env=podman_environment(self.config), input=data, capture_output=True, check=False, timeout=60
+        )
+        if done.returncode:
+            raise RuntimeError(f"podman {' '.join(arguments)}: {done.stderr.decode()}")
+        return done.stdout.decode()
+
+    def _listens(self) -> bool:
+        with socket.socket(socket.AF_UNIX) as probe:
+            return probe.connect_ex(str(self.config.podman_socket)) == 0
+
+
+@contextlib.contextmanager
+def podman_host(name: str = "", *, oci_runtime: str = "auto", image: bool = True) -> Iterator[PodmanHost]:
+    """Prepares a root, starts its service, imports IMAGE; afterwards everything is undone and gone."""
+    root = Path(tempfile.mkdtemp(prefix="mt-", dir="/tmp"))
+    tag = root.name.removeprefix("mt-").lower()
+    number = sum(tag.encode()) * os.getpid() % 250 + 1
+    config = AgentConfig(
+        node_name=name or f"t-{tag}", node_ip="127.0.0.1", root=root, bridge=f"mt{tag[:8].replace('_', 'u')}",
+        oci_runtime=oci_runtime,
+    )  # fmt: skip
+    host = PodmanHost(config, pod_cidr=f"10.199.{number}.0/24")
+    try:
+        prepare(config)
+        if image:
+            import_image(host)
+        host.start()
+        yield host
+    finally:
+        host.kill()
+        unprepare(config)
+        shutil.rmtree(root)
+
+
+def import_image(host: PodmanHost, name: str = IMAGE, *changes: str) -> None:
+    """An image with busybox and two users; `changes` are Containerfile lines."""
+    standard = ('CMD ["sleep","100000"]', "ENV PATH=/bin", "ENV FROM_IMAGE=yes")
+    flags = [word for change in (*standard, *changes) for word in ("--change", change)]
+    host.podman("import", *flags, "-", name, data=root_file_system())
+
+
+def root_file_system() -> bytes:
+    """A tar: /bin with busybox under every name it answers to, /etc/passwd, /etc/group, /tmp."""
+    listed = subprocess.run([BUSYBOX, "--list"], capture_output=True, check=True, text=True).stdout.split()
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        tar.add(BUSYBOX, "bin/busybox")
+        for applet in set(listed) - {"busybox"}:
+            link = tarfile.TarInfo(f"bin/{applet}")
+            link.type, link.linkname = tarfile.SYMTYPE, "busybox"
+            tar.addfile(link)
+        for directory in ("tmp", "etc", "proc", "sys", "dev"):
+            entry = tarfile.TarInfo(directory)
+            entry.type, entry.mode = tarfile.DIRTYPE, 0o1777 if directory == "tmp" else 0o755
+            tar.addfile(entry)
+        for path, text in (("etc/passwd", PASSWD), ("etc/group", GROUP)):
+            entry = tarfile.TarInfo(path)
+            entry.size, entry.mode = len(text), 0o644
+            tar.addfile(entry, io.BytesIO(text.encode()))
+    return buffer.getvalue()
+
+
+def wait_for_text(file: Path, text: str, seconds: float) -> str:
+    """The file's content, once `text` is in it; woken by its changes. Raises TimeoutError. Blocking."""
+    deadline = time.monotonic() + seconds
+    with contextlib.closing(syscalls.Inotify()) as watch:
+        watch.add(file.parent, syscalls.IN_MODIFY | syscalls.IN_CREATE | syscalls.IN_MOVED_TO)
+        while not (file.exists() and text in file.read_text()):
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise TimeoutError(f"{file} never said {text!r}: {file.read_text() if file.exists() else 'not there'}")
+            select.select([watch.fd], [], [], left)
+            watch.read()
+    return file.read_text()
