@@ -1,0 +1,352 @@
+"""The agent of one host: Assignment in, Observed out; plain asyncio, and itself an AgentPort.
+
+Rule: it owns nothing that it can't lose. Containers, sandboxes and records are on the host; a new Agent over the same
+host goes on where the last one stopped, restarts nothing, and removes nothing before its first Assignment.
+"""
+
+import asyncio
+import random
+import time
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any, Protocol
+
+import structlog
+
+from mesh.errors import Unavailable
+from mesh.model.pods import is_deleting
+from mesh.v1 import node_pb2
+from mesh.v1.core_pb2 import Pod
+from nodeagent.board import Board
+from nodeagent.checkpoint import Checkpoint
+from nodeagent.config import AgentConfig
+from nodeagent.desired import Desired, accept, restored
+from nodeagent.events import Events
+from nodeagent.images import Images
+from nodeagent.machine import Machine, Vitals, read_vitals
+from nodeagent.pods.execute import Executor
+from nodeagent.pods.spec import Host
+from nodeagent.pods.worker import Worker
+from nodeagent.runtime.port import Runtime, RuntimeFailure
+from nodeagent.runtime.seen import SeenPod
+from nodeagent.static import StaticPods
+from nodeagent.streams import Connect, Streams
+from nodeagent.sweep import leftovers, manifest_of
+from nodeagent.volumes.tree import Tree
+
+log = structlog.get_logger()
+
+RESYNC = (60.0, 90.0)  # L21
+HEARTBEAT = 10.0  # G12: how often the host's state is computed
+SEARCH = (1.0, 10.0)  # how often a runtime that is away is looked for
+CALM = 1.0  # at most one look at everything per this many seconds
+IMAGES_EVERY = 300.0
+
+
+class ProxyPort(Protocol):
+    """The agent's end of this host's proxy."""
+
+    def program(self, table: node_pb2.ServiceTable) -> None:
+        """Wants a table served."""
+        ...
+
+    async def run(self) -> None:
+        """Talks to the proxy for ever."""
+        ...
+
+
+class Agent:
+    """See the module. `run` must run for `assign` to answer. `clock` gives nanoseconds since the epoch."""
+
+    def __init__(  # noqa: PLR0913 - what may differ between a host and a test of one
+        self, config: AgentConfig, runtime: Runtime, *, clock: Callable[[], int] = time.time_ns,
+        proxy: Callable[[Callable[[str], None]], ProxyPort] | None = None, runtime_version: str = "",
+        connect: Connect | None = None, vitals: Callable[[], Vitals] | None = None,
+    ) -> None:  # fmt: skip
+        self.config = config
+        self.board = Board(config.node_name)
+        self._runtime = runtime
+        self._clock = clock
+        self._vitals = vitals or (lambda: read_vitals(config.root))
+        self._machine = Machine(config, runtime_version)
+        self._tree = Tree(config.state_dir, config.log_dir)
+        self._checkpoint = Checkpoint(config.state_dir / "checkpoint")
+        self._to_keep: node_pb2.Assignment | None = None
+        self._keep = asyncio.Event()
+        self._desired = Desired()
+        self._assigned = False
+        self._configured: tuple[str, str] | None = None
+        self._trouble = ""  # why no pod can be run, in words
+        self._static = StaticPods(config.manifest_dir, config.node_name, self._static_changed)
+        self._workers: dict[str, Worker] = {}
+        self._gone: set[str] = set()
+        self._seen: dict[str, SeenPod] = {}  # of the last look at everything
+        self._blind = True  # that look has not come yet
+        self._away_since = 0
+        self._look = asyncio.Event()
+        self._beat = asyncio.Event()
+        self._started = asyncio.Event()
+        self._group: asyncio.TaskGroup | None = None
+        self._proxy = proxy(self.board.hold_route) if proxy else None
+        self._images = Images(runtime, clock, self._spawn)
+        host = Host(config.node_name, config.node_ip, self._vitals().memory)
+        self._executor = Executor(
+            runtime, self._images, self._tree, Events(self.board, clock), host, clock, self._poke_timer
+        )
+        self._streams = Streams(runtime, self._tree, self._find_worker, self._spawn, connect)
+
+    # ---- the port
+
+    async def assign(self, assignment: node_pb2.Assignment) -> node_pb2.AssignReply:
+        """Takes the whole set of pods; raises Conflict for an older fence than is held, Invalid."""
+        await self._started.wait()
+        self._desired = accept(self._desired, assignment, self.config.node_name)
+        self._to_keep = assignment
+        self._keep.set()
+        await self._configure()
+        first, self._assigned = not self._assigned, True
+        self._spread()
+        desired = self._desired
+        self.board.hold(desired.wire_fence, desired.digest)
+        if first:
+            log.info("first_assignment", pods=len(desired.pods))
+            for worker in self._workers.values():
+                worker.poke(look=False)
+            self._look.set()  # and sweep
+        return node_pb2.AssignReply(fence=desired.wire_fence, run_digest=desired.digest)
+
+    async def program(self, table: node_pb2.ServiceTable) -> node_pb2.AssignReply:
+        """Gives the host's proxy its table; raises Unavailable where there is none."""
+        if self._proxy is None:
+            raise Unavailable(f"cannot program the proxy of {self.config.node_name}: this host has none")
+        self._proxy.program(table)
+        return node_pb2.AssignReply(fence=self._desired.wire_fence, run_digest=self._desired.digest)
+
+    async def observe(self, request: node_pb2.ObserveRequest) -> node_pb2.Observed:
+        """What is newer than the cursor, as soon as there is any."""
+        return await self.board.observe(request)
+
+    async def open_stream(self, request: node_pb2.StreamOpen) -> node_pb2.StreamOpened:
+        """Begins logs, exec or a port-forward; raises NotFound, Invalid."""
+        return await self._streams.open(request)
+
+    async def read_stream(self, request: node_pb2.StreamRead) -> node_pb2.StreamBatch:
+        """The next chunks; raises NotFound."""
+        return await self._streams.read(request)
+
+    async def write_stream(self, request: node_pb2.StreamWrite) -> node_pb2.StreamWritten:
+        """Input; raises NotFound."""
+        return await self._streams.write(request)
+
+    async def close_stream(self, request: node_pb2.StreamClose) -> node_pb2.StreamClosed:
+        """Ends a stream."""
+        return await self._streams.close(request)
+
+    # ---- life
+
+    async def run(self) -> None:
+        """Until cancelled; containers go on. An unexpected exception ends it: start a new Agent."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                self._group = group
+                await self._start()
+                for loop in (self._resync(), self._heartbeat(), self._keep_checkpoints(), self._static.run()):
+                    group.create_task(loop)
+                if self._proxy is not None:
+                    group.create_task(self._proxy.run())
+        finally:
+            self._group = None
+            await self._streams.close_all()
+
+    async def _start(self) -> None:
+        kept = await asyncio.to_thread(self._checkpoint.read)
+        if kept is not None:
+            self._desired = restored(kept, self.config.node_name)
+            self.board.hold(self._desired.wire_fence, "")
+        await self._static.scan()
+        self._runtime.on_change(self._poked)
+        self.board.put_report(self._report())
+        try:
+            self._seen = await self._runtime.pods()
+            self._blind = False
+        except RuntimeFailure as failure:
+            log.warning("runtime_away", why=failure.message)
+            self._away()
+        await self._configure()
+        self._spread()
+        log.info("agent_started", node=self.config.node_name, boot=self.board.boot, pods=len(self._workers))
+        self._started.set()
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        if self._group is None:
+            work.close()
+        else:
+            self._group.create_task(work)
+
+    # ---- pods
+
+    def _wanted(self) -> Mapping[str, Pod]:
+        return {**self._desired.pods, **self._static.pods}
+
+    def _spread(self) -> None:
+        """Tells every worker what its pod is to be."""
+        wanted = self._wanted()
+        for uid, pod in wanted.items():
+            worker = self._workers.get(uid)
+            if worker is not None:
+                if (worker.pod is not pod and worker.pod != pod) or worker.absent:
+                    worker.want(pod)
+            elif uid not in self._gone or not is_deleting(pod):
+                self._gone.discard(uid)
+                self._hire(pod)
+        for uid, worker in self._workers.items():
+            if uid not in wanted and not worker.absent:
+                worker.want(None)
+        for uid in [u for u in self._gone if u not in wanted]:
+            self._gone.discard(uid)
+            self.board.drop_pod(uid)
+
+    def _hire(self, pod: Pod, *, leftover: bool = False) -> None:
+        uid = pod.metadata.uid
+        worker = Worker(
+            pod, self._executor, self.board, lambda: self._assigned, self._away, seen=self._seen.pop(uid, None),
+            mirror=uid in self._static.pods, quiet=leftover,
+        )  # fmt: skip
+        if self._blind:
+            worker.poke()
+        self._workers[uid] = worker
+        self._spawn(self._employ(uid, worker))
+
+    async def _employ(self, uid: str, worker: Worker) -> None:
+        await worker.run()
+        del self._workers[uid]
+        self._gone.add(uid)
+        if worker.absent and uid in self._wanted():
+            self._spread()
+
+    def _find_worker(self, uid: str) -> Worker | None:
+        return self._workers.get(uid)
+
+    def _static_changed(self) -> None:
+        if self._started.is_set():
+            self._spread()
+
+    # ---- pokes and looks
+
+    def _poked(self, uid: str) -> None:
+        """From the runtime: a container of `uid` ended, or ("") anything may have changed."""
+        if uid in self._workers:
+            self._workers[uid].poke()
+        else:
+            self._look.set()
+
+    def _poke_timer(self, uid: str) -> None:
+        if uid in self._workers:
+            self._workers[uid].poke(look=False)
+
+    def _away(self) -> None:
+        """The runtime does not answer."""
+        if not self._away_since:
+            self._away_since = self._clock()
+            self._look.set()
+
+    async def _resync(self) -> None:
+        """Looks at everything now and then (L21), when told to, and often while the runtime is away."""
+        pause = SEARCH[0]
+        while True:
+            wait = pause if self._away_since else random.uniform(*RESYNC)  # noqa: S311 - jitter
+            await self._until(self._look, wait)
+            self._look.clear()
+            try:
+                seen = await self._runtime.pods()
+            except RuntimeFailure as failure:
+                log.warning("runtime_away", why=failure.message)
+                self._away_since = self._away_since or self._clock()
+                pause = min(pause * 2, SEARCH[1])
+                continue
+            pause = SEARCH[0]
+            was_away, self._away_since = bool(self._away_since), 0
+            if was_away:
+                self._beat.set()
+                await self._configure()
+            self._compare(seen, poke_all=was_away or self._blind)
+            self._blind = False
+            await self._sweep(seen)
+            await asyncio.sleep(CALM)
+
+    def _compare(self, seen: dict[str, SeenPod], *, poke_all: bool) -> None:
+        for uid, worker in self._workers.items():
+            if poke_all or worker.seen != seen.get(uid):
+                worker.poke()
+
+    async def _sweep(self, seen: dict[str, SeenPod]) -> None:
+        if not self._assigned:
+            return
+        known = {*self._workers, *self._wanted()}
+        found = await asyncio.to_thread(leftovers, seen, self._tree, known)
+        for uid, pod in found.pods.items():
+            if uid not in self._workers and uid not in self._wanted():
+                log.info("leftover_pod", pod=f"{pod.namespace}/{pod.name}", uid=uid)
+                self._seen[uid] = pod
+                self._hire(manifest_of(pod), leftover=True)
+        for uid in found.files:
+            if uid not in self._workers and uid not in self._wanted():
+                await asyncio.to_thread(self._tree.remove, uid)
+
+    @staticmethod
+    async def _until(event: asyncio.Event, seconds: float) -> None:
+        """Until the event, at most so long."""
+        timer = asyncio.get_running_loop().call_later(seconds, event.set)
+        await event.wait()
+        timer.cancel()
+
+    # ---- the host
+
+    async def _configure(self) -> None:
+        """Tells the runtime which addresses are ours; a failure is told as the host's trouble and tried again."""
+        wanted = (self._desired.pod_cidr or self.config.pod_cidr, self._desired.cluster_cidr)
+        if not wanted[0] or wanted == self._configured:
+            return
+        try:
+            await self._runtime.configure(*wanted)
+        except RuntimeFailure as failure:
+            log.warning("network_not_ready", why=failure.message)
+            self._trouble = f"the pod network is not ready: {failure.message}"
+            if failure.transient:
+                self._away()
+        else:
+            self._configured, self._trouble = wanted, ""
+        self._beat.set()
+
+    async def _heartbeat(self) -> None:
+        """Keeps what is said of the host true (G12)."""
+        images_due = 0.0
+        loop = asyncio.get_running_loop()
+        while True:
+            if self._trouble and not self._away_since:
+                await self._configure()
+            if loop.time() >= images_due and not self._away_since:
+                try:
+                    self._machine.images = await self._runtime.images()
+                    images_due = loop.time() + IMAGES_EVERY
+                except RuntimeFailure as failure:
+                    log.warning("images_unknown", why=failure.message)
+            self.board.put_report(self._report())
+            await self._until(self._beat, HEARTBEAT)
+            self._beat.clear()
+
+    def _report(self) -> node_pb2.NodeReport:
+        return self._machine.report(
+            self._vitals(), self._clock(), runtime_away_since=self._away_since, trouble=self._trouble
+        )
+
+    async def _keep_checkpoints(self) -> None:
+        """Writes the newest Assignment to disk; many in a row are one write."""
+        while True:
+            await self._keep.wait()
+            self._keep.clear()
+            if self._to_keep is not None:
+                try:
+                    await asyncio.to_thread(self._checkpoint.write, self._to_keep)
+                except OSError as error:
+                    log.error("checkpoint_not_written", why=str(error))
+            await asyncio.sleep(CALM)

@@ -1,0 +1,129 @@
+"""Wires the Agent of this host with Podman, the proxy's socket and the host's lock; nothing else.
+
+Rule: one agent per host. Whoever comes second waits for the lock, and has the host the moment the first one is gone.
+"""
+
+import asyncio
+import fcntl
+import os
+import threading
+from pathlib import Path
+
+import structlog
+
+from mesh.errors import Invalid, Unavailable
+from mesh.v1 import node_pb2
+from nodeagent import config as configuration
+from nodeagent.agent import Agent
+from nodeagent.config import AgentConfig
+from nodeagent.proxy import Proxy
+
+log = structlog.get_logger()
+
+PATIENCE = 5.0  # seconds that a call waits for the agent to have its host
+CONFIG_VARIABLE = "MESH_AGENT_CONFIG"
+
+
+def from_environment() -> "HostAgent":
+    """The agent that the file named by MESH_AGENT_CONFIG describes; raises Invalid."""
+    path = os.environ.get(CONFIG_VARIABLE, "")
+    if not path:
+        raise Invalid(f"{CONFIG_VARIABLE} must name the agent's configuration, agent.toml")
+    try:
+        return HostAgent(configuration.parse(Path(path).read_text()))
+    except OSError as error:
+        raise Invalid(f"cannot read the agent's configuration {path}: {error.strerror}") from error
+
+
+class HostAgent:
+    """An AgentPort that runs once it holds the host's lock; until then its calls are Unavailable."""
+
+    def __init__(self, config: AgentConfig) -> None:
+        self._config = config
+        self._agent: asyncio.Future[Agent] = asyncio.get_running_loop().create_future()
+
+    async def run(self) -> None:
+        """Waits for the host, then serves it until the agent ends."""
+        from nodeagent.runtime.podman import PodmanRuntime  # noqa: PLC0415 - the only place that knows Podman
+
+        lock = await lock_host(self._config.state_dir / "lock")
+        try:
+            runtime = PodmanRuntime(self._config)
+            agent = Agent(
+                self._config, runtime, runtime_version=await podman_version(),
+                proxy=lambda on_held: Proxy(self._config.proxy_socket, on_held),
+            )  # fmt: skip
+            try:
+                self._agent.set_result(agent)
+                await agent.run()
+            finally:
+                await runtime.close()
+        finally:
+            os.close(lock)
+
+    async def _ready(self) -> Agent:
+        try:
+            return await asyncio.wait_for(asyncio.shield(self._agent), PATIENCE)
+        except TimeoutError:
+            raise Unavailable(f"another agent still has {self._config.node_name}") from None
+
+    async def assign(self, assignment: node_pb2.Assignment) -> node_pb2.AssignReply:
+        """See AgentPort."""
+        return await (await self._ready()).assign(assignment)
+
+    async def program(self, table: node_pb2.ServiceTable) -> node_pb2.AssignReply:
+        """See AgentPort."""
+        return await (await self._ready()).program(table)
+
+    async def observe(self, request: node_pb2.ObserveRequest) -> node_pb2.Observed:
+        """See AgentPort."""
+        return await (await self._ready()).observe(request)
+
+    async def open_stream(self, request: node_pb2.StreamOpen) -> node_pb2.StreamOpened:
+        """See AgentPort."""
+        return await (await self._ready()).open_stream(request)
+
+    async def read_stream(self, request: node_pb2.StreamRead) -> node_pb2.StreamBatch:
+        """See AgentPort."""
+        return await (await self._ready()).read_stream(request)
+
+    async def write_stream(self, request: node_pb2.StreamWrite) -> node_pb2.StreamWritten:
+        """See AgentPort."""
+        return await (await self._ready()).write_stream(request)
+
+    async def close_stream(self, request: node_pb2.StreamClose) -> node_pb2.StreamClosed:
+        """See AgentPort."""
+        return await (await self._ready()).close_stream(request)
+
+
+async def lock_host(path: Path) -> int:
+    """The descriptor that holds the lock, once it is free; it is free when its holder is dead."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        log.info("waiting_for_host", lock=str(path))
+        loop = asyncio.get_running_loop()
+        locked = asyncio.Event()
+
+        def wait() -> None:
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(locked.set)
+
+        threading.Thread(target=wait, name="host-lock", daemon=True).start()  # dies with the process, waiting or not
+        await locked.wait()
+    return fd
+
+
+async def podman_version() -> str:
+    """As nodeInfo shows it; asked of the program once, for the service takes most of a second to tell."""
+    try:
+        process = await asyncio.create_subprocess_exec(
+            "podman", "--version", stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL
+        )
+        text, _ = await process.communicate()
+    except OSError:
+        return "podman://unknown"
+    return f"podman://{text.decode().rpartition(' ')[2].strip() or 'unknown'}"

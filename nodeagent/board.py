@@ -1,0 +1,146 @@
+"""What this host sees and holds, each with the version at which it last changed; readers wait here for news.
+
+Rule: versions only grow within one boot of the agent. A cursor of another boot, or one older than something that was
+dropped, is answered in full. Statuses are news at once; events and digests travel with them, or a moment later.
+"""
+
+import asyncio
+import secrets
+from collections.abc import Iterable
+from typing import TypeVar
+
+from mesh.v1.core_pb2 import Event
+from mesh.v1.node_pb2 import Fence, NodeReport, Observed, ObserveRequest, PodReport
+
+T = TypeVar("T")
+
+SETTLE = 0.002  # seconds: what happens together is told together
+LAZY = 0.1
+EVENTS_KEPT = 1000
+LONGEST_WAIT = 60.0
+
+
+class Board:
+    """One host's."""
+
+    def __init__(self, node: str) -> None:
+        self.node = node
+        self.boot = secrets.token_hex(8)
+        self.version = 1
+        self._floor = 0  # something newer than this was dropped: older cursors need everything
+        self._pods: dict[str, tuple[int, PodReport]] = {}
+        self._events: dict[str, tuple[int, Event]] = {}
+        self._report: tuple[int, NodeReport] | None = None
+        self._fence = Fence()
+        self._run_digest = ""
+        self._route_digest = ""
+        self._waiters: set[asyncio.Future[None]] = set()
+        self._wake: asyncio.TimerHandle | None = None
+
+    # ---- what the agent says
+
+    def put_pod(self, report: PodReport) -> None:
+        """What is seen of one pod."""
+        known = self._pods.get(report.uid)
+        if known is None or known[1] != report:
+            self._pods[report.uid] = (self._next(), report)
+            self._news(SETTLE)
+
+    def drop_pod(self, uid: str) -> None:
+        """Nothing is to be said of the pod any more; readers have been told that it is gone, or need not know."""
+        dropped = self._pods.pop(uid, None)
+        if dropped is not None:
+            self._floor = max(self._floor, dropped[0])
+
+    def pod(self, uid: str) -> PodReport | None:
+        """What is said of a pod."""
+        found = self._pods.get(uid)
+        return found[1] if found else None
+
+    def put_event(self, event: Event) -> None:
+        """An event, new or with a new count."""
+        self._events.pop(event.metadata.name, None)
+        self._events[event.metadata.name] = (self._next(), event)
+        while len(self._events) > EVENTS_KEPT:
+            del self._events[next(iter(self._events))]
+        self._news(LAZY)
+
+    def put_report(self, report: NodeReport) -> None:
+        """What is seen of the host."""
+        if self._report is None or self._report[1] != report:
+            self._report = (self._next(), report)
+            self._news(LAZY)
+
+    def hold(self, fence: Fence, run_digest: str) -> None:
+        """Which Assignment is held."""
+        if (self._fence, self._run_digest) != (fence, run_digest):
+            self._fence, self._run_digest = fence, run_digest
+            self._next()
+            self._news(LAZY)
+
+    def hold_route(self, digest: str) -> None:
+        """Which ServiceTable the proxy holds; "" when it is away."""
+        if digest != self._route_digest:
+            self._route_digest = digest
+            self._next()
+            self._news(SETTLE)
+
+    # ---- what readers get
+
+    async def observe(self, request: ObserveRequest) -> Observed:
+        """What is newer than the cursor; waits for it when there is nothing, then answers empty."""
+        if request.boot == self.boot and self._floor <= request.after_version == self.version:
+            await self._wait(min(request.wait_milliseconds / 1000, LONGEST_WAIT))
+        return self._since(request)
+
+    def _since(self, request: ObserveRequest) -> Observed:
+        known = request.boot == self.boot and self._floor <= request.after_version <= self.version
+        after = request.after_version if known else 0
+        observed = Observed(
+            node=self.node, boot=self.boot, version=self.version, full=not known, fence=self._fence,
+            run_digest=self._run_digest, route_digest=self._route_digest,
+            pods=self._newer(self._pods.values(), after), events=self._newer(self._events.values(), after),
+        )  # fmt: skip
+        if self._report and self._report[0] > after:
+            observed.report.CopyFrom(self._report[1])
+        return observed
+
+    @staticmethod
+    def _newer(items: Iterable[tuple[int, T]], after: int) -> list[T]:
+        return [item for version, item in items if version > after]
+
+    async def _wait(self, seconds: float) -> None:
+        if seconds <= 0:
+            return
+        loop = asyncio.get_running_loop()
+        waiter = loop.create_future()
+        self._waiters.add(waiter)
+        timer = loop.call_later(seconds, _resolve, waiter)
+        try:
+            await waiter
+        finally:
+            timer.cancel()
+            self._waiters.discard(waiter)
+
+    def _next(self) -> int:
+        self.version += 1
+        return self.version
+
+    def _news(self, delay: float) -> None:
+        loop = asyncio.get_running_loop()
+        due = loop.time() + delay
+        if self._wake is not None and self._wake.when() <= due:
+            return
+        if self._wake is not None:
+            self._wake.cancel()
+        self._wake = loop.call_at(due, self._wake_all)
+
+    def _wake_all(self) -> None:
+        self._wake = None
+        for waiter in self._waiters:
+            _resolve(waiter)
+
+
+def _resolve(waiter: "asyncio.Future[None]") -> None:
+    if not waiter.done():
+        waiter.set_result(None)

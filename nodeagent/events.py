@@ -1,0 +1,63 @@
+"""What happened to pods, told as Events (S8): equal ones are one Event with a count.
+
+Rule: the name of an Event follows from what it says and from this boot of the agent, so that hearing it twice makes no
+second one.
+"""
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Callable
+
+from mesh.model.times import to_timestamp
+from mesh.v1.core_pb2 import Event, Pod
+from nodeagent.board import Board
+
+REMEMBERED = 1000
+COMPONENT = "nodeagent"
+
+
+class Events:
+    """Writes Events on the board; `clock` gives nanoseconds since the epoch."""
+
+    def __init__(self, board: Board, clock: Callable[[], int]) -> None:
+        self._board = board
+        self._clock = clock
+        self._known: OrderedDict[str, Event] = OrderedDict()
+
+    def normal(self, pod: Pod, reason: str, message: str, container: str = "") -> None:
+        """Something went as it should."""
+        self._tell(pod, "Normal", reason, message, container)
+
+    def warning(self, pod: Pod, reason: str, message: str, container: str = "") -> None:
+        """Something did not."""
+        self._tell(pod, "Warning", reason, message, container)
+
+    def _tell(self, pod: Pod, kind: str, reason: str, message: str, container: str) -> None:
+        meta, now = pod.metadata, to_timestamp(self._clock())
+        identity = "\0".join((self._board.boot, meta.uid, container, kind, reason, message))
+        name = f"{meta.name}.{hashlib.sha256(identity.encode()).hexdigest()[:16]}"
+        event = Event()
+        known = self._known.pop(name, None)
+        if known is not None:
+            event.CopyFrom(known)
+        else:
+            event.metadata.name = name
+            event.metadata.namespace = meta.namespace
+            event.metadata.creation_timestamp.CopyFrom(now)
+            event.involved_object.kind = "Pod"
+            event.involved_object.api_version = "v1"
+            event.involved_object.namespace = meta.namespace
+            event.involved_object.name = meta.name
+            event.involved_object.uid = meta.uid
+            if container:
+                event.involved_object.field_path = f"spec.containers{{{container}}}"
+            event.reason, event.message, event.type = reason, message, kind
+            event.source.component, event.source.host = COMPONENT, self._board.node
+            event.reporting_component, event.reporting_instance = COMPONENT, self._board.node
+            event.first_timestamp.CopyFrom(now)
+        event.last_timestamp.CopyFrom(now)
+        event.count += 1
+        self._known[name] = event
+        if len(self._known) > REMEMBERED:
+            self._known.popitem(last=False)
+        self._board.put_event(event)

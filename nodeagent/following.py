@@ -1,0 +1,157 @@
+"""A log as a stream: what is written so far, then what comes, until the container stops.
+
+Rule: no polling while there is nothing to read but for the container's end, and that once a second; files are read a
+block at a time.
+"""
+
+import asyncio
+import ctypes
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from mesh.errors import NotFound
+from mesh.v1.node_pb2 import Channel, LogOptions
+from nodeagent.logs import Reader, Tail, attempts, now_nanoseconds, reader_for
+from nodeagent.runtime import syscalls
+
+Put = Callable[["Channel.ValueType", bytes], Awaitable[None]]
+IN_MODIFY = 0x2
+CHECK = 1.0
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class FileWatch:
+    """One inotify descriptor for all logs that are followed."""
+
+    def __init__(self) -> None:
+        self._inotify: syscalls.Inotify | None = None
+        self._events: dict[int, set[asyncio.Event]] = {}
+
+    def add(self, path: Path, event: asyncio.Event) -> int:
+        """Sets the event whenever the file grows."""
+        if self._inotify is None:
+            self._inotify = syscalls.Inotify()
+            asyncio.get_running_loop().add_reader(self._inotify.fd, self._read)
+        watch = self._inotify.add(path, IN_MODIFY)
+        self._events.setdefault(watch, set()).add(event)
+        return watch
+
+    def discard(self, watch: int, event: asyncio.Event) -> None:
+        """Stops."""
+        events = self._events.get(watch, set())
+        events.discard(event)
+        if self._inotify is None or events:
+            return
+        self._events.pop(watch, None)
+        _libc.inotify_rm_watch(self._inotify.fd, watch)
+        if not self._events:
+            asyncio.get_running_loop().remove_reader(self._inotify.fd)
+            self._inotify.close()
+            self._inotify = None
+
+    def _read(self) -> None:
+        for watch, _, _ in self._inotify.read() if self._inotify else ():
+            for event in self._events.get(watch, ()):
+                event.set()
+
+
+class LogSource:
+    """One attempt's log. `running` says whether the container runs; its end is the end of a followed log."""
+
+    def __init__(
+        self, put: Put, options: LogOptions, container: str, directory: Path | None, running: Callable[[], bool],
+        watch: FileWatch,
+    ) -> None:  # fmt: skip
+        self._put = put
+        self._options = options
+        self._container = container
+        self._directory = directory
+        self._running = running
+        self._watch = watch
+        self._tail: Tail | None = None
+        self._path: Path | None = None
+        self.ended = False
+
+    async def begin(self) -> None:
+        """Finds and opens the log; raises NotFound in words."""
+        found = attempts(self._directory, self._container)
+        if self._options.previous:
+            found = found[:-1]
+        if not found or self._directory is None:
+            which = "previous terminated container" if self._options.previous else "container"
+            raise NotFound(f"{which} {self._container} has no log" + ("" if found else ": it has not started yet"))
+        self._path = self._directory / self._container / f"{found[-1]}.log"
+        lines = self._options.tail_lines if self._options.HasField("tail_lines") else None
+        try:
+            self._tail = Tail(self._path, lines)
+        except FileNotFoundError:
+            raise NotFound(f"the log of container {self._container} was just removed") from None
+
+    async def run(self) -> None:
+        """Hands on what the options ask for."""
+        if self._tail is None or self._path is None:
+            return
+        follow = self._options.follow and not self._options.previous
+        grown = asyncio.Event()
+        watch = self._watch.add(self._path, grown) if follow else 0
+        try:
+            await self._read(follow, grown)
+        finally:
+            if follow:
+                self._watch.discard(watch, grown)
+
+    async def _read(self, follow: bool, grown: asyncio.Event) -> None:
+        reader = reader_for(self._options, now_nanoseconds())
+        last = False
+        while not reader.full:
+            grown.clear()
+            stopped = not follow or not self._running()
+            shown = await self._hand_on(reader)
+            if shown:
+                last = False
+                continue
+            if stopped and (last or not follow):
+                return
+            last = stopped  # one more look after the end was seen: nothing is written afterwards
+            if not stopped:
+                timer = asyncio.get_running_loop().call_later(CHECK, grown.set)
+                await grown.wait()
+                timer.cancel()
+
+    async def _hand_on(self, reader: Reader) -> bool:
+        """Hands on the lines at hand; False when there are none."""
+        if self._tail is None:
+            return False
+        lines = self._tail.lines()
+        if lines is None:
+            return False
+        out: list[tuple[Channel.ValueType, bytes]] = []
+        for line in lines:
+            shown = reader.show(line)
+            if shown is None:
+                continue
+            if out and out[-1][0] == shown[0]:
+                out[-1] = (shown[0], out[-1][1] + shown[1])
+            else:
+                out.append(shown)
+        for channel, data in out:
+            await self._put(channel, data)
+        await asyncio.sleep(0)
+        return True
+
+    async def write(self, data: bytes) -> None:
+        """A log takes no input."""
+
+    async def close_input(self) -> None:
+        """A log takes no input."""
+
+    def resize(self, rows: int, columns: int) -> None:
+        """There is no terminal."""
+
+    def end(self) -> None:
+        """Closes the file."""
+        self.ended = True
+        if self._tail is not None:
+            self._tail.close()
+            self._tail = None

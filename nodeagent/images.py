@@ -1,0 +1,129 @@
+"""Images for containers: found on the host or pulled, few at a time, with back-off (I1, I2, I3).
+
+Rule: nobody waits here for a pull. `resolve` answers at once with what is known; a pull goes on in the background and
+pokes the pod when it ends. One pull per reference at a time serves everyone who asks.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any
+
+from mesh.model.times import SECOND
+from mesh.v1.core_pb2 import Container
+from nodeagent.pods.actions import Failure, ImageFact
+from nodeagent.runtime.port import Image, Runtime, RuntimeFailure
+
+FIRST, LONGEST = 10 * SECOND, 300 * SECOND  # I2
+AT_ONCE = 4  # pulls (I3 allows one or more)
+FRESH = 0.5  # seconds that the answer to "is this image here" serves others who ask
+TRANSIENT = SECOND
+
+
+def pull_policy(container: Container) -> str:
+    """The container's policy; without one Always for `:latest` or no tag, IfNotPresent otherwise (I1)."""
+    if container.image_pull_policy:
+        return container.image_pull_policy
+    name = container.image.rpartition("/")[2]
+    if "@" in name:
+        return "IfNotPresent"
+    return "Always" if name.partition(":")[2] in ("", "latest") else "IfNotPresent"
+
+
+@dataclass(slots=True)
+class _Backoff:
+    delay: int
+    failed_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Pulled:
+    """A pull that ended: what it took, or why it failed."""
+
+    image: Image | None
+    failure: RuntimeFailure | None
+    seconds: float
+
+
+class Images:
+    """The host's images, and the pulls going on. `clock` gives nanoseconds since the epoch."""
+
+    def __init__(
+        self, runtime: Runtime, clock: Callable[[], int], spawn: Callable[[Coroutine[Any, Any, None]], None]
+    ) -> None:
+        self._runtime = runtime
+        self._clock = clock
+        self._spawn = spawn  # starts a coroutine in the agent's task group
+        self._slots = asyncio.Semaphore(AT_ONCE)
+        self._pulls: dict[str, asyncio.Future[Pulled]] = {}
+        self._looks: dict[str, asyncio.Future[Image | None]] = {}
+        self._backoffs: dict[tuple[str, str], _Backoff] = {}
+
+    async def find(self, reference: str) -> Image | None:
+        """The local image of that name; many who ask at once cost one look. Raises RuntimeFailure."""
+        loop = asyncio.get_running_loop()
+        look = self._looks.get(reference)
+        if look is None:
+            look = self._looks[reference] = loop.create_future()
+            try:
+                look.set_result(await self._runtime.image(reference))
+            except RuntimeFailure as failure:
+                look.set_exception(failure)
+                del self._looks[reference]
+            except BaseException:
+                look.cancel()
+                del self._looks[reference]
+                raise
+            else:
+                loop.call_later(FRESH, self._looks.pop, reference, None)
+        return await asyncio.shield(look)
+
+    def forget(self, reference: str) -> None:
+        """What was known of that name is doubtful."""
+        self._looks.pop(reference, None)
+
+    def pull(self, reference: str) -> "asyncio.Future[Pulled]":
+        """Begins to pull, or joins the pull that goes on."""
+        going_on = self._pulls.get(reference)
+        if going_on is None:
+            going_on = self._pulls[reference] = asyncio.get_running_loop().create_future()
+            self._spawn(self._pull(reference, going_on))
+        return going_on
+
+    async def _pull(self, reference: str, result: "asyncio.Future[Pulled]") -> None:
+        async with self._slots:
+            begun = self._clock()
+            image, failure = None, None
+            try:
+                image = await self._runtime.pull(reference)
+            except RuntimeFailure as raised:
+                failure = raised
+        del self._pulls[reference]
+        self.forget(reference)
+        if not result.cancelled():
+            result.set_result(Pulled(image, failure, (self._clock() - begun) / SECOND))
+
+    # ---- back-off
+
+    def failed(self, uid: str, attempt: int, reference: str, failure: RuntimeFailure) -> ImageFact:
+        """Notes a failure; says when it is tried again: after 10, 20 … 300 s for pulls (I2)."""
+        now = self._clock()
+        if failure.transient:
+            delay = TRANSIENT
+        elif failure.reason == "ErrImagePull":
+            known = self._backoffs.get((uid, reference))
+            expired = known is None or now - known.failed_at > 2 * LONGEST
+            delay = FIRST if known is None or expired else min(known.delay * 2, LONGEST)
+            self._backoffs[uid, reference] = _Backoff(delay, now)
+        else:
+            delay = FIRST
+        return ImageFact(attempt, reference, failure=Failure(failure.reason, failure.message, now, now + delay))
+
+    def succeeded(self, uid: str, reference: str) -> None:
+        """A pull worked: the next failure begins anew."""
+        self._backoffs.pop((uid, reference), None)
+
+    def drop(self, uid: str) -> None:
+        """A pod is gone."""
+        for key in [k for k in self._backoffs if k[0] == uid]:
+            del self._backoffs[key]

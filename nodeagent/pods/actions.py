@@ -1,0 +1,202 @@
+"""The words between look and step: what a worker knows of its pod (Facts), and what it may be told to do (Action).
+
+Rule: pure values. A new thing to do on the host starts here, is chosen in plan.py and done in execute.py.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from enum import Enum, auto
+from types import MappingProxyType
+from typing import Any
+
+from mesh.v1.core_pb2 import Pod
+from nodeagent.pods.record import Record, Streak
+from nodeagent.runtime.port import Image
+from nodeagent.runtime.seen import Role, SeenPod
+
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Something did not work; it is tried again at `retry_at`. `count` failures in a row."""
+
+    reason: str
+    message: str
+    at: int
+    retry_at: int
+    count: int = 1
+
+
+class Volumes(Enum):
+    """How the pod's volumes stand, as far as this process knows."""
+
+    UNKNOWN = auto()
+    READY = auto()
+    REMOVED = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFact:
+    """The image of one attempt of one container: being pulled (neither), there, or failed."""
+
+    attempt: int
+    reference: str = ""
+    image: Image | None = None
+    failure: Failure | None = None
+    pulling: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """What only this process knows; losing it costs a repeated look or try, nothing else.
+
+    `failures` by subject: "sandbox", "volumes", "removal", or a container's name.
+    """
+
+    volumes: Volumes = Volumes.UNKNOWN
+    images: Mapping[str, ImageFact] = field(default_factory=lambda: _NOTHING)
+    failures: Mapping[str, Failure] = field(default_factory=lambda: _NOTHING)
+    killed: Mapping[str, int] = field(default_factory=lambda: _NOTHING)  # container id: when KILL was sent
+
+    def with_image(self, name: str, fact: ImageFact) -> "Memory":
+        """With the image of a container."""
+        return replace(self, images={**self.images, name: fact})
+
+    def with_failure(self, subject: str, failure: Failure | None) -> "Memory":
+        """With a failure, or (None) without the one that was."""
+        rest = {k: v for k, v in self.failures.items() if k != subject}
+        return replace(self, failures={**rest, subject: failure} if failure else rest)
+
+    def with_kill(self, container_id: str, at: int) -> "Memory":
+        """With a KILL that was sent."""
+        return replace(self, killed={**self.killed, container_id: at})
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """All that a decision about one pod rests on.
+
+    `ending`: the pod is to go, deleted or no longer assigned. `may_kill`: this process has had an Assignment, so
+    something that runs may be stopped (nothing is removed before). `grace` in seconds, for whatever must stop.
+    `hashes` are the spec hashes by container.
+    """
+
+    pod: Pod
+    hashes: Mapping[str, str]
+    seen: SeenPod | None
+    record: Record
+    memory: Memory
+    now: int
+    ending: bool = False
+    may_kill: bool = True
+    grace: int = 30
+    host_ip: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PrepareVolumes:
+    """Make the pod's volumes on the host."""
+
+
+@dataclass(frozen=True, slots=True)
+class MakeSandbox:
+    """Make the pod's namespaces; `changed`: it had some before, and they were lost."""
+
+    changed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ResolveImage:
+    """Find or fetch the image for an attempt; a pull goes on in the background and pokes when it ends."""
+
+    container: str
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class CreateContainer:
+    """Create one attempt; a restart carries the back-off that it lets through."""
+
+    container: str
+    attempt: int
+    role: Role
+    streak: Streak | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StartContainer:
+    """Start what is created."""
+
+    container: str
+    container_id: str
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class Terminate:
+    """Ask a container to stop; KILL follows at `deadline`. `again`: it was asked before, now it has less time."""
+
+    container: str
+    container_id: str
+    deadline: int
+    message: str
+    again: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Kill:
+    """End a container that did not stop in its time."""
+
+    container: str
+    container_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveContainer:
+    """Remove a container that does not run; its log stays."""
+
+    container: str
+    container_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveSandbox:
+    """Remove the namespaces and free the address; no container is left."""
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveVolumes:
+    """Remove what the pod's volumes held on this host."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fail:
+    """The whole pod fails, for a reason of its own; its containers are stopped next."""
+
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Settle:
+    """Nothing runs any more and never will: the status is now final."""
+
+
+@dataclass(frozen=True, slots=True)
+class Forget:
+    """Remove what is left: volumes, logs, the record. The pod is gone."""
+
+
+Action = (
+    PrepareVolumes | MakeSandbox | ResolveImage | CreateContainer | StartContainer | Terminate | Kill
+    | RemoveContainer | RemoveSandbox | RemoveVolumes | Fail | Settle | Forget
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What to do now, all at once; without actions, rest until a poke or `wake_at` (0: only a poke)."""
+
+    actions: tuple[Action, ...] = ()
+    wake_at: int = 0

@@ -1,0 +1,359 @@
+"""Performs one Action of one pod, through the runtime and the pod's directory.
+
+Rule: it decides nothing. What an action brought or how it failed goes into the pod's State, for the next plan; only a
+bug is raised. What the outcome of an action makes certain is written into `seen` without a second look.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import structlog
+
+from mesh.model.pods import container_named
+from mesh.model.times import SECOND
+from mesh.v1.core_pb2 import Container, Pod
+from nodeagent.events import Events
+from nodeagent.images import Images, Pulled, pull_policy
+from nodeagent.pods import actions as do
+from nodeagent.pods import etc
+from nodeagent.pods.record import Death, Record, to_json
+from nodeagent.pods.spec import Ground, Host, container_spec, sandbox_spec
+from nodeagent.pods.status import final_status
+from nodeagent.runtime.port import Runtime, RuntimeFailure
+from nodeagent.runtime.seen import SeenContainer, SeenPod, State
+from nodeagent.volumes.tree import Tree, Unmountable
+
+log = structlog.get_logger()
+
+RETRY = 10 * SECOND  # L21: after an error; plain, for a host has few pods
+TRANSIENT = SECOND  # L21: the runtime is away
+START_ERROR_CODE = 128
+MOUNT_FIRST, MOUNT_LONGEST = SECOND // 2, 10 * SECOND  # V16
+EXECUTE_FAILURES = (RuntimeFailure, Unmountable, OSError)
+
+
+@dataclass(slots=True)
+class PodState:
+    """What is known of one pod now; its worker and the steps it takes are the only writers."""
+
+    pod: Pod
+    hashes: Mapping[str, str]
+    seen: SeenPod | None = None
+    record: Record = field(default_factory=Record)
+    memory: do.Memory = field(default_factory=do.Memory)
+    saved: Record = field(default_factory=Record)
+    etc: dict[str, str] = field(default_factory=dict)  # the pod's /etc files on the host, by destination
+    etc_for: str | None = None  # the address they were written for
+    stale: bool = True  # look before the next decision
+    gone: bool = False
+
+    @property
+    def uid(self) -> str:
+        """The pod's."""
+        return self.pod.metadata.uid
+
+
+@dataclass(slots=True)
+class Executor:
+    """The hands of all workers. `poke` wakes the worker of a pod."""
+
+    runtime: Runtime
+    images: Images
+    tree: Tree
+    events: Events
+    host: Host
+    clock: Callable[[], int]
+    poke: Callable[[str], None]
+
+    async def perform(self, action: do.Action, state: PodState, facts: do.Facts) -> None:
+        """Does it; failures are noted in `state`."""
+        try:
+            await self._perform(action, state, facts)
+        except EXECUTE_FAILURES as raised:
+            failure = raised if isinstance(raised, RuntimeFailure) else RuntimeFailure("", str(raised))
+            self._failed(action, state, failure)
+
+    async def _perform(self, action: do.Action, state: PodState, facts: do.Facts) -> None:  # noqa: PLR0912 - one line each
+        match action:
+            case do.PrepareVolumes():
+                await self._prepare_volumes(state)
+            case do.MakeSandbox():
+                await self._make_sandbox(action, state)
+            case do.ResolveImage():
+                await self._resolve_image(action, state)
+            case do.CreateContainer():
+                await self._create(action, state)
+            case do.StartContainer():
+                await self._start(action, state)
+            case do.Terminate():
+                await self._terminate(action, state)
+            case do.Kill():
+                await self.runtime.kill(action.container_id, "KILL")
+                state.memory = state.memory.with_kill(action.container_id, self.clock())
+                state.stale = True
+            case do.RemoveContainer():
+                await self._remove_container(action, state, facts)
+            case do.RemoveSandbox():
+                await self.runtime.remove_sandbox(state.uid)
+                if state.seen:
+                    state.seen = replace(state.seen, sandbox=None)
+            case do.RemoveVolumes():
+                await asyncio.to_thread(self.tree.remove_volumes, state.uid)
+                state.memory = replace(state.memory, volumes=do.Volumes.REMOVED)
+            case do.Fail():
+                state.record = replace(state.record, reason=action.reason, message=action.message)
+                self.events.warning(state.pod, action.reason, action.message)
+            case do.Settle():
+                state.record = replace(state.record, final=final_status(facts).SerializeToString())
+                await self.save(state)
+            case do.Forget():
+                await asyncio.to_thread(self.tree.remove, state.uid)
+                self.images.drop(state.uid)
+                state.gone = True
+
+    async def save(self, state: PodState) -> None:
+        """Puts the record on disk if it changed."""
+        if state.record != state.saved:
+            state.saved = state.record
+            await asyncio.to_thread(self.tree.write_record, state.uid, to_json(state.record))
+
+    # ---- ground
+
+    async def _prepare_volumes(self, state: PodState) -> None:
+        await asyncio.to_thread(self.tree.prepare, state.pod, self.host.memory)
+        state.memory = replace(state.memory.with_failure("volumes", None), volumes=do.Volumes.READY)
+
+    async def _make_sandbox(self, action: do.MakeSandbox, state: PodState) -> None:
+        if action.changed and "sandbox" not in state.memory.failures:
+            self.events.normal(state.pod, "SandboxChanged", "Pod sandbox changed, it will be killed and re-created.")
+        sandbox = await self.runtime.make_sandbox(sandbox_spec(state.pod, self.host.node_name))
+        seen = state.seen or SeenPod(state.uid, state.pod.metadata.namespace, state.pod.metadata.name)
+        state.seen = replace(seen, sandbox=sandbox)
+        state.memory = state.memory.with_failure("sandbox", None)
+
+    async def _write_etc(self, state: PodState) -> dict[str, str]:
+        """The pod's own /etc files, written once for its address."""
+        sandbox = state.seen.sandbox if state.seen else None
+        ip = sandbox.ip if sandbox else ""
+        if state.etc_for != ip:
+            state.etc = await asyncio.to_thread(self._write_etc_files, state.pod, ip)
+            state.etc_for = ip
+        return state.etc
+
+    def _write_etc_files(self, pod: Pod, ip: str) -> dict[str, str]:
+        hostname = etc.hostname_of(pod, self.host.node_name)
+        on_host = pod.spec.host_network
+        texts = {
+            "hosts": etc.host_hosts(pod, _read("/etc/hosts")) if on_host else etc.hosts(pod, ip, hostname),
+            "resolv.conf": etc.resolv_conf(pod, _read("/etc/resolv.conf")),
+            "hostname": hostname + "\n",
+        }
+        return {f"/etc/{name}": self.tree.write_etc(pod.metadata.uid, name, text) for name, text in texts.items()}
+
+    # ---- images
+
+    async def _resolve_image(self, action: do.ResolveImage, state: PodState) -> None:
+        container = _container(state.pod, action.container)
+        policy, reference = pull_policy(container), container.image
+        image = None
+        if policy != "Always":
+            image = await self.images.find(reference)
+        if image is not None:
+            message = f'Container image "{reference}" already present on machine'
+            self.events.normal(state.pod, "Pulled", message, container.name)
+            state.memory = state.memory.with_image(container.name, do.ImageFact(action.attempt, reference, image))
+            return
+        if policy == "Never":
+            words = f'Container image "{reference}" is not present with pull policy of Never'
+            raise RuntimeFailure("ErrImageNeverPull", words)
+        known = state.memory.images.get(container.name)
+        self.events.normal(state.pod, "Pulling", f'Pulling image "{reference}"', container.name)
+        fact = do.ImageFact(action.attempt, reference, failure=known.failure if known else None, pulling=True)
+        state.memory = state.memory.with_image(container.name, fact)
+        self.images.pull(reference).add_done_callback(
+            lambda pull: self._pulled(action, reference, state, pull) if not pull.cancelled() else None
+        )
+
+    def _pulled(self, action: do.ResolveImage, reference: str, state: PodState, pull: "asyncio.Future[Pulled]") -> None:
+        result = pull.result()
+        fact = state.memory.images.get(action.container)
+        if fact is None or not fact.pulling or (fact.attempt, fact.reference) != (action.attempt, reference):
+            return
+        if result.failure is not None:
+            self._failed(action, state, result.failure)
+        else:
+            self.images.succeeded(state.uid, reference)
+            took = f'Successfully pulled image "{reference}" in {result.seconds:.3g}s'
+            self.events.normal(state.pod, "Pulled", took, action.container)
+            fact = do.ImageFact(action.attempt, reference, result.image)
+            state.memory = state.memory.with_image(action.container, fact)
+        self.poke(state.uid)
+
+    # ---- containers
+
+    async def _create(self, action: do.CreateContainer, state: PodState) -> None:
+        container = _container(state.pod, action.container)
+        fact = state.memory.images[action.container]
+        if action.streak is not None:
+            state.record = state.record.with_streak(action.container, action.streak)
+        if fact.image is None:
+            raise RuntimeFailure("CreateContainerError", "the image is not there")
+        spec = container_spec(
+            state.pod, container, attempt=action.attempt, role=action.role, image=fact.image, host=self.host,
+            ground=await self._ground(state, container), spec_hash=state.hashes[action.container],
+        )  # fmt: skip
+        container_id = await self.runtime.create(spec)
+        created = SeenContainer(
+            id=container_id, pod_uid=state.uid, name=spec.name, attempt=spec.attempt, role=spec.role,
+            state=State.CREATED, spec_hash=spec.spec_hash, image=spec.image, image_id=spec.image_id,
+        )  # fmt: skip
+        state.seen = _with(state.seen, created)
+        state.memory = state.memory.with_failure(action.container, None)
+        self.events.normal(state.pod, "Created", f"Created container {spec.name}", spec.name)
+
+    async def _ground(self, state: PodState, container: Container) -> Ground:
+        pod = state.pod
+        by_name = {v.name: v for v in pod.spec.volumes}
+        volumes = {name: self.tree.volume_path(pod, v) for name, v in by_name.items()}
+        sub_paths: dict[int, str] = {}
+        for number, mount in enumerate(container.volume_mounts):
+            if mount.sub_path:
+                key = f"{container.name}-{number}"
+                volume = by_name[mount.name]
+                sub_paths[number] = await asyncio.to_thread(self.tree.sub_path, pod, volume, mount.sub_path, key)
+        sandbox = state.seen.sandbox if state.seen else None
+        ip = self.host.ip if pod.spec.host_network else sandbox.ip if sandbox else ""
+        return Ground(pod_ip=ip, volumes=volumes, etc=await self._write_etc(state), sub_paths=sub_paths)
+
+    async def _start(self, action: do.StartContainer, state: PodState) -> None:
+        await self.runtime.start(action.container_id)
+        state.memory = state.memory.with_failure(action.container, None)
+        state.stale = True
+        self.events.normal(state.pod, "Started", f"Started container {action.container}", action.container)
+
+    async def _terminate(self, action: do.Terminate, state: PodState) -> None:
+        if not action.again:
+            self.events.normal(state.pod, "Killing", f"{action.message} {action.container}", action.container)
+            await self.runtime.kill(action.container_id, await self._stop_signal(action, state))
+        state.record = state.record.with_stop(action.container_id, action.deadline)
+        await self.save(state)
+
+    async def _stop_signal(self, action: do.Terminate, state: PodState) -> str:
+        """The container's wish, else its image's, else TERM (L10)."""
+        container = container_named(state.pod.spec, action.container)
+        if container is not None and container.lifecycle.stop_signal:
+            return container.lifecycle.stop_signal.removeprefix("SIG")
+        ours = [c for c in (state.seen.containers if state.seen else ()) if c.id == action.container_id]
+        image = await self.images.find(ours[0].image_id) if ours and ours[0].image_id else None
+        return (image.stop_signal.removeprefix("SIG") if image else "") or "TERM"
+
+    async def _remove_container(self, action: do.RemoveContainer, state: PodState, facts: do.Facts) -> None:
+        await self.runtime.remove(action.container_id)
+        if state.seen is not None:
+            rest = tuple(c for c in state.seen.containers if c.id != action.container_id)
+            state.seen = replace(state.seen, containers=rest)
+        newest = state.record.attempts.get(action.container, 0)
+        if newest > 1 and not facts.ending:
+            await asyncio.to_thread(self.tree.remove_old_logs, state.uid, action.container, newest)
+
+    # ---- failures
+
+    def _failed(self, action: do.Action, state: PodState, failure: RuntimeFailure) -> None:
+        now = self.clock()
+        if failure.transient:
+            state.stale = True  # and that look waits until the runtime is back
+        match action:
+            case do.ResolveImage():
+                self._image_failed(action, state, failure)
+            case do.PrepareVolumes():
+                self._mount_failed(state, failure)
+            case do.StartContainer() if not failure.transient:
+                self._start_failed(action, state, failure)
+            case do.CreateContainer() | do.StartContainer():
+                reason = failure.reason or "CreateContainerConfigError"
+                self._note(state, action.container, replace_reason(failure, reason), now)
+                self._forget_image(state, action.container)
+                if not failure.transient:
+                    self.events.warning(state.pod, "Failed", f"Error: {failure.message}", action.container)
+            case do.MakeSandbox():
+                self._note(state, "sandbox", failure, now)
+                if not failure.transient:
+                    words = f"Failed to create pod sandbox: {failure.message}"
+                    self.events.warning(state.pod, "FailedCreatePodSandBox", words)
+            case _:
+                self._note(state, "removal", failure, now)
+                log.warning("step_failed", pod=state.uid, step=type(action).__name__, why=failure.message)
+
+    def _note(self, state: PodState, subject: str, failure: RuntimeFailure, now: int) -> None:
+        delay = TRANSIENT if failure.transient else RETRY
+        noted = do.Failure(failure.reason, failure.message, now, now + delay)
+        state.memory = state.memory.with_failure(subject, noted)
+
+    def _mount_failed(self, state: PodState, failure: RuntimeFailure) -> None:
+        known = state.memory.failures.get("volumes")
+        count = known.count + 1 if known else 1
+        delay = min(MOUNT_FIRST * 2 ** min(count - 1, 10), MOUNT_LONGEST)
+        now = self.clock()
+        noted = do.Failure("FailedMount", failure.message, now, now + delay, count)
+        state.memory = state.memory.with_failure("volumes", noted)
+        self.events.warning(state.pod, "FailedMount", f"MountVolume.SetUp failed for {failure.message}")
+
+    def _start_failed(self, action: do.StartContainer, state: PodState, failure: RuntimeFailure) -> None:
+        """It counts as an exit: StartError, 128; the container is removed and tried again with back-off."""
+        now = self.clock()
+        ours = next((c for c in (state.seen.containers if state.seen else ()) if c.id == action.container_id), None)
+        death = Death(
+            attempt=action.attempt, exit_code=START_ERROR_CODE, reason="StartError", message=failure.message,
+            started_at=now, finished_at=now, container_id=action.container_id,
+            spec_hash=ours.spec_hash if ours else "", image=ours.image if ours else "",
+            image_id=ours.image_id if ours else "",
+        )  # fmt: skip
+        state.record = state.record.with_death(action.container, death)
+        self.events.warning(state.pod, "Failed", f"Error: {failure.message}", action.container)
+
+    def _image_failed(self, action: do.ResolveImage, state: PodState, failure: RuntimeFailure) -> None:
+        reference = _container(state.pod, action.container).image
+        fact = self.images.failed(state.uid, action.attempt, reference, failure)
+        state.memory = state.memory.with_image(action.container, fact)
+        if failure.transient:
+            return
+        if failure.reason == "ErrImagePull":
+            words = f'Failed to pull image "{reference}": {failure.message}'
+            self.events.warning(state.pod, "Failed", words, action.container)
+            self.events.warning(state.pod, "Failed", f"Error: {failure.reason}", action.container)
+        else:
+            self.events.warning(state.pod, "Failed", f"Error: {failure.message}", action.container)
+
+    @staticmethod
+    def _forget_image(state: PodState, name: str) -> None:
+        rest = {k: v for k, v in state.memory.images.items() if k != name}
+        state.memory = replace(state.memory, images=rest)
+
+
+def replace_reason(failure: RuntimeFailure, reason: str) -> RuntimeFailure:
+    """The same failure under another reason."""
+    return RuntimeFailure(reason, failure.message, transient=failure.transient)
+
+
+def _container(pod: Pod, name: str) -> Container:
+    found = container_named(pod.spec, name)
+    if found is None:
+        raise KeyError(name)
+    return found
+
+
+def _with(seen: SeenPod | None, container: SeenContainer) -> SeenPod:
+    if seen is None:
+        raise ValueError("a container was created for a pod without a sandbox")
+    others = [c for c in seen.containers if (c.name, c.attempt) != (container.name, container.attempt)]
+    ordered = sorted([*others, container], key=lambda c: (c.name, c.attempt))
+    return replace(seen, containers=tuple(ordered))
+
+
+def _read(path: str) -> str:
+    try:
+        return Path(path).read_text()
+    except (OSError, UnicodeDecodeError):
+        return ""

@@ -1,0 +1,152 @@
+"""What must be known of a pod and can't be read off its containers: one small value, kept on disk beside its volumes.
+
+Rule: pure. A record only ever grows: attempts never go back, a final status never changes. Times are nanoseconds since
+the epoch. Whatever the labels of containers tell is not in here, except to outlive the container.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from types import MappingProxyType
+from typing import Any
+
+from nodeagent.runtime.seen import SeenContainer, SeenPod, State
+
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
+LOST_EXIT_CODE = 137  # S5: how it ended is not known
+
+
+@dataclass(frozen=True, slots=True)
+class Death:
+    """How one attempt of a container ended; `reason` as S5."""
+
+    attempt: int
+    exit_code: int
+    reason: str
+    message: str = ""
+    started_at: int = 0
+    finished_at: int = 0
+    container_id: str = ""
+    spec_hash: str = ""
+    image: str = ""
+    image_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Streak:
+    """A container's crash-loop back-off (L2): at `updated_at` the start of `attempt` was let through."""
+
+    delay: int
+    updated_at: int
+    attempt: int
+    spec_hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One pod's. `stops`: by container id, when KILL follows the TERM that was sent. `final`: a PodStatus, once nothing
+    of the pod runs any more and never will."""
+
+    started_at: int = 0  # when this host took the pod: startTime (S6)
+    attempts: Mapping[str, int] = field(default_factory=lambda: _NOTHING)  # newest that was started, by container
+    deaths: Mapping[str, Death] = field(default_factory=lambda: _NOTHING)  # the newest, by container
+    previous: Mapping[str, Death] = field(default_factory=lambda: _NOTHING)  # the one before
+    streaks: Mapping[str, Streak] = field(default_factory=lambda: _NOTHING)
+    stops: Mapping[str, int] = field(default_factory=lambda: _NOTHING)
+    reason: str = ""  # why the whole pod failed, "DeadlineExceeded"
+    message: str = ""
+    final: bytes = b""
+
+    def with_death(self, name: str, death: Death) -> "Record":
+        """The record after this end of a container; an older one than is known changes nothing."""
+        known = self.deaths.get(name)
+        if known and known.attempt >= death.attempt:
+            return self
+        previous = {**self.previous, name: known} if known else self.previous
+        attempts = {**self.attempts, name: max(death.attempt, self.attempts.get(name, 0))}
+        return replace(self, deaths={**self.deaths, name: death}, previous=previous, attempts=attempts)
+
+    def with_stop(self, container_id: str, deadline: int) -> "Record":
+        """TERM was sent; KILL follows at `deadline`, which can only come nearer (L9)."""
+        known = self.stops.get(container_id, deadline)
+        return replace(self, stops={**self.stops, container_id: min(known, deadline)})
+
+    def with_streak(self, name: str, streak: Streak) -> "Record":
+        """A restart was let through."""
+        return replace(self, streaks={**self.streaks, name: streak})
+
+
+def remember(record: Record, seen: SeenPod | None, now: int) -> Record:
+    """The record after a true look at the host: what runs or ended, and what ended unseen because it is gone (137)."""
+    newest: dict[str, int] = {}
+    for container in seen.containers if seen else ():
+        newest[container.name] = max(container.attempt, newest.get(container.name, 0))
+        if container.state is State.CREATED:
+            continue
+        if container.attempt > record.attempts.get(container.name, -1):
+            record = replace(record, attempts={**record.attempts, container.name: container.attempt})
+        if container.state is not State.RUNNING:
+            record = record.with_death(container.name, death_of(container, now))
+    for name, attempt in record.attempts.items():
+        if newest.get(name, -1) < attempt:
+            record = record.with_death(name, _vanished(attempt, now))
+    return record
+
+
+def death_of(container: SeenContainer, now: int) -> Death:
+    """How a container that runs no more ended (S5)."""
+    lost = container.state is State.LOST
+    code = LOST_EXIT_CODE if lost else container.exit_code
+    reason = "OOMKilled" if container.oom_killed else "Completed" if code == 0 else "Error"
+    return Death(
+        attempt=container.attempt,
+        exit_code=code,
+        reason="ContainerStatusUnknown" if lost else reason,
+        message="the container's monitor died, so how it ended is not known" if lost else "",
+        started_at=container.started_at,
+        finished_at=container.finished_at or now,
+        container_id=container.id,
+        spec_hash=container.spec_hash,
+        image=container.image,
+        image_id=container.image_id,
+    )
+
+
+def _vanished(attempt: int, now: int) -> Death:
+    message = "the container was gone when the host was looked at, so how it ended is not known"
+    return Death(attempt, LOST_EXIT_CODE, "ContainerStatusUnknown", message, finished_at=now)
+
+
+def to_json(record: Record) -> str:
+    """The record as text."""
+    plain = {
+        "started_at": record.started_at,
+        "attempts": dict(record.attempts),
+        "deaths": {k: asdict(v) for k, v in record.deaths.items()},
+        "previous": {k: asdict(v) for k, v in record.previous.items()},
+        "streaks": {k: asdict(v) for k, v in record.streaks.items()},
+        "stops": dict(record.stops),
+        "reason": record.reason,
+        "message": record.message,
+        "final": record.final.hex(),
+    }
+    return json.dumps(plain, separators=(",", ":"))
+
+
+def from_json(text: str) -> Record:
+    """The record of a text; raises ValueError when it is none."""
+    try:
+        plain = json.loads(text)
+        return Record(
+            started_at=int(plain["started_at"]),
+            attempts=dict(plain["attempts"]),
+            deaths={k: Death(**v) for k, v in plain["deaths"].items()},
+            previous={k: Death(**v) for k, v in plain["previous"].items()},
+            streaks={k: Streak(**v) for k, v in plain["streaks"].items()},
+            stops=dict(plain["stops"]),
+            reason=plain["reason"],
+            message=plain["message"],
+            final=bytes.fromhex(plain["final"]),
+        )
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"this is no record of a pod: {error!r}") from error

@@ -1,0 +1,70 @@
+"""Whether and when a container that ended is started again (L1 to L3).
+
+Rule: pure; times are nanoseconds since the epoch. The key of a back-off is pod, container and spec hash.
+"""
+
+from collections.abc import Mapping
+
+from mesh.model.times import SECOND
+from mesh.v1.core_pb2 import Pod
+from nodeagent.pods.record import Death, Record, Streak
+from nodeagent.pods.standing import Standing, standings
+from nodeagent.runtime.seen import SeenPod, State
+
+FIRST = 10 * SECOND
+LONGEST = 300 * SECOND
+RESET = 2 * LONGEST
+
+
+def policy_of(pod: Pod) -> str:
+    """The pod's restartPolicy (L1)."""
+    return pod.spec.restart_policy or "Always"
+
+
+def should_restart(pod: Pod, standing: Standing, record: Record) -> bool:
+    """Whether an ended container runs again: by policy (L1), or because a new definition stopped it (L5)."""
+    death = standing.death
+    if death is None:
+        return True
+    if death.container_id in record.stops and death.spec_hash != standing.spec_hash:
+        return True
+    policy = policy_of(pod)
+    return policy == "Always" or (policy == "OnFailure" and death.exit_code != 0)
+
+
+def next_start(streak: Streak | None, death: Death, spec_hash: str) -> int:
+    """The earliest time of the next start: at once the first time, then back-off from when it ended (L2)."""
+    streak = _current(streak, death, spec_hash)
+    if streak is None or streak.attempt > death.attempt:
+        return death.finished_at  # let through already, and it never came to a start
+    return death.finished_at + streak.delay
+
+
+def grown(streak: Streak | None, death: Death, spec_hash: str, now: int) -> Streak:
+    """The back-off once a restart is let through: 10, 20, 40 … 300 s; asked again for the same end, the same."""
+    streak = _current(streak, death, spec_hash)
+    if streak is not None and streak.attempt > death.attempt:
+        return streak
+    delay = FIRST if streak is None else min(streak.delay * 2, LONGEST)
+    return Streak(delay, now, death.attempt + 1, spec_hash)
+
+
+def _current(streak: Streak | None, death: Death, spec_hash: str) -> Streak | None:
+    if streak is None or streak.spec_hash != spec_hash:
+        return None
+    return None if death.finished_at - streak.updated_at > RESET else streak
+
+
+def over(pod: Pod, seen: SeenPod | None, record: Record, hashes: Mapping[str, str]) -> bool:
+    """Whether nothing of the pod runs any more and nothing ever will: it has succeeded or failed (S1)."""
+    init, apps = standings(pod, seen, record, hashes)
+    if any(s.running for s in (*init, *apps)):
+        return False
+    if policy_of(pod) == "Never" and any(s.death and s.death.exit_code != 0 for s in init):
+        return True
+    return all(_ended(pod, standing, record) for standing in apps)
+
+
+def _ended(pod: Pod, standing: Standing, record: Record) -> bool:
+    waits = standing.seen is not None and standing.seen.state is State.CREATED and standing.ready_to_start
+    return standing.death is not None and not waits and not should_restart(pod, standing, record)

@@ -1,0 +1,193 @@
+"""From a pod's manifest to what the runtime is asked for: sandbox, limits, security, mounts.
+
+Rule: pure; the paths of volumes and the image are arguments. What a manifest asks and this host can't do is a
+RuntimeFailure(CreateContainerConfigError) in words.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from mesh.model import quantity
+from mesh.model.pods import qos_class
+from mesh.v1.core_pb2 import Container, Pod, SecurityContext
+from nodeagent.pods.environment import environment, expand, fields_of
+from nodeagent.pods.etc import hostname_of
+from nodeagent.runtime.port import ContainerSpec, Image, Limits, Mount, RuntimeFailure, SandboxSpec, Security
+from nodeagent.runtime.seen import Role
+
+SIGNALS_PREFIX = "SIG"
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """What of the host shows in containers. `memory` is its capacity in bytes (R6)."""
+
+    node_name: str
+    ip: str
+    memory: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """What a container stands on: the pod's address, its volumes' host paths by name, its /etc files by path."""
+
+    pod_ip: str
+    volumes: Mapping[str, str]
+    etc: Mapping[str, str]
+    sub_paths: Mapping[int, str]  # of a mount, by its index: the host path of volume and subPath together
+
+
+def sandbox_spec(pod: Pod, node_name: str) -> SandboxSpec:
+    """The namespaces of a pod."""
+    return SandboxSpec(
+        pod_uid=pod.metadata.uid, namespace=pod.metadata.namespace, name=pod.metadata.name,
+        hostname=hostname_of(pod, node_name), host_network=pod.spec.host_network, host_ipc=pod.spec.host_ipc,
+    )  # fmt: skip
+
+
+def container_spec(  # noqa: PLR0913 - each is one thing a container is made of
+    pod: Pod,
+    container: Container,
+    *,
+    attempt: int,
+    role: Role,
+    image: Image,
+    ground: Ground,
+    host: Host,
+    spec_hash: str,
+) -> ContainerSpec:
+    """One attempt of a container, ready to create; raises RuntimeFailure(CreateContainerConfigError)."""
+    env = environment(pod, container, fields_of(pod, host.ip, ground.pod_ip))
+    return ContainerSpec(
+        pod_uid=pod.metadata.uid,
+        namespace=pod.metadata.namespace,
+        pod_name=pod.metadata.name,
+        name=container.name,
+        attempt=attempt,
+        role=role,
+        spec_hash=spec_hash,
+        image=container.image,
+        image_id=image.id,
+        command=[expand(word, env) for word in container.command],
+        args=[expand(word, env) for word in container.args],
+        env={"HOSTNAME": hostname_of(pod, host.node_name), **env},
+        working_dir=container.working_dir,
+        mounts=mounts(container, ground),
+        limits=limits(pod, container, host.memory),
+        security=security(pod, container, image),
+        stop_signal=container.lifecycle.stop_signal or image.stop_signal,
+        tty=container.tty,
+        stdin=container.stdin,
+        host_network=pod.spec.host_network,
+        host_pid=pod.spec.host_pid,
+        host_ipc=pod.spec.host_ipc,
+        cgroup_parent=f"/mesh/{qos_class(pod.spec).lower()}/pod{pod.metadata.uid}",
+    )
+
+
+# ---- limits
+
+
+def limits(pod: Pod, container: Container, host_memory: int) -> Limits:
+    """R4, R5, R6."""
+    limit, request = container.resources.limits, container.resources.requests
+    cpu = _millis(request.get("cpu") or limit.get("cpu"))
+    cpu_limit = _millis(limit.get("cpu"))
+    memory = _whole(request.get("memory") or limit.get("memory"))
+    return Limits(
+        cpu_shares=max(2, cpu * 1024 // 1000),
+        cpu_quota=max(1000, cpu_limit * 100) if cpu_limit else 0,
+        memory=_whole(limit.get("memory")),
+        oom_score_adj=oom_score_adj(qos_class(pod.spec), memory, host_memory),
+    )
+
+
+def oom_score_adj(qos: str, memory_request: int, capacity: int) -> int:
+    """Who goes first when the host runs out of memory (R6)."""
+    if qos == "Guaranteed":
+        return -997
+    if qos == "BestEffort":
+        return 1000
+    return min(max(3, 1000 - 1000 * memory_request // max(capacity, 1)), 999)
+
+
+def _millis(text: str | None) -> int:
+    return quantity.amount("cpu", text) if text else 0
+
+
+def _whole(text: str | None) -> int:
+    return quantity.amount("memory", text) if text else 0
+
+
+# ---- security
+
+
+def security(pod: Pod, container: Container, image: Image) -> Security:
+    """Identity and confinement (E11); the container's own wishes win over the pod's."""
+    of_pod, own = pod.spec.security_context, container.security_context
+    user = own.run_as_user if own.HasField("run_as_user") else of_pod.run_as_user
+    has_user = own.HasField("run_as_user") or of_pod.HasField("run_as_user")
+    group = own.run_as_group if own.HasField("run_as_group") else of_pod.run_as_group
+    has_group = own.HasField("run_as_group") or of_pod.HasField("run_as_group")
+    non_root = own.run_as_non_root if own.HasField("run_as_non_root") else of_pod.run_as_non_root
+    if non_root:
+        _verify_non_root(container, user if has_user else None, image)
+    identity = str(user) if has_user else ""
+    if has_group:
+        identity = f"{identity or image.user.split(':')[0] or '0'}:{group}"
+    groups = [*of_pod.supplemental_groups, *([of_pod.fs_group] if of_pod.HasField("fs_group") else [])]
+    return Security(
+        user=identity,
+        groups=tuple(dict.fromkeys(groups)),
+        privileged=own.privileged,
+        read_only_root=own.read_only_root_filesystem,
+        no_new_privileges=own.HasField("allow_privilege_escalation") and not own.allow_privilege_escalation,
+        cap_add=tuple(own.capabilities.add),
+        cap_drop=tuple(own.capabilities.drop),
+        seccomp=_seccomp(pod, own),
+    )
+
+
+def _verify_non_root(container: Container, user: int | None, image: Image) -> None:
+    of_image = image.user.split(":")[0]
+    if user == 0 or (user is None and of_image in ("", "0", "root")):
+        why = "container has runAsNonRoot and image will run as root" if user is None else (
+            "container's runAsUser breaks non-root policy"
+        )  # fmt: skip
+        raise RuntimeFailure("CreateContainerConfigError", f"cannot create container {container.name}: {why}")
+    if user is None and not of_image.isdigit():
+        raise RuntimeFailure(
+            "CreateContainerConfigError",
+            f"cannot create container {container.name}: container has runAsNonRoot and image has non-numeric user "
+            f"({of_image}), cannot verify user is non-root",
+        )
+
+
+def _seccomp(pod: Pod, own: SecurityContext) -> str:
+    profile = own.seccomp_profile if own.HasField("seccomp_profile") else pod.spec.security_context.seccomp_profile
+    if profile.type == "RuntimeDefault":
+        return "default"
+    return profile.localhost_profile if profile.type == "Localhost" else "unconfined"
+
+
+# ---- mounts
+
+
+def mounts(container: Container, ground: Ground) -> tuple[Mount, ...]:
+    """The container's volume mounts, and the pod's /etc files where no mount of the user's is."""
+    own = [
+        Mount(
+            destination=mount.mount_path,
+            source=ground.sub_paths.get(number, ground.volumes.get(mount.name, "")),
+            read_only=mount.read_only,
+            options=_propagation(mount.mount_propagation),
+        )
+        for number, mount in enumerate(container.volume_mounts)
+    ]
+    taken = {mount.destination for mount in own}
+    etc = [Mount(destination, source) for destination, source in ground.etc.items() if destination not in taken]
+    return (*etc, *own)
+
+
+def _propagation(kind: str) -> tuple[str, ...]:
+    return {"HostToContainer": ("rslave",), "Bidirectional": ("rshared",)}.get(kind, ())

@@ -1,0 +1,284 @@
+"""What is said of a pod: phase, conditions, container states (S1, S2, S3, S5, S6), from what is seen and remembered.
+
+Rule: pure, and without a memory of its own: a restarted agent says the same to the nanosecond, because every time in a
+status is the time of something that is seen or recorded.
+"""
+
+from mesh.model.pods import qos_class
+from mesh.model.times import SECOND, to_timestamp
+from mesh.v1.core_pb2 import (
+    ContainerState,
+    ContainerStateRunning,
+    ContainerStateTerminated,
+    ContainerStateWaiting,
+    ContainerStatus,
+    HostIP,
+    Pod,
+    PodCondition,
+    PodIP,
+    PodStatus,
+)
+from nodeagent.pods.actions import Facts
+from nodeagent.pods.record import Death
+from nodeagent.pods.restart import next_start, policy_of, should_restart
+from nodeagent.pods.standing import Standing, init_done, initialized, standings
+from nodeagent.runtime.seen import Role, SeenSandbox, State
+
+FRESH = SECOND  # how long a failed pull reads ErrImagePull before it reads ImagePullBackOff
+
+
+def status_of(facts: Facts) -> PodStatus:
+    """The pod's status; once it is final, that one."""
+    if facts.record.final:
+        return PodStatus.FromString(facts.record.final)
+    init, apps = standings(facts.pod, facts.seen, facts.record, facts.hashes)
+    sandbox = facts.seen.sandbox if facts.seen else None
+    begun = initialized(init, apps, sandbox)
+    init_statuses = [_init_status(facts, i, sandbox) for i in init]
+    statuses = [_app_status(facts, a, begun=begun) for a in apps]
+    phase = _phase(facts.pod, init_statuses, statuses)
+    status = PodStatus(
+        phase=phase,
+        conditions=_conditions(facts, phase, begun, (init, apps), statuses),
+        init_container_statuses=init_statuses,
+        container_statuses=statuses,
+        qos_class=qos_class(facts.pod.spec),
+        observed_generation=facts.pod.metadata.generation,
+    )
+    if facts.record.reason:
+        status.reason, status.message = facts.record.reason, facts.record.message
+    if facts.record.started_at:
+        status.start_time.CopyFrom(to_timestamp(facts.record.started_at))
+    if facts.host_ip:
+        status.host_ip = facts.host_ip
+        status.host_ips.append(HostIP(ip=facts.host_ip))
+    ip = facts.host_ip if sandbox and sandbox.host_network else sandbox.ip if sandbox else ""
+    if ip:
+        status.pod_ip = ip
+        status.pod_ips.append(PodIP(ip=ip))
+    return status
+
+
+def final_status(facts: Facts) -> PodStatus:
+    """The last status: Failed for a reason of its own or a non-zero exit, Succeeded otherwise (S1)."""
+    status = status_of(facts)
+    codes = [s.state.terminated.exit_code for s in status.container_statuses if s.state.HasField("terminated")]
+    complete = len(codes) == len(status.container_statuses)
+    failed_init = any(
+        s.state.terminated.exit_code for s in status.init_container_statuses if s.state.HasField("terminated")
+    )
+    good = complete and not any(codes) and not failed_init and not facts.record.reason
+    status.phase = "Succeeded" if good else "Failed"
+    init, apps = standings(facts.pod, facts.seen, facts.record, facts.hashes)
+    begun = initialized(init, apps, facts.seen.sandbox if facts.seen else None)
+    del status.conditions[:]
+    status.conditions.extend(_conditions(facts, status.phase, begun, (init, apps), list(status.container_statuses)))
+    return status
+
+
+# ---- containers
+
+
+def _app_status(facts: Facts, standing: Standing, *, begun: bool) -> ContainerStatus:
+    status = _container_status(facts, standing, "ContainerCreating" if begun and _has_ground(facts) else "")
+    status.ready = standing.running  # P10: without a readiness probe, ready as soon as it runs
+    status.started = standing.running
+    return status
+
+
+def _has_ground(facts: Facts) -> bool:
+    return not facts.pod.spec.init_containers or facts.seen is not None
+
+
+def _init_status(facts: Facts, standing: Standing, sandbox: SeenSandbox | None) -> ContainerStatus:
+    status = _container_status(facts, standing, "")
+    status.ready = init_done(standing, sandbox)
+    status.started = False
+    return status
+
+
+def _container_status(facts: Facts, standing: Standing, waiting_reason: str) -> ContainerStatus:
+    name = standing.name
+    state, last = _states(facts, standing, waiting_reason)
+    status = ContainerStatus(
+        name=name,
+        state=state,
+        restart_count=max(standing.attempts, 0),
+        image=standing.container.image,
+    )
+    if last is not None:
+        status.last_state.CopyFrom(ContainerState(terminated=_terminated(last)))
+    if standing.seen is not None and standing.seen.state is not State.CREATED:
+        status.image, status.image_id = standing.seen.image, standing.seen.image_id
+        status.container_id = _full_id(standing.seen.id)
+    elif standing.death is not None and standing.death.container_id:
+        status.image, status.image_id = standing.death.image, standing.death.image_id
+        status.container_id = _full_id(standing.death.container_id)
+    return status
+
+
+def _states(facts: Facts, standing: Standing, waiting_reason: str) -> tuple[ContainerState, Death | None]:
+    """The state and the end before it."""
+    previous = facts.record.previous.get(standing.name)
+    if standing.running and standing.seen:
+        started_at = to_timestamp(standing.seen.started_at)
+        return ContainerState(running=ContainerStateRunning(started_at=started_at)), standing.death
+    waiting = _trouble(facts, standing)
+    if waiting is None and standing.death is not None and not standing.ready_to_start:
+        return ContainerState(terminated=_terminated(standing.death)), previous
+    if waiting is None:
+        default = "PodInitializing" if facts.pod.spec.init_containers else "ContainerCreating"
+        waiting = ContainerStateWaiting(reason=waiting_reason or default)
+    return ContainerState(waiting=waiting), standing.death
+
+
+def _trouble(facts: Facts, standing: Standing) -> ContainerStateWaiting | None:
+    """Why a container that should start does not (S4)."""
+    if facts.ending or facts.record.reason or not _wants_to_run(facts, standing):
+        return None
+    backoff = _crash_loop(facts, standing)
+    if backoff is not None:
+        return backoff
+    failure = facts.memory.failures.get(standing.name)
+    if failure is not None:
+        return ContainerStateWaiting(reason=failure.reason, message=failure.message)
+    fact = facts.memory.images.get(standing.name)
+    if fact is None or fact.failure is None or fact.attempt != standing.next_attempt:
+        return None
+    reason, message = fact.failure.reason, fact.failure.message
+    if reason == "ErrImagePull" and facts.now >= fact.failure.at + FRESH:
+        reason, message = "ImagePullBackOff", f'Back-off pulling image "{fact.reference}": {message}'
+    return ContainerStateWaiting(reason=reason, message=message)
+
+
+def _wants_to_run(facts: Facts, standing: Standing) -> bool:
+    if standing.role is Role.INIT:
+        sandbox = facts.seen.sandbox if facts.seen else None
+        return (not init_done(standing, sandbox) and policy_of(facts.pod) != "Never") or standing.death is None
+    return should_restart(facts.pod, standing, facts.record)
+
+
+def _crash_loop(facts: Facts, standing: Standing) -> ContainerStateWaiting | None:
+    death = standing.death
+    if death is None or standing.ready_to_start:
+        return None
+    streak = facts.record.streaks.get(standing.name)
+    due = next_start(streak, death, standing.spec_hash)
+    if due <= facts.now:
+        return None
+    pod = facts.pod.metadata
+    message = (
+        f"back-off {(due - death.finished_at) // SECOND}s restarting failed container={standing.name} "
+        f"pod={pod.name}_{pod.namespace}({pod.uid})"
+    )
+    if death.message:
+        message += f": {death.message}"
+    return ContainerStateWaiting(reason="CrashLoopBackOff", message=message)
+
+
+def _terminated(death: Death) -> ContainerStateTerminated:
+    state = ContainerStateTerminated(exit_code=death.exit_code, reason=death.reason)
+    if death.message:
+        state.message = death.message
+    if death.started_at:
+        state.started_at.CopyFrom(to_timestamp(death.started_at))
+    state.finished_at.CopyFrom(to_timestamp(death.finished_at))
+    if death.container_id:
+        state.container_id = _full_id(death.container_id)
+    return state
+
+
+def _full_id(container_id: str) -> str:
+    return f"podman://{container_id}"
+
+
+# ---- phase and conditions
+
+
+def _phase(pod: Pod, init: list[ContainerStatus], apps: list[ContainerStatus]) -> str:
+    """As the kubelet counts (S1)."""
+    policy = policy_of(pod)
+    app_began = any(s.state.HasField("running") or _ended(s) for s in apps)
+    failed_init = any(s.state.HasField("terminated") and s.state.terminated.exit_code for s in init)
+    if failed_init and policy == "Never":
+        return "Failed"
+    if not app_began and any(not s.ready for s in init):
+        return "Pending"
+    if any(s.state.HasField("waiting") and not _ended(s) for s in apps):
+        return "Pending"
+    if any(s.state.HasField("running") for s in apps) or policy == "Always":
+        return "Running"
+    if any(s.state.HasField("waiting") for s in apps):
+        return "Running"
+    codes = [s.state.terminated.exit_code for s in apps]
+    if not any(codes):
+        return "Succeeded"
+    return "Failed" if policy == "Never" else "Running"
+
+
+def _ended(status: ContainerStatus) -> bool:
+    return status.state.HasField("terminated") or status.last_state.HasField("terminated")
+
+
+def _conditions(
+    facts: Facts,
+    phase: str,
+    begun: bool,
+    both: tuple[list[Standing], list[Standing]],
+    statuses: list[ContainerStatus],
+) -> list[PodCondition]:
+    init, apps = both
+    sandbox = facts.seen.sandbox if facts.seen else None
+    start = facts.record.started_at
+    ended = [s.death.finished_at for s in apps if s.death]
+    ran = [s.seen.started_at for s in apps if s.seen and s.running]
+    initial = max([s.death.finished_at for s in init if s.death], default=start)
+    unready = [s.name for s in statuses if not s.ready]
+    incomplete = [s.name for s in init if not init_done(s, sandbox)]
+    completed = phase == "Succeeded"
+    ready = not unready and phase == "Running"
+    changed = max(ran if ready else ended, default=start)
+    containers_ready = _not_ready(phase, "ContainersNotReady", f"containers with unready status: [{' '.join(unready)}]")
+    not_initialized = (
+        ("ContainersNotInitialized", f"containers with incomplete status: [{' '.join(incomplete)}]")
+        if not begun and not completed
+        else ("PodCompleted", "") if completed else ("", "")
+    )  # fmt: skip
+    made = sandbox.created_at if sandbox else start
+    gates = [g.condition_type for g in facts.pod.spec.readiness_gates]
+    pod_ready, pod_why = ready and not gates, containers_ready
+    if ready and gates:
+        pod_why = ("ReadinessGatesNotReady", "corresponding condition of pod readiness gate does not exist")
+    make = _condition
+    generation = facts.pod.metadata.generation
+    return [
+        make("PodReadyToStartContainers", sandbox is not None, made, ("", ""), generation),
+        make("Initialized", begun or completed, initial, not_initialized, generation),
+        make("Ready", pod_ready, changed, ("", "") if pod_ready else pod_why, generation),
+        make("ContainersReady", ready, changed, ("", "") if ready else containers_ready, generation),
+        make("PodScheduled", True, start, ("", ""), generation),
+    ]
+
+
+def _not_ready(phase: str, reason: str, message: str) -> tuple[str, str]:
+    if phase == "Succeeded":
+        return "PodCompleted", ""
+    return ("PodFailed", "") if phase == "Failed" else (reason, message)
+
+
+def _condition(name: str, true: bool, at: int, why: tuple[str, str], generation: int) -> PodCondition:
+    condition = PodCondition(
+        type=name, status="True" if true else "False", observed_generation=generation,
+        last_transition_time=to_timestamp(at // SECOND * SECOND),
+    )  # fmt: skip
+    if why[0]:
+        condition.reason = why[0]
+    if why[1]:
+        condition.message = why[1]
+    return condition
+
+
+def next_change(facts: Facts) -> int:
+    """When the status will read differently though nothing happens; 0 for never."""
+    failed = [f.failure.at for f in facts.memory.images.values() if f.failure and f.failure.reason == "ErrImagePull"]
+    return min((at + FRESH for at in failed if at + FRESH > facts.now), default=0)

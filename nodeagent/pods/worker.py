@@ -1,0 +1,223 @@
+"""One pod's loop: look, plan, one step, look again; rest until something pokes.
+
+Rule: a poke carries no news, it only makes the worker look. What the pod is to be is set by `want`; what it is, is on
+the host. The worker ends when nothing of the pod is left.
+"""
+
+import asyncio
+from collections.abc import Callable
+
+import structlog
+
+from mesh.model.digest import pod_spec_hash
+from mesh.model.pods import containers, grace_seconds, is_deleting
+from mesh.v1.core_pb2 import ContainerStatus, Pod, PodStatus
+from mesh.v1.node_pb2 import PodReport
+from nodeagent.board import Board
+from nodeagent.pods.actions import Facts
+from nodeagent.pods.execute import Executor, PodState
+from nodeagent.pods.plan import next_actions
+from nodeagent.pods.record import Record, from_json, remember
+from nodeagent.pods.status import next_change, status_of
+from nodeagent.runtime.port import RuntimeFailure
+from nodeagent.runtime.seen import SeenPod
+
+log = structlog.get_logger()
+
+SLOW = 0.25  # seconds of work after which a status is told in between
+AWAY = 10.0  # seconds at most until the runtime, once away, is looked for again
+
+
+class Worker:
+    """See the module. `may_kill` says whether an Assignment came yet; `away` is told when the runtime is not there."""
+
+    def __init__(  # noqa: PLR0913 - what a worker works with
+        self, pod: Pod, executor: Executor, board: Board, may_kill: Callable[[], bool], away: Callable[[], None],
+        *, seen: SeenPod | None, mirror: bool = False, quiet: bool = False,
+    ) -> None:  # fmt: skip
+        self._executor = executor
+        self._board = board
+        self._may_kill = may_kill
+        self._away = away
+        self._mirror = mirror
+        self._quiet = quiet  # a leftover that nobody knows: nothing is told of it
+        self.absent = quiet  # no longer wanted here
+        self._poked = asyncio.Event()
+        self._late: asyncio.TimerHandle | None = None
+        self._told: PodStatus | None = None
+        self.state = PodState(pod, _hashes(pod), seen=seen, stale=False)
+
+    @property
+    def pod(self) -> Pod:
+        """What the pod is to be."""
+        return self.state.pod
+
+    @property
+    def seen(self) -> SeenPod | None:
+        """What was last seen of it."""
+        return self.state.seen
+
+    def want(self, pod: Pod | None) -> None:
+        """What the pod is to be from now on; None: it is no longer wanted here."""
+        if pod is None:
+            self.absent = True
+        else:
+            self.absent = False
+            if pod != self.state.pod:
+                self.state.hashes = _hashes(pod)
+                self.state.pod = pod
+        self._poked.set()
+
+    def poke(self, *, look: bool = True) -> None:
+        """Something may have changed."""
+        self.state.stale |= look
+        self._poked.set()
+
+    async def run(self) -> None:
+        """The loop; returns when the pod is gone."""
+        state = self.state
+        state.record = state.saved = await asyncio.to_thread(self._read_record)
+        if not state.record.started_at and not self._ending():
+            state.record = Record(started_at=self._executor.clock())
+        self._remember()
+        while not state.gone:
+            if state.stale and not await self._look():
+                continue
+            facts = self._facts()
+            decision = next_actions(facts)
+            if decision.actions:
+                self._tell_later()
+                steps = [self._executor.perform(action, state, facts) for action in decision.actions]
+                if len(steps) == 1:
+                    await steps[0]
+                else:
+                    await asyncio.gather(*steps)
+                continue
+            self._tell(facts)
+            await self._executor.save(state)
+            await self._rest(min((t for t in (decision.wake_at, next_change(facts)) if t), default=0))
+        self._tell_gone()
+
+    # ---- look
+
+    async def _look(self) -> bool:
+        """Sees what is there; when that can't be known, rests and returns False."""
+        self.state.stale = False
+        try:
+            self.state.seen = await self._executor.runtime.pod(self.state.uid)
+        except RuntimeFailure as failure:
+            log.warning("runtime_away", pod=self.state.uid, why=failure.message)
+            self.state.stale = True
+            self._away()
+            self._quiet_later()
+            await self._rest(self._executor.clock() + int(AWAY * 1e9))
+            return False
+        self._remember()
+        return True
+
+    def _remember(self) -> None:
+        self.state.record = remember(self.state.record, self.state.seen, self._executor.clock())
+
+    def _read_record(self) -> Record:
+        text = self._executor.tree.read_record(self.state.uid)
+        try:
+            return from_json(text) if text else Record()
+        except ValueError as error:
+            log.warning("record_unreadable", pod=self.state.uid, why=str(error))
+            return Record()
+
+    # ---- facts
+
+    def _ending(self) -> bool:
+        return self.absent or is_deleting(self.state.pod)
+
+    def _facts(self) -> Facts:
+        state, executor = self.state, self._executor
+        return Facts(
+            pod=state.pod, hashes=state.hashes, seen=state.seen, record=state.record, memory=state.memory,
+            now=executor.clock(), ending=self._ending(), may_kill=self._may_kill(),
+            grace=grace_seconds(state.pod), host_ip=executor.host.ip,
+        )  # fmt: skip
+
+    # ---- rest
+
+    async def _rest(self, wake_at: int) -> None:
+        """Until a poke, or `wake_at`."""
+        timer = None
+        if wake_at and not self._poked.is_set():
+            seconds = max(0.0, (wake_at - self._executor.clock()) / 1e9)
+            timer = asyncio.get_running_loop().call_later(seconds, self._poked.set)
+        await self._poked.wait()
+        self._poked.clear()
+        if timer:
+            timer.cancel()
+
+    # ---- tell
+
+    def _tell_later(self) -> None:
+        """Should the steps take long, says in between how the pod stands."""
+        if self._late is None:
+            self._late = asyncio.get_running_loop().call_later(SLOW, self._tell_now)
+
+    def _tell_now(self) -> None:
+        self._late = None
+        self._tell(self._facts())
+
+    def _quiet_later(self) -> None:
+        if self._late is not None:
+            self._late.cancel()
+            self._late = None
+
+    def _tell(self, facts: Facts) -> None:
+        self._quiet_later()
+        if self._quiet or not facts.record.started_at:
+            return
+        status = status_of(facts)
+        if status == self._told:
+            return
+        self._tell_backoffs(self._told, status)
+        self._told = status
+        self._board.put_pod(self._report(status))
+
+    def _tell_gone(self) -> None:
+        self._quiet_later()
+        if self._quiet:
+            return
+        report = self._report(self._told)
+        if self.state.record.final:
+            report.status.CopyFrom(status_of(self._facts()))
+        report.gone = True
+        self._board.put_pod(report)
+
+    def _report(self, status: PodStatus | None) -> PodReport:
+        meta = self.state.pod.metadata
+        report = PodReport(uid=meta.uid, namespace=meta.namespace, name=meta.name)
+        if status is not None:
+            report.status.CopyFrom(status)
+        if self._mirror:
+            report.mirror.CopyFrom(self.state.pod)
+        return report
+
+    def _tell_backoffs(self, before: PodStatus | None, after: PodStatus) -> None:
+        """An event for each container that has just begun to wait (S8)."""
+        old = {s.name: s.state.waiting.reason for s in _statuses(before)} if before else {}
+        meta, events = self.state.pod.metadata, self._executor.events
+        for status in _statuses(after):
+            reason = status.state.waiting.reason
+            if reason == old.get(status.name):
+                continue
+            if reason == "CrashLoopBackOff":
+                words = f"Back-off restarting failed container {status.name} in pod "
+                words += f"{meta.name}_{meta.namespace}({meta.uid})"
+                events.warning(self.state.pod, "BackOff", words, status.name)
+            elif reason == "ImagePullBackOff":
+                events.normal(self.state.pod, "BackOff", f'Back-off pulling image "{status.image}"', status.name)
+                events.warning(self.state.pod, "Failed", "Error: ImagePullBackOff", status.name)
+
+
+def _statuses(status: PodStatus) -> list[ContainerStatus]:
+    return [*status.init_container_statuses, *status.container_statuses]
+
+
+def _hashes(pod: Pod) -> dict[str, str]:
+    return {c.name: pod_spec_hash(c, pod) for c in containers(pod.spec)}

@@ -1,0 +1,218 @@
+"""A pod's directory on the host: volumes, /etc files, the record; and its logs.
+
+    <state>/pods/<uid>/{record.json, etc/, volumes/<name>/, subpaths/}      <log>/<namespace>_<name>_<uid>/
+
+Rule: synchronous and idempotent; called in a thread. A failure is an OSError, or Unmountable in words.
+"""
+
+import os
+import shutil
+import stat
+from pathlib import Path
+
+from mesh.model import quantity
+from mesh.v1.core_pb2 import EmptyDirVolumeSource, HostPathVolumeSource, Pod, Volume
+from nodeagent.runtime import syscalls
+
+
+class Unmountable(Exception):  # noqa: N818 - a fact about a volume, told to the user
+    """A volume can't be made; the message says which and why."""
+
+
+class Tree:
+    """Where pods' files lie on this host."""
+
+    def __init__(self, state_dir: Path, log_dir: Path) -> None:
+        self._pods = state_dir / "pods"
+        self._logs = log_dir
+
+    def directory(self, uid: str) -> Path:
+        """A pod's directory."""
+        return self._pods / uid
+
+    def uids(self) -> set[str]:
+        """Pods that have a directory."""
+        return {p.name for p in self._pods.iterdir()} if self._pods.is_dir() else set()
+
+    def log_uids(self) -> set[str]:
+        """Pods that have logs."""
+        return {p.name.rpartition("_")[2] for p in self._logs.iterdir()} if self._logs.is_dir() else set()
+
+    def log_directory(self, uid: str) -> Path | None:
+        """Where the logs of a pod are, if there are any."""
+        return next(iter(self._logs.glob(f"*_{uid}")), None)
+
+    # ---- the record
+
+    def read_record(self, uid: str) -> str:
+        """The record's text, "" when there is none."""
+        try:
+            return (self.directory(uid) / "record.json").read_text()
+        except (FileNotFoundError, UnicodeDecodeError):
+            return ""
+
+    def write_record(self, uid: str, text: str) -> None:
+        """Replaces the record, all or nothing."""
+        directory = self.directory(uid)
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        write_atomically(directory / "record.json", text.encode())
+
+    def write_etc(self, uid: str, name: str, text: str) -> str:
+        """Writes one /etc file of the pod and returns its path; written in place, for it may be mounted."""
+        path = self.directory(uid) / "etc" / name
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path.write_text(text)
+        path.chmod(0o644)
+        return str(path)
+
+    # ---- volumes
+
+    def prepare(self, pod: Pod, memory_limit: int) -> None:
+        """Makes the pod's volumes; raises Unmountable. `memory_limit` bounds emptyDirs in memory."""
+        for volume in pod.spec.volumes:
+            if volume.HasField("empty_dir"):
+                self._empty_dir(pod, volume, volume.empty_dir, memory_limit)
+            elif volume.HasField("host_path"):
+                _host_path(volume, volume.host_path)
+            else:
+                kind = next((f.json_name for f, _ in volume.ListFields() if f.message_type), "this type")
+                raise Unmountable(f'volume "{volume.name}": {kind} is not honoured yet')
+
+    def volume_path(self, pod: Pod, volume: Volume) -> str:
+        """The host path of a prepared volume."""
+        if volume.HasField("host_path"):
+            return volume.host_path.path
+        return str(self.directory(pod.metadata.uid) / "volumes" / volume.name)
+
+    def _empty_dir(self, pod: Pod, volume: Volume, source: EmptyDirVolumeSource, memory_limit: int) -> None:
+        path = Path(self.volume_path(pod, volume))
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if source.medium == "Memory" and not syscalls.is_mount(path):
+            wanted = quantity.parse(source.size_limit).whole if source.size_limit else 0
+            size = min((s for s in (wanted, memory_limit) if s), default=0)
+            options = f"mode=0777,size={size}" if size else "mode=0777"
+            syscalls.mount("tmpfs", str(path), "tmpfs", syscalls.MS_NOSUID | syscalls.MS_NODEV, options)
+        mode = 0o777
+        if pod.spec.security_context.HasField("fs_group"):
+            os.chown(path, -1, pod.spec.security_context.fs_group)
+            mode |= stat.S_ISGID
+        path.chmod(mode)
+
+    def sub_path(self, pod: Pod, volume: Volume, sub_path: str, key: str) -> str:
+        """The host path of a subPath, made when missing (V14).
+
+        Walked with O_NOFOLLOW and bound by descriptor, so that no symlink a container made can lead out of the volume.
+        """
+        base = self.volume_path(pod, volume)
+        fd = os.open(base, os.O_PATH | os.O_DIRECTORY)
+        try:
+            for part in Path(sub_path).parts:
+                fd, parent = _step_into(fd, part, volume.name, sub_path), fd
+                os.close(parent)
+            target = self.directory(pod.metadata.uid) / "subpaths" / key
+            if not syscalls.is_mount(target):
+                target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                if stat.S_ISDIR(os.fstat(fd).st_mode):
+                    target.mkdir(exist_ok=True)
+                else:
+                    target.touch()
+                syscalls.bind(f"/proc/self/fd/{fd}", str(target))
+            return str(target)
+        finally:
+            os.close(fd)
+
+    # ---- removal
+
+    def remove_volumes(self, uid: str) -> None:
+        """Removes what the volumes and /etc files hold; the record stays."""
+        directory = self.directory(uid)
+        for group in ("subpaths", "volumes", "etc"):
+            _remove(directory / group)
+
+    def remove(self, uid: str) -> None:
+        """Removes everything of the pod, logs included."""
+        self.remove_volumes(uid)
+        _remove(self.directory(uid))
+        for logs in self._logs.glob(f"*_{uid}"):
+            _remove(logs)
+
+    def remove_old_logs(self, uid: str, container: str, newest: int) -> None:
+        """Removes the logs of attempts before the previous one."""
+        directory = self.log_directory(uid)
+        for path in (directory / container).glob("*.log*") if directory else ():
+            number = path.name.partition(".")[0]
+            if number.isdigit() and int(number) < newest - 1:
+                path.unlink(missing_ok=True)
+
+
+def write_atomically(path: Path, data: bytes, *, durable: bool = False) -> None:
+    """Replaces a file by a new one of mode 0600, all or nothing; `durable`: it is on the disk afterwards."""
+    temporary = path.with_name(path.name + ".new")
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(fd, "wb") as file:
+        file.write(data)
+        if durable:
+            file.flush()
+            os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def _remove(path: Path) -> None:
+    """Removes a file or a tree, never through a mount into what is mounted."""
+    if not path.is_symlink() and path.is_dir():
+        for mounted in [path, *path.iterdir()]:
+            if syscalls.is_mount(mounted):
+                syscalls.unmount(mounted)
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _step_into(fd: int, part: str, volume: str, sub_path: str) -> int:
+    outside = Unmountable(f'volume "{volume}": subPath "{sub_path}" leads through a file, a symbolic link or ".."')
+    if part in ("..", "/"):
+        raise outside
+    try:
+        found = os.open(part, os.O_PATH | os.O_NOFOLLOW, dir_fd=fd)
+    except FileNotFoundError:
+        mode = stat.S_IMODE(os.fstat(fd).st_mode)
+        os.mkdir(part, dir_fd=fd)
+        found = os.open(part, os.O_PATH | os.O_NOFOLLOW, dir_fd=fd)
+        Path(f"/proc/self/fd/{found}").chmod(mode)
+    except NotADirectoryError:
+        raise outside from None
+    if stat.S_ISLNK(os.fstat(found).st_mode):
+        os.close(found)
+        raise outside
+    return found
+
+
+_CHECKS = {
+    "Directory": (stat.S_ISDIR, "directory"),
+    "DirectoryOrCreate": (stat.S_ISDIR, "directory"),
+    "File": (stat.S_ISREG, "file"),
+    "FileOrCreate": (stat.S_ISREG, "file"),
+    "Socket": (stat.S_ISSOCK, "socket"),
+    "CharDevice": (stat.S_ISCHR, "character device"),
+    "BlockDevice": (stat.S_ISBLK, "block device"),
+}
+
+
+def _host_path(volume: Volume, source: HostPathVolumeSource) -> None:
+    """What is at the path is what `type` says (V13); "…OrCreate" makes it, 0755 or 0644."""
+    path = Path(source.path)
+    subject = f'volume "{volume.name}": hostPath {source.path}'
+    if source.type == "DirectoryOrCreate" and not path.exists():
+        path.mkdir(mode=0o755, parents=True)
+    elif source.type == "FileOrCreate" and not path.exists():
+        if not path.parent.is_dir():
+            raise Unmountable(f"{subject} can't be made: there is no directory {path.parent}")
+        path.touch(mode=0o644)
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        raise Unmountable(f"{subject} does not exist on this host") from None
+    if source.type in _CHECKS:
+        check, word = _CHECKS[source.type]
+        if not check(mode):
+            raise Unmountable(f"{subject} is not a {word}")
