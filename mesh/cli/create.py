@@ -1,0 +1,230 @@
+"""`mesh create`: new objects from files, or from words for the small kinds."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from mesh.cli.apply import file_options
+from mesh.cli.session import Session, Verb, asynchronous, warn
+
+if TYPE_CHECKING:
+    from mesh.model.kinds import Object
+
+_DRY = click.Choice(["none", "client", "server"])
+
+
+class _Creates(Verb, click.Group):
+    """A verb that has verbs of its own."""
+
+
+def _output_options(function: "click.decorators.FC") -> "click.decorators.FC":
+    for option in (
+        click.option("-o", "--output", default="", metavar="FORMAT", help="name, yaml, json or jsonpath=TEMPLATE."),
+        click.option("--dry-run", type=_DRY, default="none", is_flag=False, flag_value="client",
+                     help="client: only print the object; server: let the service check it; neither creates anything."),
+    ):  # fmt: skip
+        function = option(function)
+    return function
+
+
+def _literal_options(function: "click.decorators.FC") -> "click.decorators.FC":
+    for option in (
+        click.option("--from-env-file", multiple=True, metavar="FILE", help="Lines of KEY=VALUE."),
+        click.option("--from-file", multiple=True, metavar="[KEY=]FILE", help="A file, or every file of a directory."),
+        click.option("--from-literal", multiple=True, metavar="KEY=VALUE", help="A key and its value."),
+    ):
+        function = option(function)
+    return function
+
+
+@click.group("create", cls=_Creates, invoke_without_command=True, short_help="Create objects from files or from words.")
+@file_options
+@_output_options
+@click.pass_context
+def command(ctx: click.Context, filename: tuple[str, ...], recursive: bool, dry_run: str, output: str) -> None:
+    """Create objects; one that is there already is an error (`mesh apply` changes it instead).
+
+    \b
+    mesh create -f pod.yaml
+    mesh create namespace test
+    mesh create configmap settings --from-literal color=blue --from-file app.conf
+    mesh create secret generic login --from-literal password=secret
+    """
+    if ctx.invoked_subcommand is not None:
+        if filename:
+            raise click.UsageError("-f and a kind can't be combined")
+        return
+    if not filename:
+        raise click.UsageError("say what: -f FILE, namespace NAME, configmap NAME or secret generic NAME")
+    _from_files(ctx.find_object(Session) or Session(), filename, recursive, dry_run, output)
+
+
+@asynchronous
+async def _from_files(
+    session: Session, filename: tuple[str, ...], recursive: bool, dry_run: str, output: str
+) -> None:  # fmt: skip
+    from mesh.cli import files
+
+    async with session.client() as client:
+        objects, warnings = files.load(filename, recursive, client.namespace)
+        files.check_namespace(objects, session.namespace)
+        for warning in warnings:
+            warn(warning)
+        if dry_run != "none" and len(objects) > 1:  # all are checked before one is created
+            for obj in objects:
+                await client.create(obj, dry_run=True)
+        for obj in objects:
+            made = obj if dry_run == "client" else await client.create(obj, dry_run=dry_run == "server")
+            _tell(made, dry_run, output)
+
+
+@command.command("namespace", cls=Verb)
+@click.argument("name")
+@_output_options
+@click.pass_obj
+def _namespace(session: Session, name: str, dry_run: str, output: str) -> None:
+    """Create a namespace."""
+    from mesh.v1.core_pb2 import Namespace
+
+    namespace = Namespace(api_version="v1", kind="Namespace")
+    namespace.metadata.name = name
+    _create(session, namespace, dry_run, output)
+
+
+@command.command("configmap", cls=Verb)
+@click.argument("name")
+@_literal_options
+@_output_options
+@click.pass_obj
+def _config_map(
+    session: Session, name: str, from_literal: tuple[str, ...], from_file: tuple[str, ...],
+    from_env_file: tuple[str, ...], dry_run: str, output: str,
+) -> None:  # fmt: skip
+    """Create a ConfigMap from words and files."""
+    from mesh.v1.core_pb2 import ConfigMap
+
+    config = ConfigMap(api_version="v1", kind="ConfigMap")
+    config.metadata.name = name
+    for key, value in gather(from_literal, from_file, from_env_file).items():
+        try:
+            config.data[key] = value.decode()
+        except UnicodeDecodeError:
+            config.binary_data[key] = value
+    _create(session, config, dry_run, output)
+
+
+@command.group("secret", cls=_Creates)
+def _secret() -> None:
+    """Create a Secret."""
+
+
+@_secret.command("generic", cls=Verb)
+@click.argument("name")
+@_literal_options
+@click.option("--type", "kind", default="Opaque", metavar="TYPE", help="The Secret's type.", show_default=True)
+@_output_options
+@click.pass_obj
+def _generic(
+    session: Session, name: str, from_literal: tuple[str, ...], from_file: tuple[str, ...],
+    from_env_file: tuple[str, ...], kind: str, dry_run: str, output: str,
+) -> None:  # fmt: skip
+    """Create a Secret from words and files.
+
+    A value on the command line is seen by others on this host (ps) and kept in the shell's history: rather use
+    --from-file or --from-env-file.
+    """
+    from mesh.v1.core_pb2 import Secret
+
+    secret = Secret(api_version="v1", kind="Secret", type=kind)
+    secret.metadata.name = name
+    for key, value in gather(from_literal, from_file, from_env_file).items():
+        secret.data[key] = value
+    _create(session, secret, dry_run, output)
+
+
+def gather(literals: tuple[str, ...], files: tuple[str, ...], env_files: tuple[str, ...]) -> dict[str, bytes]:
+    """Keys and values that the options name; a key named twice is a usage error."""
+    pairs: list[tuple[str, bytes]] = []
+    for literal in literals:
+        key, equals, value = literal.partition("=")
+        if not (key and equals):
+            raise click.UsageError(f'--from-literal "{literal}" should read KEY=VALUE')
+        pairs.append((key, value.encode()))
+    for text in files:
+        pairs += _file_pairs(text)
+    for name in env_files:
+        pairs += _env_pairs(name)
+    found: dict[str, bytes] = {}
+    for key, data in pairs:
+        if key in found:
+            raise click.UsageError(f'the key "{key}" is named twice')
+        found[key] = data
+    return found
+
+
+def _file_pairs(text: str) -> list[tuple[str, bytes]]:
+    key, equals, name = text.rpartition("=")
+    path = Path(name).expanduser()
+    if not equals and path.is_dir():
+        return [(p.name, _read(p)) for p in sorted(path.iterdir()) if p.is_file()]
+    if equals and not key:
+        raise click.UsageError(f'--from-file "{text}" should read FILE or KEY=FILE')
+    return [(key or path.name, _read(path))]
+
+
+def _env_pairs(name: str) -> list[tuple[str, bytes]]:
+    import os
+
+    pairs = []
+    for number, raw in enumerate(_read(Path(name).expanduser()).decode(errors="replace").splitlines(), start=1):
+        line = raw.lstrip()
+        if not line or line.startswith("#"):
+            continue
+        key, equals, value = line.partition("=")
+        if not key or " " in key:
+            raise click.UsageError(f'{name}, line {number}: "{line}" should read KEY=VALUE')
+        pairs.append((key, (value if equals else os.environ.get(key, "")).encode()))
+    return pairs
+
+
+def _read(path: Path) -> bytes:
+    from mesh.errors import Invalid
+
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise Invalid(f"cannot read {path}: {error.strerror or error}") from error
+
+
+@asynchronous
+async def _create(session: Session, obj: "Object", dry_run: str, output: str) -> None:
+    from mesh.errors import Invalid
+    from mesh.model import rules
+    from mesh.model.kinds import kind_of
+
+    kind = kind_of(obj)
+    violations = rules.check_object(obj)
+    if violations:
+        raise Invalid.of(f'{kind.name} "{obj.metadata.name}"', violations)
+    if dry_run == "client":
+        if session.namespace and kind.namespaced:
+            obj.metadata.namespace = session.namespace
+        _tell(obj, dry_run, output)
+        return
+    async with session.client() as client:
+        _tell(await client.create(obj, dry_run=dry_run == "server"), dry_run, output)
+
+
+def _tell(obj: "Object", dry_run: str, output: str) -> None:
+    from mesh.cli import outputs
+    from mesh.cli.targets import ref
+    from mesh.model.kinds import kind_of
+
+    form = outputs.parse(output)
+    if form.name and not form.table:
+        text = outputs.documents(form, [obj], single=True)
+        click.echo(("---\n" if form.name == "yaml" and dry_run == "none" else "") + text, nl=False)
+        return
+    mark = {"client": " (dry run)", "server": " (server dry run)"}.get(dry_run, "")
+    click.echo(f"{ref(kind_of(obj), obj.metadata.name)} created{mark}")

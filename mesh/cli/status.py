@@ -1,0 +1,101 @@
+"""`mesh status`: how the service, its hosts and Ray are, and what needs somebody.
+
+Rule: it answers whatever is down; the exit code is 1 when something needs somebody.
+"""
+
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import click
+
+from mesh.cli.session import Session, Verb, asynchronous
+
+if TYPE_CHECKING:
+    from mesh.v1.control_pb2 import StatusResponse
+    from mesh.v1.core_pb2 import Node, Pod
+
+
+@click.command("status", cls=Verb, short_help="Show how the service, its hosts and Ray are.")
+@click.option("-o", "--output", type=click.Choice(["", "json"]), default="", help="json: for programs.")
+@click.pass_obj
+@asynchronous
+async def command(session: Session, output: str) -> None:
+    """Show how the service, its hosts and Ray are, and what needs somebody."""
+    from google.protobuf import json_format
+
+    from mesh.v1.core_pb2 import Node, Pod
+
+    async with session.client() as client:
+        status = await client.status()
+        nodes, pods = await client.list(Node), await client.list(Pod, namespace="")
+        server = client.server
+    found = alerts(status, nodes, pods)
+    if output == "json":
+        click.echo(json_format.MessageToJson(status))
+    else:
+        _show(status, nodes, pods, server, session.color)
+        for text in found:
+            click.echo(click.style("! ", fg="red") + text if session.color else f"! {text}")
+        if not found:
+            click.echo("Everything is well.")
+    if found:
+        raise click.exceptions.Exit(1)
+
+
+def _show(
+    status: "StatusResponse", nodes: "Sequence[Node]", pods: "Sequence[Pod]", server: str, color: bool
+) -> None:  # fmt: skip
+    from mesh.cli import tables
+    from mesh.cli.printers import NONE, Table, node_status
+    from mesh.sdk.words import age
+
+    now = time.time()
+    click.echo(f"meshd     {status.version} at {server}, up {age(status.started_at, now)}, store {status.store}")
+    click.echo(f"Ray       {status.ray}")
+    counts = ", ".join(f"{count} {kind}" for kind, count in sorted(status.objects.items()))
+    click.echo(f"objects   {counts or 'none'} (revision {status.revision})\n")
+    words = {n.metadata.name: node_status(n) for n in nodes}
+    rows = tuple(
+        (
+            host.name,
+            words.get(host.name, "Unknown"),
+            "connected" if host.connected else host.message or "away",
+            str(sum(p.spec.node_name == host.name and p.status.phase == "Running" for p in pods)),
+            "yes" if host.assignment_held else "not yet",
+            f"{age(host.last_seen, now)} ago" if host.HasField("last_seen") else NONE,
+        )
+        for host in status.hosts
+    )
+    if rows:
+        tables.show(Table(("HOST", "STATUS", "AGENT", "RUNNING", "UP TO DATE", "LAST SEEN"), rows), color=color)
+        click.echo()
+
+
+def alerts(status: "StatusResponse", nodes: "Sequence[Node]", pods: "Sequence[Pod]") -> list[str]:
+    """What needs somebody, one sentence each with what to do."""
+    from mesh.cli.printers import node_status
+    from mesh.sdk.words import FATAL_WAITING, summary, why_waiting
+
+    found = []
+    if status.ray != "connected":
+        found.append(f"Ray is not connected: {status.ray}; `mesh doctor` tells more")
+    if not status.hosts:
+        found.append("no host has joined; `mesh up` on a host joins it")
+    found += [
+        f"host {h.name} does not answer: {h.message or 'no reason is known'}; `mesh doctor` on it tells more"
+        for h in status.hosts
+        if not h.connected
+    ]
+    away = {h.name for h in status.hosts if not h.connected}
+    for node in nodes:
+        name = node.metadata.name
+        if name not in away and not node_status(node).startswith("Ready"):
+            found.append(f"node {name} is {node_status(node)}; `mesh describe node {name}` tells why")
+    for pod in pods:
+        container, reason, _ = why_waiting(pod)
+        where = f"-n {pod.metadata.namespace} {pod.metadata.name}"
+        if reason in FATAL_WAITING:
+            found.append(f"pod {pod.metadata.namespace}/{pod.metadata.name}: container {container} is in "
+                         f"{summary(pod).status}; `mesh describe pod {where}` tells why")  # fmt: skip
+    return found
