@@ -6,15 +6,16 @@ no revision, and none is acknowledged before the transaction is on the disk.
 
 import sqlite3
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from mesh.store.database import pragma, read_meta, transaction, write_meta
 from mesh.store.expect import check_commit, check_write
-from mesh.store.port import Codec, Write
+from mesh.store.port import Codec, Event, Write
+from mesh.store.reading import stored_event
 
-_STEP = 500  # events too many before a clean-up begins, and so how often it does
+_STEP = 500  # new events between two looks at what may be forgotten
 _PIECE = 2000  # events one clean-up forgets, about: it shares its transaction with commits that wait
 _FREE, _VACUUM = 4096, 1024  # pages: free ones worth giving back, and how many at a time
 
@@ -27,6 +28,19 @@ class Retention:
     seconds: int = 600
     ceiling: int = 100_000  # events
     bytes: int = 256 << 20  # of values; the last word, so that the file stays bounded
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """What became of commits that share a transaction.
+
+    The newest revision before and after; for each commit its own one, or why it was refused; all events.
+    """
+
+    before: int
+    after: int
+    results: list[int | Exception]
+    events: list[Event]
 
 
 class Ledger:
@@ -43,37 +57,49 @@ class Ledger:
         self._codec = codec
         self._retention = retention or Retention()
         self._clock = clock
+        self._told: list[Event] = []
+        self._unsure = False  # whether a transaction that failed left this and the file apart
+        self._new = _STEP  # events since the last look, rolled back ones included
         self._load()
 
-    def commit(self, commits: Sequence[Sequence[Write]]) -> list[int | Exception]:
-        """For each commit its revision, or why it was refused; raises sqlite3.Error when none of them is stored."""
+    def commit(self, commits: Sequence[Sequence[Write]]) -> Committed:
+        """Stores what is not refused; raises sqlite3.Error, or a bug's error, when none of them is stored."""
         now = int(self._clock())
-        try:
-            with transaction(self._connection):
-                results = [self._commit_one(writes, now) for writes in commits]
+        self._told = []
+        with self._transaction():
+            before = self.revision
+            results = [self._commit_one(writes, now) for writes in commits]
+            if self.revision != before:
                 write_meta(self._connection, "revision", self.revision)
                 self._retain(now)
-        except BaseException:
-            self._load()
-            raise
         self._give_back()
-        return results
+        return Committed(before, self.revision, results, self._told)
 
     def compact(self, revision: int) -> None:
         """Forgets events up to and including `revision`."""
-        with transaction(self._connection):
+        with self._transaction():
             self._forget(min(revision, self.revision))
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        if self._unsure:
+            self._load()
+        self._unsure = True
+        with transaction(self._connection):
+            yield
+        self._unsure = False
 
     def _load(self) -> None:
         self.revision = read_meta(self._connection, "revision")
         self._compacted = read_meta(self._connection, "compacted")
         held = self._connection.execute("SELECT count(*), ifnull(sum(size), 0) FROM history")
         self._events, self._bytes = held.fetchone()
+        self._unsure = False
 
     def _commit_one(self, writes: Sequence[Write], now: int) -> int | Exception:
         if not writes:
             return self.revision
-        events, size = self._events, self._bytes
+        events, size, told = self._events, self._bytes, len(self._told)
         self._connection.execute("SAVEPOINT one")
         try:
             check_commit(writes)
@@ -85,6 +111,7 @@ class Ledger:
             self._connection.execute("ROLLBACK TO one")
             self._connection.execute("RELEASE one")
             self._events, self._bytes = events, size
+            del self._told[told:]
             return error
         self._connection.execute("RELEASE one")
         self.revision += 1
@@ -107,18 +134,19 @@ class Ledger:
             "INSERT INTO history VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (revision, now, *key, value, previous, before, size),
         )
+        self._told.append(stored_event(self._codec, key, (revision, value), (before, previous)))
         self._events += 1
+        self._new += 1
         self._bytes += size
 
     def _retain(self, now: int) -> None:
         """Forgets what is neither among the newest nor young, and more when a ceiling is passed; a piece at a time."""
         keep = self._retention
-        over = self._events > keep.ceiling + _STEP or self._bytes > keep.bytes
-        if self._events <= keep.events + _STEP and not over:
-            return
-        if over:
+        if self._events > keep.ceiling or self._bytes > keep.bytes:
             self._forget(self._ceiling())
+        if self._new < _STEP or self._events <= keep.events:
             return
+        self._new = 0
         piece = min(self._events - keep.events, _PIECE)
         beyond = self._first("SELECT revision FROM history ORDER BY id LIMIT 1 OFFSET ?", piece)
         young = self._first("SELECT revision FROM history WHERE at >= ? ORDER BY id LIMIT 1", now - keep.seconds)
@@ -131,7 +159,7 @@ class Ledger:
             "SELECT revision, size FROM history ORDER BY id LIMIT ?", (_PIECE,)
         ):
             last = revision
-            if events <= self._retention.ceiling and size <= self._retention.bytes * 9 // 10:
+            if events <= self._retention.ceiling * 9 // 10 and size <= self._retention.bytes * 9 // 10:
                 break
             events -= 1
             size -= length

@@ -4,7 +4,6 @@ Rule: values are decoded after the transaction is over, so that a long decoding 
 """
 
 import sqlite3
-from typing import NamedTuple
 
 from mesh.model.keys import Key
 from mesh.model.kinds import Object
@@ -12,29 +11,7 @@ from mesh.store.database import read_meta, transaction
 from mesh.store.history import too_old, whole_revisions
 from mesh.store.port import Codec, Event, Snapshot
 
-
-class _Row(NamedTuple):
-    """An event as it lies in the table history."""
-
-    revision: int
-    kind: str
-    namespace: str
-    name: str
-    value: bytes | None
-    previous: bytes | None
-    before: int | None  # the revision of `previous`
-
-    def event(self, codec: Codec) -> Event:
-        key = Key(self.kind, self.namespace, self.name)
-        return Event(
-            self.revision,
-            key,
-            _decoded(codec, key, self.value, self.revision),
-            _decoded(codec, key, self.previous, self.before),
-        )
-
-
-_AFTER = """SELECT revision, kind, namespace, name, value, previous, previous_revision
+_AFTER = """SELECT kind, namespace, name, revision, value, previous_revision, previous
 FROM history WHERE revision > ? ORDER BY id LIMIT ?"""
 
 
@@ -53,10 +30,20 @@ def read_since(connection: sqlite3.Connection, codec: Codec, revision: int, limi
         if revision < compacted:
             raise too_old(revision, compacted)
         rows = connection.execute(_AFTER, (revision, limit + 1)).fetchall()
-        if len(rows) > limit and rows[0][0] == rows[-1][0]:  # one revision is larger than the limit
-            rows = connection.execute(_AFTER.replace("revision > ?", "revision = ?"), (rows[0][0], -1)).fetchall()
-    return list(whole_revisions([_Row(*row).event(codec) for row in rows], limit))
+        if len(rows) > limit and rows[0][3] == rows[-1][3]:  # one revision is larger than the limit
+            rows = connection.execute(_AFTER.replace("revision > ?", "revision = ?"), (rows[0][3], -1)).fetchall()
+    events = [stored_event(codec, Key(*row[:3]), (row[3], row[4]), (row[5], row[6])) for row in rows]
+    return list(whole_revisions(events, limit))
 
 
-def _decoded(codec: Codec, key: Key, value: bytes | None, revision: int | None) -> Object | None:
+Stored = tuple[int, bytes | None] | tuple[None, None]  # a revision and the bytes, None when removed; or nothing at all
+
+
+def stored_event(codec: Codec, key: Key, now: tuple[int, bytes | None], before: Stored) -> Event:
+    """The event that led from `before` to `now`; raises Unavailable for what can't be decoded."""
+    return Event(now[0], key, _decoded(codec, key, now), _decoded(codec, key, before))
+
+
+def _decoded(codec: Codec, key: Key, stored: Stored) -> Object | None:
+    revision, value = stored
     return None if value is None or revision is None else codec.decode(key, value, revision)

@@ -16,7 +16,8 @@ from typing import TypeVar
 from mesh.errors import Unavailable
 from mesh.store.backup import backup, locked, restore
 from mesh.store.database import explained, open_database, open_reader, unavailable
-from mesh.store.ledger import Ledger, Retention
+from mesh.store.history import History
+from mesh.store.ledger import Committed, Ledger, Retention
 from mesh.store.mark import Mark
 from mesh.store.port import Codec, Event, Snapshot, Write
 from mesh.store.reading import read_since, read_snapshot
@@ -26,6 +27,7 @@ __all__ = ["Retention", "SqliteStore", "restore"]
 T = TypeVar("T")
 
 _TOGETHER = 256  # commits in one transaction at most
+_RECENT = 2048  # events at hand, so that whoever keeps up reads no file
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +44,9 @@ class SqliteStore:
         self._codec = codec
         self._threads = threads
         self._newest = Mark(threads.ledger.revision)
+        self._recent = History(threads.ledger.revision, _RECENT)
         self._waiting: list[_Job] = []
-        self._writing: asyncio.Future[list[int | Exception]] | None = None
+        self._writing: asyncio.Future[Committed] | None = None
         self._idle = asyncio.Event()
         self._idle.set()
         self._closed = False
@@ -77,6 +80,9 @@ class SqliteStore:
 
     async def since(self, revision: int, limit: int = 1000) -> Sequence[Event]:
         """See Store."""
+        self._check_open()
+        if revision >= self._recent.compacted:
+            return self._recent.since(revision, limit)
         return await self._read(lambda reader: read_since(reader, self._codec, revision, limit))
 
     async def wait(self, revision: int) -> int:
@@ -87,6 +93,7 @@ class SqliteStore:
         """See Store."""
         self._check_open()
         await self._on(self._threads.writing, lambda: self._threads.ledger.compact(revision))
+        self._recent.compact(min(revision, self._newest.value))
 
     async def backup(self, path: Path) -> None:
         """Writes a copy of the store as of now to `path`, in one file, mode 0600; commits go on meanwhile.
@@ -118,25 +125,30 @@ class SqliteStore:
         self._writing = loop.run_in_executor(self._threads.writing, self._threads.ledger.commit, commits)
         self._writing.add_done_callback(lambda done: self._written(jobs, done))
 
-    def _written(self, jobs: Sequence[_Job], done: "asyncio.Future[list[int | Exception]]") -> None:
+    def _written(self, jobs: Sequence[_Job], done: "asyncio.Future[Committed]") -> None:
         self._writing = None
         error = done.exception()
-        results: Sequence[int | BaseException]
-        if isinstance(error, sqlite3.Error):
-            results = [unavailable(self._path, error) for _ in jobs]
-        else:
-            results = done.result() if error is None else [error] * len(jobs)
-        for job, result in zip(jobs, results, strict=True):
+        if error is None:
+            self._tell(jobs, done.result())
+        for job in jobs:
+            if not job.done.done() and error is not None:
+                job.done.set_exception(unavailable(self._path, error) if isinstance(error, sqlite3.Error) else error)
+        self._write()
+        if self._writing is None:
+            self._idle.set()
+
+    def _tell(self, jobs: Sequence[_Job], committed: Committed) -> None:
+        if committed.before != self._newest.value:  # a transaction that seemed to fail is there after all
+            self._recent = History(committed.before, _RECENT)
+        self._recent.add(committed.events)
+        for job, result in zip(jobs, committed.results, strict=True):
             if job.done.done():
-                continue  # cancelled meanwhile
+                continue  # its caller is gone
             if isinstance(result, int):
                 job.done.set_result(result)
             else:
                 job.done.set_exception(result)
-        self._newest.advance(self._threads.ledger.revision)
-        self._write()
-        if self._writing is None:
-            self._idle.set()
+        self._newest.advance(committed.after)
 
     async def _read(self, read: Callable[[sqlite3.Connection], T]) -> T:
         self._check_open()
