@@ -138,15 +138,18 @@ def _read(path: Path) -> bytes:
 
 
 def _log_as(log: Log) -> None:
+    """Logs to stderr; a traceback never shows the values of variables, which may be secret."""
     level = logging.getLevelNamesMapping()[log.level.upper()]
-    render = structlog.processors.JSONRenderer() if log.json else structlog.dev.ConsoleRenderer()
-    exceptions = [structlog.processors.dict_tracebacks] if log.json else []
+    tracebacks = structlog.processors.ExceptionRenderer(
+        structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+    )
+    json_lines = (tracebacks, structlog.processors.JSONRenderer())
+    for_people = (structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback),)
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            *exceptions,
-            render,
+            *(json_lines if log.json else for_people),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),

@@ -3,9 +3,10 @@
 Rule: no handler is reached unless `authorize` let its caller in; no exception leaves but as a status.
 """
 
+import asyncio
 import secrets
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import aclosing
 from inspect import isasyncgen
 from typing import Any
@@ -15,7 +16,7 @@ import structlog
 from google.rpc import status_pb2
 from grpc import aio
 
-from mesh.errors import MeshError
+from mesh.errors import MeshError, Unavailable
 from mesh.rpc.auth import authorize, caller
 from mesh.rpc.status import internal, status_of, to_grpc
 
@@ -26,7 +27,14 @@ Context = aio.ServicerContext[Any, Any]
 
 
 class Border(aio.ServerInterceptor):
-    """Wraps every handler of the server."""
+    """Wraps every handler of the server; made on the event loop that serves."""
+
+    def __init__(self) -> None:
+        self._stopping = asyncio.Event()
+
+    def stop(self) -> None:
+        """Ends every stream of ours with Unavailable: watches, logs and execs never end by themselves."""
+        self._stopping.set()
 
     async def intercept_service(
         self,
@@ -41,7 +49,9 @@ class Border(aio.ServerInterceptor):
         inner = handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
         if handler.response_streaming:
             make = grpc.stream_stream_rpc_method_handler if handler.request_streaming else _UNARY_STREAM
-            return make(_streaming(method, inner), handler.request_deserializer, handler.response_serializer)
+            return make(
+                _streaming(method, inner, self._stopping), handler.request_deserializer, handler.response_serializer
+            )
         make = grpc.stream_unary_rpc_method_handler if handler.request_streaming else _UNARY_UNARY
         return make(_single(method, inner), handler.request_deserializer, handler.response_serializer)
 
@@ -58,18 +68,40 @@ def _single(method: str, inner: Any) -> Any:
     return call
 
 
-def _streaming(method: str, inner: Any) -> Any:
+def _streaming(method: str, inner: Any, stopping: asyncio.Event) -> Any:
     async def call(request: Any, context: Context) -> None:
         async with _Passage(method, context):
-            answers: AsyncIterator[Any] | Awaitable[None] = inner(request, context)
-            if not isasyncgen(answers):
-                await answers  # type: ignore[misc]  # a handler that writes by itself
-                return
-            async with aclosing(answers):
-                async for answer in answers:
-                    await context.write(answer)
+            answering = _answer(inner(request, context), context)
+            if method.startswith("/mesh."):
+                await _unless(stopping, answering)
+            else:
+                await answering
 
     return call
+
+
+async def _answer(answers: AsyncIterator[Any] | Awaitable[None], context: Context) -> None:
+    if not isasyncgen(answers):
+        await answers  # type: ignore[misc]  # a handler that writes by itself
+        return
+    async with aclosing(answers):
+        async for answer in answers:
+            await context.write(answer)
+
+
+async def _unless(stopping: asyncio.Event, answering: Coroutine[Any, Any, None]) -> None:
+    """Answers until the end, or until meshd stops; cancelled, both are."""
+    answer, stop = asyncio.ensure_future(answering), asyncio.ensure_future(stopping.wait())
+    try:
+        await asyncio.wait({answer, stop}, return_when=asyncio.FIRST_COMPLETED)
+        if not answer.done():
+            raise Unavailable("meshd is stopping; try again in a moment")
+    finally:
+        stop.cancel()
+        if not answer.done():
+            answer.cancel()
+            await asyncio.wait({answer})
+    answer.result()
 
 
 class _Passage:

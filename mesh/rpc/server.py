@@ -42,14 +42,18 @@ class Tls:
 class Server:
     """A started server. `ports` are the ports it listens on, in the order of the addresses asked for."""
 
-    def __init__(self, server: aio.Server, ports: Sequence[int], checks: health.aio.HealthServicer) -> None:
+    def __init__(
+        self, server: aio.Server, ports: Sequence[int], checks: health.aio.HealthServicer, border: Border
+    ) -> None:
         self._server = server
         self._checks = checks
+        self._border = border
         self.ports = tuple(ports)
 
     async def stop(self, grace: float = 2.0) -> None:
-        """Tells clients to go (NOT_SERVING, GOAWAY), waits up to `grace` seconds, then cuts what is left."""
+        """Tells clients to go (NOT_SERVING, GOAWAY), ends streams, gives calls `grace` seconds, cuts what is left."""
         await self._checks.enter_graceful_shutdown()
+        self._border.stop()
         await self._server.stop(grace)
 
 
@@ -57,7 +61,8 @@ async def serve(
     addresses: Sequence[str], tls: Tls, register: Callable[[aio.Server], None], options: Sequence[tuple[str, Any]] = ()
 ) -> Server:
     """Starts serving what `register` adds; "host:0" takes a free port. Raises Unavailable when an address is taken."""
-    server = aio.server(interceptors=[Border()], options=[*_OPTIONS, *options])
+    border = Border()
+    server = aio.server(interceptors=[border], options=[*_OPTIONS, *options])
     credentials = grpc.ssl_server_credentials(
         [(tls.server.key, tls.server.certificate)], root_certificates=tls.ca, require_client_auth=True
     )
@@ -74,4 +79,4 @@ async def serve(
     await server.start()
     for service in _SERVICES:
         await checks.set(service, health_pb2.HealthCheckResponse.SERVING)
-    return Server(server, ports, checks)
+    return Server(server, ports, checks, border)

@@ -21,7 +21,7 @@ from mesh.errors import (
 
 DOMAIN = "mesh"
 
-_CODES: dict[type[MeshError], int] = {
+_CODES: dict[type, int] = {
     NotFound: code_pb2.NOT_FOUND,
     AlreadyExists: code_pb2.ALREADY_EXISTS,
     Conflict: code_pb2.ABORTED,
@@ -36,7 +36,7 @@ _MOST_VIOLATIONS = 50
 
 def status_of(error: MeshError) -> status_pb2.Status:
     """The status of an error, with its details."""
-    code = _CODES.get(type(error), code_pb2.UNKNOWN)
+    code = next((_CODES[kind] for kind in type(error).__mro__ if kind in _CODES), code_pb2.UNKNOWN)
     status = status_pb2.Status(code=code, message=_short(error.message))
     status.details.append(_packed(error_details_pb2.ErrorInfo(reason=error.kind, domain=DOMAIN)))
     if error.violations:

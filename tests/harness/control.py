@@ -36,21 +36,31 @@ class StaticHosts:
     def __init__(self, agents: Mapping[str, AgentPort] | None = None) -> None:
         self._agents = dict(agents or {})
         self._changed = asyncio.Event()
+        self._asked = asyncio.Event()
         self.state = "connected"
 
     def agents(self) -> dict[str, AgentPort]:
+        self._asked.set()
         return dict(self._agents)
 
     async def changed(self) -> None:
         await self._changed.wait()
         self._changed.clear()
 
+    async def noticed(self) -> None:
+        """Returns once meshd has asked for the agents after the last `join` or `part`."""
+        await asyncio.wait_for(self._asked.wait(), DEADLINE)
+
     def join(self, name: str, agent: AgentPort) -> None:
         self._agents[name] = agent
-        self._changed.set()
+        self._tell()
 
     def part(self, name: str) -> None:
         self._agents.pop(name, None)
+        self._tell()
+
+    def _tell(self) -> None:
+        self._asked.clear()
         self._changed.set()
 
 
@@ -83,6 +93,7 @@ class RunningMeshd:
     meshd: Meshd
     hosts: StaticHosts
     store: Store
+    task: "asyncio.Task[None]"
     certs: TestPki = field(default_factory=test_pki)
     _channels: list[aio.Channel] = field(default_factory=list)
 
@@ -122,6 +133,10 @@ class RunningMeshd:
             path.write_bytes(content)
         return {name: path for name, (path, _) in files.items()}
 
+    def stop(self) -> None:
+        """As SIGTERM would."""
+        self.task.cancel()
+
     async def close(self) -> None:
         for channel in self._channels:
             await channel.close()
@@ -139,14 +154,14 @@ async def control(
     meshd = Meshd(held, hosts, Tls(made.server, made.ca.certificate), chosen)
     task = asyncio.create_task(meshd.run())
     serving = asyncio.create_task(meshd.serving.wait())
-    running = RunningMeshd(meshd, hosts, held, made)
+    running = RunningMeshd(meshd, hosts, held, task, made)
     try:
         await asyncio.wait({task, serving}, timeout=DEADLINE, return_when=asyncio.FIRST_COMPLETED)
         if not serving.done():
             task.cancel()
             await task
         yield running
-        if task.done():
+        if task.done() and not task.cancelled():
             task.result()
     finally:
         serving.cancel()
