@@ -42,15 +42,14 @@ def oom_kills(path: str, root: Path = ROOT) -> int:
 
 
 def wait_empty(path: str, seconds: float, root: Path = ROOT) -> None:
-    """Waits until the processes of a cgroup and of those below it have ended, at most so long; blocking."""
+    """Waits until a cgroup's own processes have ended, at most so long; blocking."""
     place = root if version(root) == 2 else root / "memory"
     deadline = time.monotonic() + seconds
-    for file in (place / path.lstrip("/")).glob("**/cgroup.procs"):
-        for pid in _read_pids(file):
-            with contextlib.suppress(ProcessLookupError):
-                descriptor = os.pidfd_open(pid)
-                select.select([descriptor], [], [], max(0.0, deadline - time.monotonic()))
-                os.close(descriptor)
+    for pid in _read_pids(place / path.lstrip("/") / "cgroup.procs"):
+        with contextlib.suppress(ProcessLookupError):
+            descriptor = os.pidfd_open(pid)
+            select.select([descriptor], [], [], max(0.0, deadline - time.monotonic()))
+            os.close(descriptor)
 
 
 def _read_pids(file: Path) -> list[int]:

@@ -21,10 +21,11 @@ from nodeagent.runtime import cgroups, names, translate
 from nodeagent.runtime.events import Exit, Listeners, Watch
 from nodeagent.runtime.places import Places
 from nodeagent.runtime.port import ContainerSpec, RuntimeFailure
-from nodeagent.runtime.rest import Refused, Rest
+from nodeagent.runtime.rest import Away, Refused, Rest
 from nodeagent.runtime.seen import SeenContainer, State
 from nodeagent.runtime.translate import Joined
 
+KILL_TIME = 5.0  # seconds that a killed container may take to end
 SETTLE = 0.3  # seconds that conmon may take to write the exit of a process that is gone
 HALF_MADE = ("already exists", "state improper", "is not created", "file exists")
 
@@ -44,6 +45,7 @@ class Containers:
         self._acts = 0  # counts; a list that began before an act knows less than the act
         self._acted: dict[str, int] = {}
         self._starting: set[str] = set()
+        self._ends: dict[str, asyncio.Event] = {}  # of containers whose end somebody awaits
         self._listed = False
         self._listing: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -114,7 +116,7 @@ class Containers:
         try:
             found = await self._rest.ask("get", f"/containers/{container_id}/json")
         except Refused as refused:
-            if refused.status == 404:
+            if _is_gone(refused):
                 return None
             raise
         seen = translate.seen(found)
@@ -133,11 +135,17 @@ class Containers:
             self._watch.follow(now.id, now.pid)
         else:
             self._watch.forget(now.id)
+            self._tell_end(now.id)
+
+    def _tell_end(self, container_id: str) -> None:
+        if end := self._ends.pop(container_id, None):
+            end.set()
 
     def _drop(self, container_id: str) -> None:
         self._seen.pop(container_id, None)
         self._cgroups.pop(container_id, None)
         self._watch.forget(container_id)
+        self._tell_end(container_id)
 
     def _act(self, container_id: str) -> None:
         self._acts += 1
@@ -203,8 +211,7 @@ class Containers:
         async def guarded() -> None:
             try:
                 await work
-            except Exception:  # whatever it was, the next look asks Podman
-                log.warning("container_confirm_failed", exc_info=True)
+            except (Away, Refused):  # the next look asks Podman
                 self.doubt()
                 self._poke("")
 
@@ -278,21 +285,37 @@ class Containers:
                 signal.pidfd_send_signal(descriptor, translate.signal_number(name))
 
     async def remove(self, container_id: str) -> None:
-        """See the port."""
+        """See the port. What runs is killed by us first: Podman stumbles over a process that ends under its hands."""
+        self.kill(container_id, "KILL")
+        await self._ended(container_id)
         await self._force_remove(container_id)
         self._act(container_id)
         self._drop(container_id)
         (self._places.oom / container_id).unlink(missing_ok=True)
+
+    async def _ended(self, container_id: str) -> None:
+        """Returns when the container is seen to have ended, or after KILL_TIME."""
+        known = self._seen.get(container_id)
+        if known is None or known.state is not State.RUNNING:
+            return
+        end = self._ends.setdefault(container_id, asyncio.Event())
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(KILL_TIME):
+                await end.wait()
 
     async def _force_remove(self, which: str) -> None:
         query = {"force": "true", "timeout": "0", "ignore": "true", "v": "true"}
         try:
             await self._rest.ask("delete", f"/containers/{which}", **query)
         except Refused as refused:
-            if refused.status == 404:
+            if _is_gone(refused):
                 return
             busy = "busy" in refused.text or "improper" in refused.text  # it was just ending: it is done by next time
             raise _failure("RemoveContainerError", "cannot remove container", refused, transient=busy) from refused
+
+
+def _is_gone(refused: Refused) -> bool:
+    return refused.status == 404 or "no such container" in refused.text  # 500 while somebody is removing it
 
 
 def _failure(reason: str, what: str, refused: Refused, *, transient: bool = False) -> RuntimeFailure:

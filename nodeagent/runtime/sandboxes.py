@@ -99,8 +99,9 @@ class Sandboxes:
         record = self._records.pop(uid, None)
         if record and record.seen.ip:
             self._released[record.seen.ip] = time.monotonic()
-        self._leftover_cgroups.add(record.cgroup if record else names.pod_cgroup(uid))
-        await self._rest.run(self._remove, uid)
+        cgroup = record.cgroup if record else names.pod_cgroup(uid)
+        leftover, self._leftover_cgroups = self._leftover_cgroups, set()
+        self._leftover_cgroups |= await self._rest.run(self._remove, uid, cgroup, leftover)
 
     async def set_cgroup(self, uid: str, cgroup: str) -> None:
         """Notes which cgroup is the pod's."""
@@ -140,13 +141,12 @@ class Sandboxes:
         self._write(record)
         return record
 
-    def _remove(self, uid: str) -> None:
+    def _remove(self, uid: str, cgroup: str, leftover: set[str]) -> set[str]:
+        """Returns the cgroups that could not be removed, to be tried again with the next sandbox."""
         self._path(uid).unlink(missing_ok=True)
         netns.remove(self._files(uid))
-        for cgroup in list(self._leftover_cgroups):
-            cgroups.wait_empty(cgroup, CONMON_EXIT)
-            if cgroups.remove(cgroup):
-                self._leftover_cgroups.discard(cgroup)
+        cgroups.wait_empty(f"{cgroup}/conmon", CONMON_EXIT)
+        return {path for path in {cgroup, *leftover} if not cgroups.remove(path)}
 
     def _write(self, record: Record) -> None:
         path = self._path(record.seen.pod_uid)
