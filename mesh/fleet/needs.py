@@ -1,12 +1,11 @@
 """What a host needs: its pods as they should be, with the digest by which it says what it holds.
 
 Rule: pure; only what this host must run is in it, and never a status. A pod that has ended stays in until it is
-deleted (its logs are kept by the host) and says by its phase, the one exception, that nothing of it may run again.
+deleted: its host keeps its logs, and remembers that it has ended.
 """
 
-from mesh.fleet.mirrors import is_mirror
 from mesh.model.digest import assignment_digest
-from mesh.model.pods import is_terminal
+from mesh.model.pods import is_mirror
 from mesh.v1.core_pb2 import Pod
 from mesh.v1.node_pb2 import Assignment, Fence
 from mesh.view import View
@@ -42,7 +41,4 @@ def _pods(node: str, view: View) -> list[Pod]:
 
 
 def _order(pod: Pod) -> Pod:
-    order = Pod(api_version=pod.api_version, kind=pod.kind, metadata=pod.metadata, spec=pod.spec)
-    if is_terminal(pod):
-        order.status.phase = pod.status.phase
-    return order
+    return Pod(api_version=pod.api_version, kind=pod.kind, metadata=pod.metadata, spec=pod.spec)

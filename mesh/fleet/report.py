@@ -6,11 +6,10 @@ this host's (another uid, another node) mean nothing, and a terminal phase is ne
 
 from collections.abc import Iterator
 
-from mesh.fleet.mirrors import MIRROR, is_mirror
 from mesh.fleet.registration import node_write, stamp
 from mesh.model.keys import Key
 from mesh.model.kinds import key_of, revision_of
-from mesh.model.pods import TERMINAL
+from mesh.model.pods import MIRROR, TERMINAL, is_mirror
 from mesh.model.times import whole_seconds
 from mesh.store.port import Write
 from mesh.v1.core_pb2 import Event, Pod, PodStatus

@@ -16,9 +16,9 @@ from grpc import aio
 from mesh.admission import admit
 from mesh.admission.admit import Admitted, Deletion, Stamp
 from mesh.errors import AlreadyExists, Conflict, Invalid, NotFound, Violation
-from mesh.fleet.mirrors import is_mirror
 from mesh.model.keys import Key
 from mesh.model.kinds import Object, key_of, kind_of, pack, revision_of, unpack
+from mesh.model.pods import is_mirror
 from mesh.rpc.pages import Pages
 from mesh.rpc.selection import selection_of, served
 from mesh.rpc.watch import watch

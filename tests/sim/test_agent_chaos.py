@@ -1,0 +1,314 @@
+"""Agents that die at any step, a runtime that comes and goes, containers that end by themselves: what must hold always.
+
+The invariants are checked at every call of the runtime and at every report, not only at rest: convergence heals, and
+so hides. Then the end must be that of the same story without misfortune.
+"""
+
+import asyncio
+import random
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mesh.v1.core_pb2 import Pod, PodStatus
+from nodeagent.runtime.port import ContainerSpec
+from nodeagent.runtime.seen import State
+from tests.harness import bent_time
+from tests.harness.agents import World, a_container, a_pod
+from tests.harness.fake_runtime import FakeHost, FakeRuntime, Program
+
+SEEDS = 200
+LONG = 4 * 3600.0  # bent seconds: every back-off is over by then
+TERMINAL = ("Succeeded", "Failed")
+
+
+@dataclass
+class Watch:
+    """What the runtime was asked for so far, over all agents of a host; raises at the first wrong thing."""
+
+    created: set[tuple[str, str, int]] = field(default_factory=set)
+    assigned: bool = False  # this agent has had an Assignment
+    calls: int = 0
+    kill_at: int = 0  # the agent dies right after this call
+    die: Callable[[], None] = lambda: None
+
+
+class WatchedRuntime(FakeRuntime):
+    """A fake that checks."""
+
+    watch: Watch
+
+    def _call(self, *call: str) -> None:
+        self.watch.calls += 1
+        if self.watch.calls == self.watch.kill_at:
+            asyncio.get_running_loop().call_soon(self.watch.die)
+        super()._call(*call)
+
+    def _add(self, spec: ContainerSpec) -> str:
+        key = (spec.pod_uid, spec.name, spec.attempt)
+        assert key not in self.watch.created, f"attempt created twice: {key}"
+        self.watch.created.add(key)
+        return super()._add(spec)
+
+    async def start(self, container_id: str) -> None:
+        await super().start(container_id)
+        seen = self.host.containers[container_id]
+        running = [
+            c for c in self.host.containers.values()
+            if (c.pod_uid, c.name) == (seen.pod_uid, seen.name) and c.state is State.RUNNING
+        ]  # fmt: skip
+        assert len(running) <= 1, f"two attempts of {seen.pod_uid}/{seen.name} run"
+
+    async def kill(self, container_id: str, signal: str) -> None:
+        assert self.watch.assigned, "a kill before the first Assignment"
+        await super().kill(container_id, signal)
+
+    async def remove(self, container_id: str) -> None:
+        seen = self.host.containers.get(container_id)
+        if seen is not None and seen.state is State.RUNNING:
+            raise AssertionError(f"a running container was removed: {seen.pod_uid}/{seen.name}")
+        await super().remove(container_id)
+
+    async def remove_sandbox(self, uid: str) -> None:
+        assert self.watch.assigned, "a sandbox was removed before the first Assignment"
+        left = [c.name for c in self.host.containers.values() if c.pod_uid == uid]
+        assert not left, f"a sandbox was removed under its containers {left}"
+        await super().remove_sandbox(uid)
+
+
+class WatchedWorld(World):
+    """A world that checks what is told."""
+
+    def __init__(self, root: Path, host: FakeHost, watch: Watch) -> None:
+        runtime: Any = type("Runtime", (WatchedRuntime,), {"watch": watch})
+        super().__init__(root, host, runtime)
+        self.watch = watch
+
+    async def start(self) -> Any:
+        self.watch.assigned = False
+        return await super().start()
+
+    async def _assign(self) -> None:
+        self.watch.assigned = True
+        await super()._assign()
+
+    def check(self) -> None:
+        """Statuses are monotone: terminal phases stay, restart counts never go back."""
+        before: dict[str, PodStatus] = {}
+        for report in self.statuses:
+            if not report.HasField("status"):
+                continue
+            old, new = before.get(report.uid), report.status
+            before[report.uid] = new
+            if old is None:
+                continue
+            assert old.phase not in TERMINAL or new.phase == old.phase, f"{report.name}: {old.phase} -> {new.phase}"
+            for one, other in zip(old.container_statuses, new.container_statuses, strict=True):
+                assert one.restart_count <= other.restart_count, f"{report.name}/{one.name}: restartCount went back"
+
+
+@dataclass
+class Story:
+    """A random plot: pods, what their containers do, and what is ordered when."""
+
+    pods: list[Pod]
+    programs: dict[str, Program | list[Program]]
+    orders: list[tuple[float, str, str, int]]  # when, "assign" "delete" "remove", pod, grace
+
+
+def story(rng: random.Random) -> Story:
+    """Every container ends up either ended for good or running for ever, so that the end does not depend on timing."""
+    pods, programs, orders = [], {}, []
+    for number in range(rng.randint(1, 5)):
+        name, policy = f"p{number}", rng.choice(["Always", "OnFailure", "Never"])
+        apps = [f"c{i}" for i in range(rng.randint(1, 3))]
+        inits = [f"i{i}" for i in range(rng.randint(0, 2))]
+        for container in apps:
+            programs[f"{name}/{container}"] = _lives(rng, policy)
+        for container in inits:
+            fails = rng.randint(0, 2) if policy != "Never" else int(rng.random() < 0.2)
+            lives = [Program(exit_after=rng.uniform(0, 3), exit_code=1) for _ in range(fails)]
+            programs[f"{name}/{container}"] = [*lives, Program(exit_after=rng.uniform(0, 3))]
+        pods.append(
+            a_pod(
+                name, containers=tuple(a_container(c) for c in apps), init=tuple(a_container(c) for c in inits),
+                restart_policy=policy, termination_grace_period_seconds=rng.choice([0, 1, 10, 30]),
+            )
+        )  # fmt: skip
+        begin = rng.uniform(0, 5)
+        orders.append((begin, "assign", name, 0))
+        if rng.random() < 0.4:
+            how = rng.choice(["delete", "remove"])
+            orders.append((begin + rng.uniform(0.001, 200), how, name, rng.choice([0, 5, 30])))
+    return Story(pods, programs, sorted(orders))
+
+
+def _lives(rng: random.Random, policy: str) -> list[Program]:
+    def body(**fields: Any) -> Program:
+        return Program(
+            create_seconds=rng.choice([0, 0.02]), start_seconds=rng.choice([0, 0.03]),
+            on_term=rng.choice([0, 143, None]), **fields,
+        )  # fmt: skip
+
+    if policy == "Never":
+        return [body(exit_after=rng.choice([None, 0.0, 2.0, 50.0]), exit_code=rng.choice([0, 0, 1]))]
+    crashes = [body(exit_after=rng.choice([0.0, 1.0, 30.0]), exit_code=rng.choice([1, 2]), oom=rng.random() < 0.2)
+               for _ in range(rng.randint(0, 4))]  # fmt: skip
+    last = body() if policy == "Always" or rng.random() < 0.5 else body(exit_after=1.0, exit_code=0)
+    return [*crashes, last]
+
+
+async def play(plot: Story, root: Path, *, mischief: random.Random | None = None, kill_at: int = 0) -> WatchedWorld:
+    """Runs a story to its end, with or without misfortune."""
+    host, watch = FakeHost(programs=dict(plot.programs)), Watch(kill_at=kill_at)
+    world = WatchedWorld(root, host, watch)
+    died = asyncio.Event()
+    watch.die = died.set
+    await world.start()
+    pods = {p.metadata.name: p for p in plot.pods}
+    loop = asyncio.get_running_loop()
+    pending = list(plot.orders)
+    misfortunes = _misfortunes(mischief)
+    while pending or misfortunes:
+        due = min([t[0] for t in pending[:1]] + [t[0] for t in misfortunes[:1]])
+        if kill_at and not died.is_set():
+            await _until(died, due - loop.time())
+        else:
+            await asyncio.sleep(max(0.0, due - loop.time()))
+        if died.is_set() and watch.calls >= kill_at > 0:
+            watch.kill_at = 0
+            died = asyncio.Event()
+            await world.restart()
+            continue
+        if pending and pending[0][0] <= loop.time():
+            await _order(world, pods, *pending.pop(0)[1:])
+        elif misfortunes and misfortunes[0][0] <= loop.time():
+            await _befall(world, misfortunes.pop(0)[1], mischief)
+    if kill_at and watch.kill_at:
+        await _until(died, 400)
+        if died.is_set():
+            watch.kill_at = 0
+            await world.restart()
+    await world.assign()
+    await asyncio.sleep(LONG)
+    world.check()
+    return world
+
+
+async def _until(event: asyncio.Event, seconds: float) -> None:
+    try:
+        async with asyncio.timeout(max(0.0, seconds)):
+            await event.wait()
+    except TimeoutError:
+        pass
+
+
+def _misfortunes(rng: random.Random | None) -> list[tuple[float, str]]:
+    if rng is None:
+        return []
+    kinds = ["restart", "restart", "restart unassigned", "away", "back"]
+    return sorted((rng.uniform(0, 210), rng.choice(kinds)) for _ in range(rng.randint(1, 12)))
+
+
+async def _order(world: WatchedWorld, pods: dict[str, Pod], what: str, name: str, grace: int) -> None:
+    if what == "assign":
+        await world.assign(pods[name])
+    elif what == "delete":
+        await world.delete(name, grace)
+    else:
+        await world.remove(name)
+
+
+async def _befall(world: WatchedWorld, what: str, rng: random.Random | None) -> None:
+    assert world.runtime is not None
+    assert rng is not None
+    if what == "restart":
+        await world.restart()
+    elif what == "restart unassigned":
+        await world.restart(assign=False)
+        await asyncio.sleep(rng.uniform(0, 30))
+        await world.assign()
+    else:
+        world.runtime.set_away(what == "away")
+        if what == "away":
+            await asyncio.sleep(rng.uniform(0, 60))
+            world.runtime.set_away(False)
+
+
+def ending(world: World) -> dict[str, Any]:
+    """What is left at the end: on the host, and said of it."""
+    result: dict[str, Any] = {
+        "running": sorted(
+            (c.pod_uid, c.name, c.attempt) for c in world.host.containers.values() if c.state is State.RUNNING
+        ),
+        "sandboxes": sorted(world.host.sandboxes),
+    }
+    for uid in world.pods:
+        report = world.heard[uid]
+        if report.gone:
+            result[uid] = "gone"
+            continue
+        result[uid] = report.status.phase, [
+            (s.name, s.restart_count, s.ready, s.state.WhichOneof("state") if False else s.state.HasField("running"),
+             s.state.terminated.exit_code, s.state.terminated.reason)
+            for s in (*report.status.init_container_statuses, *report.status.container_statuses)
+        ]  # fmt: skip
+    return result
+
+
+def _root() -> Any:
+    return tempfile.TemporaryDirectory()
+
+
+@pytest.mark.parametrize("batch", range(10))
+def test_any_misfortune_ends_as_if_there_was_none(batch: int) -> None:
+    for seed in range(batch, SEEDS, 10):
+        plot = story(random.Random(seed))
+        with _root() as calm, _root() as wild:
+            quiet = bent_time.run(_run(plot, Path(calm)))
+            stormy = bent_time.run(_run(plot, Path(wild), mischief=random.Random(seed + 1_000_000)))
+        assert stormy == quiet, f"seed {seed}"
+
+
+async def _run(plot: Story, root: Path, **how: Any) -> dict[str, Any]:
+    world = await play(plot, root, **how)
+    result = ending(world)
+    wanted = set(world.pods)
+    orphans = {c.pod_uid for c in world.host.containers.values()} - wanted
+    assert not orphans, f"orphans: {orphans}"
+    assert not set(world.host.sandboxes) - wanted
+    await world.kill()
+    return result
+
+
+def test_an_agent_may_die_after_any_call() -> None:
+    """One story with everything in it; the agent dies right after the n-th call of the runtime, for every n."""
+    pods = [
+        a_pod("web", containers=(a_container("a"), a_container("b")), init=(a_container("i"),)),
+        a_pod("job", restart_policy="OnFailure"),
+        a_pod("once", restart_policy="Never", containers=(a_container("a"), a_container("b"))),
+        a_pod("left", termination_grace_period_seconds=5),
+    ]
+    programs: dict[str, Any] = {
+        "web/i": [Program(exit_after=1, exit_code=1), Program(exit_after=1)],
+        "web/a": [Program(exit_after=3, exit_code=2), Program(create_seconds=0.01, start_seconds=0.01)],
+        "job/main": [Program(exit_after=1, exit_code=1), Program(exit_after=1, exit_code=0)],
+        "once/a": Program(exit_after=2, exit_code=0), "once/b": Program(exit_after=4, exit_code=7),
+        "left/main": Program(on_term=None),
+    }  # fmt: skip
+    orders = [(0.0, "assign", p.metadata.name, 0) for p in pods]
+    orders += [(20.0, "delete", "web", 5), (20.0, "remove", "left", 0)]
+    plot = Story(pods, programs, orders)
+    with _root() as root:
+        quiet = bent_time.run(_run(plot, Path(root)))
+    assert quiet["uid-job"][0] == "Succeeded"
+    assert quiet["uid-once"][0] == "Failed"
+    assert quiet["uid-web"] == "gone"
+    assert quiet["sandboxes"] == []
+    for call in range(1, 75):
+        with _root() as root:
+            assert bent_time.run(_run(plot, Path(root), kill_at=call)) == quiet, f"killed after call {call}"
