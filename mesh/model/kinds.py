@@ -79,7 +79,7 @@ KINDS: tuple[Kind, ...] = (
     Kind("IngressClass", "networking.k8s.io/v1", "ingressclasses", net_pb2.IngressClass, (), False,
          ("networking.k8s.io/v1beta1",), _SERVICES),
     Kind("HorizontalPodAutoscaler", "autoscaling/v2", "horizontalpodautoscalers",
-         policy_pb2.HorizontalPodAutoscaler, ("hpa",), why_not=_WORKLOADS),
+         policy_pb2.HorizontalPodAutoscaler, ("hpa",), old_versions=("autoscaling/v1",), why_not=_WORKLOADS),
     Kind("PodDisruptionBudget", "policy/v1", "poddisruptionbudgets", policy_pb2.PodDisruptionBudget, ("pdb",),
          why_not=_WORKLOADS),
     Kind("PriorityClass", "scheduling.k8s.io/v1", "priorityclasses", policy_pb2.PriorityClass, ("pc",), False,

@@ -127,7 +127,7 @@ def _single(field: Field, given: Any) -> Any:
 def _text(field: Field, value: Any, given: Any) -> str:
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if number and field.rules.format == rules_pb2.QUANTITY:
-        return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+        return str(int(value)) if value == int(value) and abs(value) < 2**53 else str(value)
     if not isinstance(value, str):
         raise _MisfitError(_wanted("a text", given))
     try:
@@ -143,9 +143,7 @@ def _bytes(value: Any, given: Any) -> bytes:
     try:
         return base64.b64decode("".join(value.split()), validate=True)
     except (binascii.Error, ValueError):
-        raise _MisfitError(
-            "must be base64; write plain text into stringData of a Secret, or data of a ConfigMap"
-        ) from None
+        raise _MisfitError("must be base64; plain text goes into stringData, or data of a ConfigMap") from None
 
 
 def _whole(value: Any, given: Any, bounds: tuple[int, int]) -> int:

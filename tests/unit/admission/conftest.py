@@ -1,0 +1,42 @@
+"""What admission's tests share: a mesh with its namespaces, and objects from YAML."""
+
+import textwrap
+from collections.abc import Callable
+
+import pytest
+
+from mesh.admission import config
+from mesh.admission.admit import Stamp
+from mesh.model import manifest
+from mesh.model.kinds import Object
+from mesh.store.port import Snapshot
+from mesh.view import View
+
+NOW = 1_770_000_000 * 10**9 + 123
+
+
+@pytest.fixture
+def view() -> View:
+    """A mesh that has its initial namespaces and one that is being deleted."""
+    spaces: list[Object] = [*config.initial_namespaces(NOW, {n: f"uid-{n}" for n in config.INITIAL_NAMESPACES})]
+    leaving = config.initial_namespaces(NOW, {n: n for n in config.INITIAL_NAMESPACES})[0]
+    leaving.metadata.name = "leaving"
+    leaving.status.phase = "Terminating"
+    return View(Snapshot(7, [*spaces, leaving]))
+
+
+@pytest.fixture
+def stamp() -> Stamp:
+    """A moment with a uid and a suffix."""
+    return Stamp(NOW, "11111111-2222-3333-4444-555555555555", "x7k2p")
+
+
+@pytest.fixture
+def read() -> Callable[[str], Object]:
+    """The one object of a YAML text, in the namespace "default"."""
+
+    def one(text: str) -> Object:
+        (obj,) = manifest.load(textwrap.dedent(text), "a.yaml", default_namespace="default").objects
+        return obj
+
+    return one

@@ -1,0 +1,109 @@
+"""The table of a pod's fields: complete, and asked of every pod."""
+
+import re
+
+import pytest
+from google.protobuf.descriptor import Descriptor
+
+from mesh.model import manifest, support
+from mesh.model.fields import fields_of
+from mesh.v1.core_pb2 import Pod, PodSpec
+
+
+def _honoured(descriptor: Descriptor, seen: set[str]) -> dict[str, Descriptor]:
+    """Message types that a pod can hold where the table lets it."""
+    found = {descriptor.name: descriptor}
+    seen.add(descriptor.name)
+    for name, field in fields_of(descriptor).items():
+        entry = support.TABLE.get(descriptor.name, {}).get(name)
+        if entry and entry.state != "refused" and field.type is not None and field.type.name not in seen:
+            found.update(_honoured(field.type, seen))
+    return found
+
+
+def test_every_field_is_in_the_table_and_nothing_else() -> None:
+    types = _honoured(PodSpec.DESCRIPTOR, set())
+    for name, descriptor in types.items():
+        assert set(support.TABLE.get(name, {})) == set(fields_of(descriptor)), name
+    assert set(support.TABLE) == set(types)
+
+
+def test_refusals_and_approximations_say_why() -> None:
+    for fields in support.TABLE.values():
+        for name, entry in fields.items():
+            assert entry.state in ("honoured", "approximated", "refused"), name
+            assert bool(entry.why) is (entry.state != "honoured"), name
+            assert not entry.why or re.fullmatch(r"[^.].*[^.]", entry.why), name
+
+
+def spec(text: str) -> PodSpec:
+    text = "apiVersion: v1\nkind: Pod\nmetadata: {name: a}\nspec:\n" + "\n".join("  " + line for line in text.splitlines())
+    pod = manifest.load(text, "f").objects[0]
+    assert isinstance(pod, Pod)
+    return pod.spec
+
+
+@pytest.mark.parametrize(
+    ("text", "field", "words"),
+    [
+        ("containers: [{name: a, livenessProbe: {exec: {}}}]", "containers[0].livenessProbe", "probes are not honoured yet"),
+        ("containers: [{name: a, readinessProbe: {}}]", "containers[0].readinessProbe", "probes are not honoured yet"),
+        ("containers: [{name: a, lifecycle: {}}]", "containers[0].lifecycle", "lifecycle hooks are not honoured yet"),
+        ("containers: [{name: a, envFrom: [{prefix: x}]}]", "containers[0].envFrom", "ConfigMaps and Secrets"),
+        ("containers: [{name: a, env: [{name: b, valueFrom: {secretKeyRef: {key: k}}}]}]",
+         "containers[0].env[0].valueFrom.secretKeyRef", "ConfigMaps and Secrets"),
+        ("containers: [{name: a, ports: [{containerPort: 80, hostPort: 80}]}]", "containers[0].ports[0].hostPort",
+         "opened with Services, in a later release"),
+        ("containers: [{name: a, volumeMounts: [{name: v, mountPath: /a, subPath: b}]}]",
+         "containers[0].volumeMounts[0].subPath", "mounting a part"),
+        ("containers: [{name: a, terminationMessagePath: /x}]", "containers[0].terminationMessagePath", "not read yet"),
+        ("containers: [{name: a, securityContext: {seccompProfile: {type: Unconfined}}}]",
+         "containers[0].securityContext.seccompProfile", "security profiles"),
+        ("initContainers: [{name: a, restartPolicy: Always}]", "initContainers[0].restartPolicy", "sidecars"),
+        ("volumes: [{name: v, configMap: {name: c}}]", "volumes[0].configMap", "ConfigMaps and Secrets"),
+        ("volumes: [{name: v, persistentVolumeClaim: {claimName: c}}]", "volumes[0].persistentVolumeClaim", "persistent volumes"),
+        ("volumes: [{name: v, nfs: {server: a, path: /b}}]", "volumes[0].nfs", "emptyDir and hostPath are"),
+        ("serviceAccountName: robot", "serviceAccountName", "service accounts are not part"),
+        ("automountServiceAccountToken: true", "automountServiceAccountToken", "no token is mounted"),
+        ("priorityClassName: high", "priorityClassName", "priorities are not honoured yet"),
+        ("affinity: {podAffinity: {}}", "affinity.podAffinity", "placement relative to other pods"),
+        ("topologySpreadConstraints: [{maxSkew: 1, topologyKey: z, whenUnsatisfiable: DoNotSchedule}]",
+         "topologySpreadConstraints", "placement relative to other pods"),
+        ("schedulingGates: [{name: g}]", "schedulingGates", "scheduling gates are not honoured yet"),
+        ("imagePullSecrets: [{name: s}]", "imagePullSecrets", "ConfigMaps and Secrets"),
+        ("hostPID: true", "hostPID", "not honoured yet"),
+        ("schedulerName: other", "schedulerName", 'the only scheduler is "default-scheduler"'),
+        ("runtimeClassName: kata", "runtimeClassName", "runtime classes"),
+        ("securityContext: {fsGroup: 5}", "securityContext.fsGroup", "file ownership"),
+    ],
+)  # fmt: skip
+def test_refuses_by_name(text: str, field: str, words: str) -> None:
+    wrong, _ = support.check(spec(text), "spec")
+    assert [v.field for v in wrong] == [f"spec.{field}"]
+    assert words in wrong[0].reason
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "hostPID: false\nhostIPC: false\nserviceAccountName: default\nautomountServiceAccountToken: false",
+        "schedulerName: default-scheduler\npriority: 0\nenableServiceLinks: true\ndnsPolicy: Default",
+        "hostNetwork: true\ncontainers: [{name: a, ports: [{containerPort: 80, hostPort: 80}]}]",
+        "containers: [{name: a, terminationMessagePath: /dev/termination-log, terminationMessagePolicy: File, stdin: true, tty: true}]",
+        "containers: [{name: a, env: [{name: b, valueFrom: {fieldRef: {fieldPath: status.podIP}}}]}]",
+        "volumes: [{name: a, emptyDir: {medium: Memory, sizeLimit: 1Mi}}, {name: b, hostPath: {path: /a, type: Directory}}]",
+        "readinessGates: [{conditionType: a/b}]\nhostAliases: [{ip: 10.0.0.1, hostnames: [a]}]\nhostname: a",
+        "tolerations: [{operator: Exists}]\nactiveDeadlineSeconds: 5\ndnsConfig: {nameservers: [10.0.0.1]}",
+        "securityContext: {runAsUser: 1, runAsGroup: 2, supplementalGroups: [3]}",
+        "affinity: {nodeAffinity: {requiredDuringSchedulingIgnoredDuringExecution: {nodeSelectorTerms: [{matchExpressions: "
+        "[{key: a, operator: Exists}]}]}}}",
+    ],
+)
+def test_honours(text: str) -> None:
+    assert support.check(spec(text), "spec") == ([], [])
+
+
+def test_approximations_are_warnings() -> None:
+    wrong, warnings = support.check(spec("dnsPolicy: ClusterFirst"), "spec")
+    assert wrong == []
+    assert warnings == ["spec.dnsPolicy: pods get the host's resolv.conf until Services and their DNS come"]
