@@ -14,8 +14,15 @@ if TYPE_CHECKING:
 _DRY = click.Choice(["none", "client", "server"])
 
 
+_ALIASES = {"ns": "namespace", "cm": "configmap"}
+
+
 class _Creates(Verb, click.Group):
-    """A verb that has verbs of its own."""
+    """A verb that has verbs of its own, with kubectl's short names."""
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The verb of this name or short name."""
+        return super().get_command(ctx, _ALIASES.get(cmd_name, cmd_name))
 
 
 def _output_options(function: "click.decorators.FC") -> "click.decorators.FC":

@@ -98,11 +98,14 @@ def _pods_on(sheet: Sheet, node: Node, running: Sequence[Pod]) -> None:
 
 def _share(running: Sequence[Pod], what: str, name: str, room: Quantity) -> str:
     total = quantity.total(_sum(pod, what, name) for pod in running)
-    return str(total) + (f" ({total.nanos * 100 / room.nanos:.0f}%)" if room.nanos else "")
+    return str(Quantity(total.nanos, "binary" if name == "memory" else "decimal")) + (
+        f" ({total.nanos * 100 / room.nanos:.0f}%)" if room.nanos else ""
+    )
 
 
 def _sum(pod: Pod, what: str, name: str) -> Quantity:
-    return quantity.total(_amount(getattr(c.resources, what).get(name, "")) for c in pod.spec.containers)
+    total = quantity.total(_amount(getattr(c.resources, what).get(name, "")) for c in pod.spec.containers)
+    return Quantity(total.nanos, "binary" if name == "memory" else "decimal")
 
 
 def _amount(text: str) -> Quantity:

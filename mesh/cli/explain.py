@@ -71,19 +71,21 @@ def _find(path: str) -> _Place:
         fields = fields_of(message) if message is not None else {}
         if message is None or name not in fields:
             where = ".".join([word, *names[:index]])
-            raise NotFound(f'{where} has no field "{name}"' + _hint(name, list(fields)))
+            raise NotFound(f'{where} has no field "{name}"' + _hint(where, name, list(fields)))
         place = _Place(kind, tuple(names[: index + 1]), fields[name], fields[name].type, message)
         message = place.message
     return place
 
 
-def _hint(name: str, known: list[str]) -> str:
+def _hint(where: str, name: str, known: list[str]) -> str:
     from difflib import get_close_matches
 
     near = get_close_matches(name, known, 1)
     if near:
         return f'; did you mean "{near[0]}"?'
-    return f"; it has {', '.join(known)}" if known else "; it has no fields of its own"
+    if not known:
+        return "; it has no fields of its own"
+    return f"; `mesh explain {where}` lists its fields" if len(known) > 12 else f"; it has {', '.join(known)}"
 
 
 def type_of(field: "Field") -> str:

@@ -90,7 +90,7 @@ async def command(
         found, failed = await _gather(client, wanted, question)
         single = len(wanted) == 1 and len(wanted[0].names) == 1
         if form.table:
-            _tables(found, question, look, prefixed)
+            _tables(found, question, look, prefixed, silent=failed)
         elif not single or any(objects for _, objects in found):
             click.echo(outputs.documents(form, [o for _, os in found for o in os], single=single), nl=False)
         if failed:
@@ -136,7 +136,9 @@ async def _objects(client: "AsyncClient", target: "Target", question: Question) 
     return objects, failed
 
 
-def _tables(found: "Sequence[tuple[Kind, Sequence[Object]]]", question: Question, look: "Look", prefixed: bool) -> None:
+def _tables(
+    found: "Sequence[tuple[Kind, Sequence[Object]]]", question: Question, look: "Look", prefixed: bool, *, silent: bool
+) -> None:
     from mesh.cli import outputs
 
     shown = 0
@@ -150,7 +152,7 @@ def _tables(found: "Sequence[tuple[Kind, Sequence[Object]]]", question: Question
         mine = replace(look, prefix=prefix, namespaces=look.namespaces and kind.namespaced)
         outputs.show_table(kind, objects, mine, titles=question.titles, color=question.color)
         shown += 1
-    if not shown and not question.ignore_not_found:
+    if not shown and not question.ignore_not_found and not silent:
         nothing_found([kind for kind, _ in found], question.namespace)
 
 

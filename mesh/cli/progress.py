@@ -53,7 +53,11 @@ class Progress:
         self._states.pop(what, None)
         self._finished += 1
         if not self._quiet:
+            if self._status is not None:
+                self._status.stop()
             click.echo(f"{what} {word}")
+            if self._status is not None and self._finished < self._total:
+                self._status.start()
         self._draw()
 
     def _draw(self) -> None:

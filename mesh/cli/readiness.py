@@ -118,13 +118,11 @@ async def _with_warning(client: "AsyncClient", pod: Pod, message: str) -> str:
 
     fields = f"involvedObject.kind=Pod,involvedObject.name={pod.metadata.name},type=Warning"
     events = [e for e in await client.list(Event, namespace=pod.metadata.namespace, fields=fields) if _about(e, pod)]
-    if not events:
-        return message
-    last = max(events, key=last_seen)
-    hint = f"; `mesh describe pod {pod.metadata.name}` and `mesh logs {pod.metadata.name}` tell more"
-    return (
-        message + hint if last.message in message else f"{message}; last warning: {last.reason}: {last.message}{hint}"
-    )
+    hint = f"`mesh describe pod {pod.metadata.name}` tells more"
+    last = max(events, key=last_seen) if events else None
+    if last is None or last.message in message:
+        return f"{message}; {hint}"
+    return f"{message}; last warning: {last.reason}: {last.message}; {hint}"
 
 
 def _about(event: Event, pod: Pod) -> bool:
