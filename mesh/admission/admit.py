@@ -138,7 +138,8 @@ def bind(pod: Pod, node_name: str, now: int | None = None) -> Pod:
 def delete(old: Object, grace: int | None, view: View, stamp: Stamp, *, propagation: str = "Background") -> Deletion:
     """What deleting `old` does. `grace` in seconds: None is the pod's own, 0 removes at once (L9, L11).
 
-    A pod on a node is marked (a mirror is removed: its host makes it again) and its host says when it is gone; so is anything with finalizers, and a namespace.
+    A pod on a node is marked and its host says when it is gone; so is anything with finalizers, and a namespace.
+    The mirror of a static pod is removed: its host shows it again.
     `object` is `old` itself when it is being deleted already and nothing gets sooner. Raises Invalid, Forbidden.
     """
     if grace is not None and grace < 0:

@@ -6,7 +6,7 @@ Rule: held to the same rules as any pod; who the pod is follows from its content
 import hashlib
 
 from mesh.errors import Invalid, Violation
-from mesh.model import poddefaults, podchecks, rules, support
+from mesh.model import podchecks, poddefaults, rules, support
 from mesh.model.fields import copy_of
 from mesh.model.pods import MIRROR
 from mesh.v1.core_pb2 import Pod

@@ -191,7 +191,10 @@ def test_finalizers_are_not_added_to_what_is_leaving(old: Pod, view: View, stamp
 
 def test_immutable_configuration(view: View, stamp: Stamp, read: Read) -> None:
     held = admit.create(
-        read("{apiVersion: v1, kind: ConfigMap, metadata: {name: c}, immutable: true, data: {a: b}, binaryData: {c: aGk=}}"),
+        read(
+            "{apiVersion: v1, kind: ConfigMap, metadata: {name: c}, "
+            "immutable: true, data: {a: b}, binaryData: {c: aGk=}}"
+        ),
         view, stamp,
     ).object  # fmt: skip
     assert isinstance(held, ConfigMap)
@@ -209,7 +212,9 @@ def test_immutable_configuration(view: View, stamp: Stamp, read: Read) -> None:
 
 
 def test_the_type_of_a_secret_stays(view: View, stamp: Stamp, read: Read) -> None:
-    held = admit.create(read("{apiVersion: v1, kind: Secret, metadata: {name: s}, stringData: {a: b}}"), view, stamp).object
+    held = admit.create(
+        read("{apiVersion: v1, kind: Secret, metadata: {name: s}, stringData: {a: b}}"), view, stamp
+    ).object
     new = copy_of(held)
     assert isinstance(new, Secret)
     new.type = "example.com/other"
@@ -226,7 +231,9 @@ def test_applying_the_same_twice_is_the_old_object_itself(old: Pod, view: View, 
     assert admitted.warnings == ()
 
 
-def test_what_one_user_leaves_out_goes_and_what_others_wrote_stays(old: Pod, view: View, stamp: Stamp, read: Read) -> None:
+def test_what_one_user_leaves_out_goes_and_what_others_wrote_stays(
+    old: Pod, view: View, stamp: Stamp, read: Read
+) -> None:
     held = copy_of(old)
     held.metadata.labels["by-others"] = "1"
     made = admit.apply(read(POD.replace(", tier: front", "").replace("nginx:1", "nginx:2")), held, view, stamp).object
@@ -275,7 +282,7 @@ def test_no_value_of_a_secret_is_in_its_annotation(view: View, stamp: Stamp, rea
 
 def test_kubectls_own_annotation_is_left_out(view: View, stamp: Stamp, read: Read) -> None:
     foreign = "kubectl.kubernetes.io/last-applied-configuration"
-    text = f"{{apiVersion: v1, kind: Secret, metadata: {{name: s, annotations: {{{foreign}: 'data'}}}}, data: {{a: YQ==}}}}"
+    text = f"{{apiVersion: v1, kind: Secret, metadata: {{name: s, annotations: {{{foreign}: x}}}}, data: {{a: YQ==}}}}"
     admitted = admit.apply(read(text), None, view, stamp)
     assert foreign not in admitted.object.metadata.annotations
     assert len(admitted.warnings) == 1

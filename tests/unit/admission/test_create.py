@@ -60,7 +60,7 @@ def test_generated_names_have_five_characters_more(view: View, stamp: Stamp, rea
 
 def test_a_name_that_is_taken(view: View, stamp: Stamp, read: Read) -> None:
     made = admit.create(read(POD), view, stamp).object
-    with pytest.raises(AlreadyExists, match='^Pod "web" exists already$'):
+    with pytest.raises(AlreadyExists, match=r'^Pod "web" exists already$'):
         admit.create(read(POD), View(Snapshot(8, [*view.of_kind("Namespace"), made])), stamp)
 
 
@@ -87,19 +87,34 @@ def test_pull_policy(view: View, stamp: Stamp, read: Read, image: str, policy: s
 
 
 def test_kubernetes_defaults_show(view: View, stamp: Stamp, read: Read) -> None:
-    spec = pod_of(admit.create(read(POD.replace("image: nginx", "image: nginx, ports: [{containerPort: 80}]")), view, stamp)).spec
+    spec = pod_of(
+        admit.create(read(POD.replace("image: nginx", "image: nginx, ports: [{containerPort: 80}]")), view, stamp)
+    ).spec
     container = spec.containers[0]
-    assert (spec.restart_policy, spec.dns_policy, spec.scheduler_name) == ("Always", "ClusterFirst", "default-scheduler")
+    assert (spec.restart_policy, spec.dns_policy, spec.scheduler_name) == (
+        "Always",
+        "ClusterFirst",
+        "default-scheduler",
+    )
     assert (spec.termination_grace_period_seconds, spec.enable_service_links) == (30, True)
     assert spec.HasField("security_context") and container.HasField("resources")
-    assert (container.termination_message_path, container.termination_message_policy) == ("/dev/termination-log", "File")
+    assert (container.termination_message_path, container.termination_message_policy) == (
+        "/dev/termination-log",
+        "File",
+    )
     assert container.ports[0].protocol == "TCP"
 
 
 def test_defaults_change_nothing_that_is_said(view: View, stamp: Stamp, read: Read) -> None:
-    text = POD.replace("containers:", "terminationGracePeriodSeconds: 0, restartPolicy: Never, enableServiceLinks: false, containers:")
+    text = POD.replace(
+        "containers:", "terminationGracePeriodSeconds: 0, restartPolicy: Never, enableServiceLinks: false, containers:"
+    )
     spec = pod_of(admit.create(read(text), view, stamp)).spec
-    assert (spec.termination_grace_period_seconds, spec.restart_policy, spec.enable_service_links) == (0, "Never", False)
+    assert (spec.termination_grace_period_seconds, spec.restart_policy, spec.enable_service_links) == (
+        0,
+        "Never",
+        False,
+    )
 
 
 def test_a_limit_is_a_request_and_amounts_are_canonical(view: View, stamp: Stamp, read: Read) -> None:
@@ -117,7 +132,9 @@ def test_a_volume_without_source_is_an_empty_dir(view: View, stamp: Stamp, read:
 
 
 def test_ports_of_host_network_pods_are_host_ports(view: View, stamp: Stamp, read: Read) -> None:
-    text = POD.replace("containers:", "hostNetwork: true, containers:").replace("nginx", "nginx, ports: [{containerPort: 80}]")
+    text = POD.replace("containers:", "hostNetwork: true, containers:").replace(
+        "nginx", "nginx, ports: [{containerPort: 80}]"
+    )
     made = pod_of(admit.create(read(text), view, stamp))
     assert made.spec.containers[0].ports[0].host_port == 80  # (E12)
     again = admit.apply(made, made, view, stamp)
@@ -155,7 +172,9 @@ def test_string_data_goes_over_data(view: View, stamp: Stamp, read: Read) -> Non
         ("example.com/any", "a: b", ""),
     ],
 )
-def test_secret_types_need_their_keys(view: View, stamp: Stamp, read: Read, type_: str, data: str, missing: str) -> None:
+def test_secret_types_need_their_keys(
+    view: View, stamp: Stamp, read: Read, type_: str, data: str, missing: str
+) -> None:
     given = read(f"{{apiVersion: v1, kind: Secret, metadata: {{name: s}}, type: {type_}, stringData: {{{data}}}}}")
     if not missing:
         assert admit.create(given, view, stamp).object

@@ -91,7 +91,9 @@ def test_finalizers_are_waited_for(pod: Pod, view: View, stamp: Stamp, read: Rea
     waiting = admit.delete(config, None, view, stamp).object
     assert waiting is not None and waiting.metadata.HasField("deletion_timestamp")
     assert admit.delete(waiting, None, view, stamp).object is waiting
-    assert admit.delete(read("{apiVersion: v1, kind: ConfigMap, metadata: {name: c}}"), None, view, stamp).object is None
+    assert (
+        admit.delete(read("{apiVersion: v1, kind: ConfigMap, metadata: {name: c}}"), None, view, stamp).object is None
+    )
 
 
 def test_a_namespace_is_marked_and_its_end_is_someone_elses(view: View, stamp: Stamp, read: Read) -> None:

@@ -46,24 +46,48 @@ def merge(last: dict[str, Any], live: dict[str, Any], new: dict[str, Any]) -> di
         ({"hostname": "a"}, {}, {}, {}),
         ({}, {"hostNetwork": True}, {"hostNetwork": False}, {"hostNetwork": False}),
         # maps by key
-        ({"nodeSelector": {"a": "1", "b": "1"}}, {"nodeSelector": {"a": "1", "b": "1", "c": "1"}},
-         {"nodeSelector": {"a": "2"}}, {"nodeSelector": {"a": "2", "c": "1"}}),
+        (
+            {"nodeSelector": {"a": "1", "b": "1"}},
+            {"nodeSelector": {"a": "1", "b": "1", "c": "1"}},
+            {"nodeSelector": {"a": "2"}},
+            {"nodeSelector": {"a": "2", "c": "1"}},
+        ),
         # messages by field
-        ({"securityContext": {"runAsUser": 1}}, {"securityContext": {"runAsUser": 1, "runAsGroup": 2}},
-         {"securityContext": {}}, {"securityContext": {"runAsGroup": 2}}),
+        (
+            {"securityContext": {"runAsUser": 1}},
+            {"securityContext": {"runAsUser": 1, "runAsGroup": 2}},
+            {"securityContext": {}},
+            {"securityContext": {"runAsGroup": 2}},
+        ),
         # lists of messages with a merge key: in the order of the new, then what only others have
-        ({}, {"volumes": [{"name": "x"}, {"name": "a", "emptyDir": {}}]}, {"volumes": [{"name": "b"}, {"name": "a"}]},
-         {"volumes": [{"name": "b"}, {"name": "a", "emptyDir": {}}, {"name": "x"}]}),
-        ({"volumes": [{"name": "x"}]}, {"volumes": [{"name": "x"}, {"name": "y"}]}, {"volumes": [{"name": "z"}]},
-         {"volumes": [{"name": "z"}, {"name": "y"}]}),
+        (
+            {},
+            {"volumes": [{"name": "x"}, {"name": "a", "emptyDir": {}}]},
+            {"volumes": [{"name": "b"}, {"name": "a"}]},
+            {"volumes": [{"name": "b"}, {"name": "a", "emptyDir": {}}, {"name": "x"}]},
+        ),
+        (
+            {"volumes": [{"name": "x"}]},
+            {"volumes": [{"name": "x"}, {"name": "y"}]},
+            {"volumes": [{"name": "z"}]},
+            {"volumes": [{"name": "z"}, {"name": "y"}]},
+        ),
         # another kind of source is another source
-        ({"volumes": [{"name": "v", "emptyDir": {}}]}, {"volumes": [{"name": "v", "emptyDir": {}}]},
-         {"volumes": [{"name": "v", "hostPath": {"path": "/a"}}]}, {"volumes": [{"name": "v", "hostPath": {"path": "/a"}}]}),
+        (
+            {"volumes": [{"name": "v", "emptyDir": {}}]},
+            {"volumes": [{"name": "v", "emptyDir": {}}]},
+            {"volumes": [{"name": "v", "hostPath": {"path": "/a"}}]},
+            {"volumes": [{"name": "v", "hostPath": {"path": "/a"}}]},
+        ),
         # lists without a merge key are replaced whole
-        ({"tolerations": [{"key": "a"}]}, {"tolerations": [{"key": "a"}, {"key": "b"}]}, {"tolerations": [{"key": "c"}]},
-         {"tolerations": [{"key": "c"}]}),
+        (
+            {"tolerations": [{"key": "a"}]},
+            {"tolerations": [{"key": "a"}, {"key": "b"}]},
+            {"tolerations": [{"key": "c"}]},
+            {"tolerations": [{"key": "c"}]},
+        ),
     ],
-)  # fmt: skip
+)
 def test_three_ways(last: dict[str, Any], live: dict[str, Any], new: dict[str, Any], result: dict[str, Any]) -> None:
     kept = (repr(last), repr(live), repr(new))
     assert merge(last, live, new) == result
@@ -86,11 +110,15 @@ def test_an_environment_variable_given_twice_is_kept_twice() -> None:
     twice = container(env=[{"name": "A", "value": "1"}, {"name": "A", "value": "2"}])
     assert merge(twice, twice, twice) == twice
     assert merge({}, container(env=[{"name": "A", "value": "0"}]), twice) == twice
-    assert merge(twice, twice, container(env=[{"name": "A", "value": "3"}])) == container(env=[{"name": "A", "value": "3"}])
+    assert merge(twice, twice, container(env=[{"name": "A", "value": "3"}])) == container(
+        env=[{"name": "A", "value": "3"}]
+    )
 
 
 def test_command_and_args_are_replaced_whole() -> None:
-    assert merge(container(command=["a", "b"]), container(command=["a", "b"]), container(command=["c"])) == container(command=["c"])
+    assert merge(container(command=["a", "b"]), container(command=["a", "b"]), container(command=["c"])) == container(
+        command=["c"]
+    )
 
 
 def test_without_memory_everything_there_stays() -> None:

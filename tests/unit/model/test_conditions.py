@@ -9,7 +9,9 @@ def test_set_find_and_times() -> None:
     status = PodStatus()
     assert set_condition(status.conditions, "Ready", "False", now=5 * SECOND, reason="ContainersNotReady", message="m")
     assert not is_true(status.conditions, "Ready")
-    assert not set_condition(status.conditions, "Ready", "False", now=6 * SECOND, reason="ContainersNotReady", message="m")
+    assert not set_condition(
+        status.conditions, "Ready", "False", now=6 * SECOND, reason="ContainersNotReady", message="m"
+    )
     assert set_condition(status.conditions, "Ready", "False", now=7 * SECOND, reason="Other")
     found = find(status.conditions, "Ready")
     assert found is not None

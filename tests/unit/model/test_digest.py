@@ -16,24 +16,24 @@ POD = Pod(
 
 
 def test_the_hash_of_a_container_is_stable_across_releases() -> None:
-    assert pod_spec_hash(POD.spec.containers[0], POD) == "aa2d7d3b1bd8e6f2" or len(pod_spec_hash(POD.spec.containers[0], POD)) == 16
+    assert pod_spec_hash(POD.spec.containers[0], POD) == "27e59641e6800682"
 
 
 @pytest.mark.parametrize(
     ("edit", "anew"),
     [
-        (lambda c, p: setattr(c, "image", "nginx:2"), True),
-        (lambda c, p: c.command.append("x"), True),
-        (lambda c, p: setattr(c.env[0], "value", "y"), True),
-        (lambda c, p: setattr(p.spec, "host_network", True), True),
-        (lambda c, p: setattr(c.security_context, "run_as_user", 1), True),
-        (lambda c, p: setattr(c, "image_pull_policy", "Always"), False),
-        (lambda c, p: c.liveness_probe.SetInParent(), False),
-        (lambda c, p: p.metadata.labels.update({"x": "y"}), False),
-        (lambda c, p: setattr(p.spec, "active_deadline_seconds", 5), False),
-        (lambda c, p: p.spec.tolerations.add(operator="Exists"), False),
-        (lambda c, p: setattr(p.status, "phase", "Running"), False),
-        (lambda c, p: p.spec.containers.add(name="b"), False),
+        (lambda c, _: setattr(c, "image", "nginx:2"), True),
+        (lambda c, _: c.command.append("x"), True),
+        (lambda c, _: setattr(c.env[0], "value", "y"), True),
+        (lambda _, p: setattr(p.spec, "host_network", True), True),
+        (lambda c, _: setattr(c.security_context, "run_as_user", 1), True),
+        (lambda c, _: setattr(c, "image_pull_policy", "Always"), False),
+        (lambda c, _: c.liveness_probe.SetInParent(), False),
+        (lambda _, p: p.metadata.labels.update({"x": "y"}), False),
+        (lambda _, p: setattr(p.spec, "active_deadline_seconds", 5), False),
+        (lambda _, p: p.spec.tolerations.add(operator="Exists"), False),
+        (lambda _, p: setattr(p.status, "phase", "Running"), False),
+        (lambda _, p: p.spec.containers.add(name="b"), False),
     ],
 )
 def test_what_makes_a_container_anew(edit: Callable[[Container, Pod], object], anew: bool) -> None:

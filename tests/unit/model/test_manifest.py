@@ -47,7 +47,8 @@ def test_lists_and_typed_lists_unfold() -> None:
     item = "{metadata: {name: %s}, data: {k: v}}"
     text = f"apiVersion: v1\nkind: ConfigMapList\nitems: [{item % 'a'}, {item % 'b'}]"
     assert [o.metadata.name for o in load(text).objects] == ["a", "b"]
-    text = "apiVersion: v1\nkind: List\nmetadata: {resourceVersion: ''}\nitems:\n- {apiVersion: v1, kind: Secret, metadata: {name: s}}"
+    item = "{apiVersion: v1, kind: Secret, metadata: {name: s}}"
+    text = f"apiVersion: v1\nkind: List\nmetadata: {{resourceVersion: ''}}\nitems:\n- {item}"
     assert isinstance(load(text).objects[0], Secret)
     assert load("apiVersion: v1\nkind: List\nitems: null").objects == ()
 
@@ -76,15 +77,7 @@ def test_every_violation_of_every_document_is_in_one_error() -> None:
         "metadata.name",
         "spec.containers[0].ports[0].containerPort",
         "data.a",
-    ] or sorted(v.field for v in error.violations) == sorted(
-        [
-            "spec.containers[0].imagee",
-            "spec.containers[0].ports[1].containerPort",
-            "metadata.name",
-            "spec.containers[0].ports[0].containerPort",
-            "data.a",
-        ]
-    )
+    ]
     lines = str(error).splitlines()
     assert "pod.yaml, document 1: spec.containers[0].ports[0].containerPort: must be between 1 and 65535, is 0" in lines
     assert lines[-1].startswith("pod.yaml, document 2: data.a: must be a text, is the number 5")
@@ -153,7 +146,9 @@ def test_null_is_as_absent() -> None:
 
 
 def test_zero_and_empty_are_not_absent() -> None:
-    (pod,) = load(POD.replace("spec:", "spec:\n  terminationGracePeriodSeconds: 0\n  volumes: [{name: v, emptyDir: {}}]")).objects
+    (pod,) = load(
+        POD.replace("spec:", "spec:\n  terminationGracePeriodSeconds: 0\n  volumes: [{name: v, emptyDir: {}}]")
+    ).objects
     assert isinstance(pod, Pod)
     assert pod.spec.HasField("termination_grace_period_seconds")
     assert pod.spec.volumes[0].HasField("empty_dir")
@@ -220,7 +215,9 @@ def test_an_object_beyond_1_5_mib_is_refused() -> None:
 
 
 def test_output_is_in_kubernetes_order() -> None:
-    text = manifest.to_yaml(ConfigMap(api_version="v1", kind="ConfigMap", data={"b": "1", "a": "2"}, metadata={"name": "c"}))
+    text = manifest.to_yaml(
+        ConfigMap(api_version="v1", kind="ConfigMap", data={"b": "1", "a": "2"}, metadata={"name": "c"})
+    )
     assert [line for line in text.splitlines() if not line.startswith(" ")] == [
         "apiVersion: v1", "kind: ConfigMap", "metadata:", "data:",
     ]  # fmt: skip

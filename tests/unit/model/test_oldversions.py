@@ -25,7 +25,9 @@ TEMPLATE = "{metadata: {labels: {app: web}}, spec: {containers: [{name: a, image
     ],
 )
 def test_workloads_get_the_selector_of_their_template(version: str, kind: str, type_: type) -> None:
-    loaded = manifest.load(f"{{apiVersion: {version}, kind: {kind}, metadata: {{name: a}}, spec: {{template: {TEMPLATE}}}}}", "f")
+    loaded = manifest.load(
+        f"{{apiVersion: {version}, kind: {kind}, metadata: {{name: a}}, spec: {{template: {TEMPLATE}}}}}", "f"
+    )
     made = loaded.objects[0]
     assert isinstance(made, type_)
     assert made.api_version == "apps/v1"
@@ -36,7 +38,9 @@ def test_workloads_get_the_selector_of_their_template(version: str, kind: str, t
 
 def test_fields_that_are_no_more_are_left_out() -> None:
     spec = f"{{rollbackTo: {{revision: 1}}, selector: {{matchLabels: {{a: b}}}}, template: {TEMPLATE}}}"
-    loaded = manifest.load(f"{{apiVersion: extensions/v1beta1, kind: Deployment, metadata: {{name: a}}, spec: {spec}}}", "f")
+    loaded = manifest.load(
+        f"{{apiVersion: extensions/v1beta1, kind: Deployment, metadata: {{name: a}}, spec: {spec}}}", "f"
+    )
     made = loaded.objects[0]
     assert isinstance(made, Deployment)
     assert dict(made.spec.selector.match_labels) == {"a": "b"}
@@ -45,7 +49,9 @@ def test_fields_that_are_no_more_are_left_out() -> None:
 
 def test_the_version_in_force_needs_its_selector() -> None:
     with pytest.raises(Exception, match=r"spec\.selector: is required"):
-        manifest.load(f"{{apiVersion: apps/v1, kind: Deployment, metadata: {{name: a}}, spec: {{template: {TEMPLATE}}}}}", "f")
+        manifest.load(
+            f"{{apiVersion: apps/v1, kind: Deployment, metadata: {{name: a}}, spec: {{template: {TEMPLATE}}}}}", "f"
+        )
 
 
 @pytest.mark.parametrize("version", ["extensions/v1beta1", "networking.k8s.io/v1beta1"])
@@ -86,13 +92,15 @@ def test_broken_old_manifests_are_refused_as_what_they_are() -> None:
     with pytest.raises(Exception, match=r"spec\.rules: must be a list"):
         manifest.load("{apiVersion: extensions/v1beta1, kind: Ingress, metadata: {name: a}, spec: {rules: {}}}", "f")
     with pytest.raises(Exception, match=r"rules\[0\]\.http\.paths\[0\]: must be a mapping"):
-        text = "{apiVersion: extensions/v1beta1, kind: Ingress, metadata: {name: a}, spec: {rules: [{http: {paths: [1]}}]}}"
+        spec = "{rules: [{http: {paths: [1]}}]}"
+        text = f"{{apiVersion: extensions/v1beta1, kind: Ingress, metadata: {{name: a}}, spec: {spec}}}"
         manifest.load(text, "f")
 
 
 def test_cron_jobs_change_their_version_only() -> None:
     job = f"{{spec: {{template: {TEMPLATE}}}}}"
-    text = f"{{apiVersion: batch/v1beta1, kind: CronJob, metadata: {{name: a}}, spec: {{schedule: '* * * * *', jobTemplate: {job}}}}}"
+    spec = f"{{schedule: '* * * * *', jobTemplate: {job}}}"
+    text = f"{{apiVersion: batch/v1beta1, kind: CronJob, metadata: {{name: a}}, spec: {spec}}}"
     loaded = manifest.load(text, "f")
     assert isinstance(loaded.objects[0], CronJob) and loaded.objects[0].api_version == "batch/v1"
     assert len(loaded.warnings) == 1

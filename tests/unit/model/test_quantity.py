@@ -70,7 +70,7 @@ def test_reads(text: str, nanos: int) -> None:
     ],
 )
 def test_refuses(text: str, words: str) -> None:
-    with pytest.raises(ValueError, match="quantity|large") as caught:
+    with pytest.raises(ValueError, match=r"quantity|large") as caught:
         parse(text)
     assert words in str(caught.value)
 

@@ -53,7 +53,13 @@ def _fill(message: Message, field: Field, dice: random.Random, depth: int) -> No
     nested = field.shape in (Shape.MESSAGE, Shape.PORT_OR_NAME)
     for _ in range(dice.randint(1, 3) if field.many is not Many.ONE else 1):
         if nested:
-            made = value.add() if field.many is Many.LIST else value[dice.choice(NASTY)] if field.many is Many.MAP else value
+            made = (
+                value.add()
+                if field.many is Many.LIST
+                else value[dice.choice(NASTY)]
+                if field.many is Many.MAP
+                else value
+            )
             made.SetInParent()
             if field.shape is Shape.PORT_OR_NAME:
                 _fill_port(made, dice)

@@ -3,6 +3,7 @@
 import pytest
 
 from mesh.model import formats, rules
+from mesh.v1 import rules_pb2
 from mesh.v1.apps_pb2 import Deployment
 from mesh.v1.batch_pb2 import CronJob
 from mesh.v1.core_pb2 import ConfigMap, Container, KeyToPath, Namespace, Node, Pod
@@ -47,8 +48,6 @@ def test_forms_refuse(form: str, text: str) -> None:
 
 
 def test_every_format_of_the_proto_is_checked() -> None:
-    from mesh.v1 import rules_pb2
-
     maps = {rules_pb2.LABELS, rules_pb2.ANNOTATIONS, rules_pb2.CONFIG_KEYS}
     known = {*formats.TEXTS, *maps, rules_pb2.OCTAL_MODE, rules_pb2.FORMAT_UNSPECIFIED}
     assert known == set(rules_pb2.Format.values())
@@ -74,7 +73,9 @@ def test_zero_is_present_and_empty_is_absent() -> None:
     assert "containerPort" in next(iter(paths(Container(name="a", ports=[{"container_port": 0}]))))
 
 
-@pytest.mark.parametrize(("mode", "fine"), [(0, True), (0o644, True), (0o777, True), (0o1000, False), (644, False), (-1, False)])
+@pytest.mark.parametrize(
+    ("mode", "fine"), [(0, True), (0o644, True), (0o777, True), (0o1000, False), (644, False), (-1, False)]
+)
 def test_modes(mode: int, fine: bool) -> None:
     assert (paths(KeyToPath(key="a", path="b", mode=mode)) == {}) is fine
 

@@ -46,7 +46,9 @@ def test_texts(text: str, matches: bool) -> None:
     assert selectors.matches(selectors.parse_labels(text), LABELS) is matches
 
 
-@pytest.mark.parametrize("text", ["a=b=c", "a in b", "a in (b", "=a", ",", "a,,b", "a=b,", "-a=b", "a=b c", "a>(5)", "a=-b", "(a)"])
+@pytest.mark.parametrize(
+    "text", ["a=b=c", "a in b", "a in (b", "=a", ",", "a,,b", "a=b,", "-a=b", "a=b c", "a>(5)", "a=-b", "(a)"]
+)
 def test_texts_that_are_none(text: str) -> None:
     with pytest.raises(Invalid, match="cannot read the label selector"):
         selectors.parse_labels(text)
@@ -115,11 +117,15 @@ def test_fields(text: str, matches: bool) -> None:
 
 def test_fields_of_events() -> None:
     event = Event(involved_object={"kind": "Pod", "name": "web", "uid": "u"}, reason="Started", type="Normal")
-    selector = selectors.parse_fields("involvedObject.kind=Pod,involvedObject.name=web,type!=Warning", kind_named("Event"))
+    selector = selectors.parse_fields(
+        "involvedObject.kind=Pod,involvedObject.name=web,type!=Warning", kind_named("Event")
+    )
     assert selector.matches(event)
 
 
-@pytest.mark.parametrize("text", ["spec.nodename=a", "spec=a", "spec.containers=a", "metadata.labels.a=b", "a", "a in (b)", "x.y=1"])
+@pytest.mark.parametrize(
+    "text", ["spec.nodename=a", "spec=a", "spec.containers=a", "metadata.labels.a=b", "a", "a in (b)", "x.y=1"]
+)
 def test_fields_that_are_none(text: str) -> None:
     with pytest.raises(Invalid, match="cannot read the field selector"):
         selectors.parse_fields(text, kind_named("Pod"))

@@ -37,7 +37,9 @@ def test_refusals_and_approximations_say_why() -> None:
 
 
 def spec(text: str) -> PodSpec:
-    text = "apiVersion: v1\nkind: Pod\nmetadata: {name: a}\nspec:\n" + "\n".join("  " + line for line in text.splitlines())
+    text = "apiVersion: v1\nkind: Pod\nmetadata: {name: a}\nspec:\n" + "\n".join(
+        "  " + line for line in text.splitlines()
+    )
     pod = manifest.load(text, "f").objects[0]
     assert isinstance(pod, Pod)
     return pod.spec
@@ -46,29 +48,52 @@ def spec(text: str) -> PodSpec:
 @pytest.mark.parametrize(
     ("text", "field", "words"),
     [
-        ("containers: [{name: a, livenessProbe: {exec: {}}}]", "containers[0].livenessProbe", "probes are not honoured yet"),
+        (
+            "containers: [{name: a, livenessProbe: {exec: {}}}]",
+            "containers[0].livenessProbe",
+            "probes are not honoured yet",
+        ),
         ("containers: [{name: a, readinessProbe: {}}]", "containers[0].readinessProbe", "probes are not honoured yet"),
         ("containers: [{name: a, lifecycle: {}}]", "containers[0].lifecycle", "lifecycle hooks are not honoured yet"),
         ("containers: [{name: a, envFrom: [{prefix: x}]}]", "containers[0].envFrom", "ConfigMaps and Secrets"),
-        ("containers: [{name: a, env: [{name: b, valueFrom: {secretKeyRef: {key: k}}}]}]",
-         "containers[0].env[0].valueFrom.secretKeyRef", "ConfigMaps and Secrets"),
-        ("containers: [{name: a, ports: [{containerPort: 80, hostPort: 80}]}]", "containers[0].ports[0].hostPort",
-         "opened with Services, in a later release"),
-        ("containers: [{name: a, volumeMounts: [{name: v, mountPath: /a, subPath: b}]}]",
-         "containers[0].volumeMounts[0].subPath", "mounting a part"),
+        (
+            "containers: [{name: a, env: [{name: b, valueFrom: {secretKeyRef: {key: k}}}]}]",
+            "containers[0].env[0].valueFrom.secretKeyRef",
+            "ConfigMaps and Secrets",
+        ),
+        (
+            "containers: [{name: a, ports: [{containerPort: 80, hostPort: 80}]}]",
+            "containers[0].ports[0].hostPort",
+            "opened with Services, in a later release",
+        ),
+        (
+            "containers: [{name: a, volumeMounts: [{name: v, mountPath: /a, subPath: b}]}]",
+            "containers[0].volumeMounts[0].subPath",
+            "mounting a part",
+        ),
         ("containers: [{name: a, terminationMessagePath: /x}]", "containers[0].terminationMessagePath", "not read yet"),
-        ("containers: [{name: a, securityContext: {seccompProfile: {type: Unconfined}}}]",
-         "containers[0].securityContext.seccompProfile", "security profiles"),
+        (
+            "containers: [{name: a, securityContext: {seccompProfile: {type: Unconfined}}}]",
+            "containers[0].securityContext.seccompProfile",
+            "security profiles",
+        ),
         ("initContainers: [{name: a, restartPolicy: Always}]", "initContainers[0].restartPolicy", "sidecars"),
         ("volumes: [{name: v, configMap: {name: c}}]", "volumes[0].configMap", "ConfigMaps and Secrets"),
-        ("volumes: [{name: v, persistentVolumeClaim: {claimName: c}}]", "volumes[0].persistentVolumeClaim", "persistent volumes"),
+        (
+            "volumes: [{name: v, persistentVolumeClaim: {claimName: c}}]",
+            "volumes[0].persistentVolumeClaim",
+            "persistent volumes",
+        ),
         ("volumes: [{name: v, nfs: {server: a, path: /b}}]", "volumes[0].nfs", "emptyDir and hostPath are"),
         ("serviceAccountName: robot", "serviceAccountName", "service accounts are not part"),
         ("automountServiceAccountToken: true", "automountServiceAccountToken", "no token is mounted"),
         ("priorityClassName: high", "priorityClassName", "priorities are not honoured yet"),
         ("affinity: {podAffinity: {}}", "affinity.podAffinity", "placement relative to other pods"),
-        ("topologySpreadConstraints: [{maxSkew: 1, topologyKey: z, whenUnsatisfiable: DoNotSchedule}]",
-         "topologySpreadConstraints", "placement relative to other pods"),
+        (
+            "topologySpreadConstraints: [{maxSkew: 1, topologyKey: z, whenUnsatisfiable: DoNotSchedule}]",
+            "topologySpreadConstraints",
+            "placement relative to other pods",
+        ),
         ("schedulingGates: [{name: g}]", "schedulingGates", "scheduling gates are not honoured yet"),
         ("imagePullSecrets: [{name: s}]", "imagePullSecrets", "ConfigMaps and Secrets"),
         ("hostPID: true", "hostPID", "not honoured yet"),
@@ -76,7 +101,7 @@ def spec(text: str) -> PodSpec:
         ("runtimeClassName: kata", "runtimeClassName", "runtime classes"),
         ("securityContext: {fsGroup: 5}", "securityContext.fsGroup", "file ownership"),
     ],
-)  # fmt: skip
+)
 def test_refuses_by_name(text: str, field: str, words: str) -> None:
     wrong, _ = support.check(spec(text), "spec")
     assert [v.field for v in wrong] == [f"spec.{field}"]
@@ -89,14 +114,16 @@ def test_refuses_by_name(text: str, field: str, words: str) -> None:
         "hostPID: false\nhostIPC: false\nserviceAccountName: default\nautomountServiceAccountToken: false",
         "schedulerName: default-scheduler\npriority: 0\nenableServiceLinks: true\ndnsPolicy: Default",
         "hostNetwork: true\ncontainers: [{name: a, ports: [{containerPort: 80, hostPort: 80}]}]",
-        "containers: [{name: a, terminationMessagePath: /dev/termination-log, terminationMessagePolicy: File, stdin: true, tty: true}]",
+        "containers: [{name: a, terminationMessagePath: /dev/termination-log, "
+        "terminationMessagePolicy: File, stdin: true, tty: true}]",
         "containers: [{name: a, env: [{name: b, valueFrom: {fieldRef: {fieldPath: status.podIP}}}]}]",
-        "volumes: [{name: a, emptyDir: {medium: Memory, sizeLimit: 1Mi}}, {name: b, hostPath: {path: /a, type: Directory}}]",
+        "volumes: [{name: a, emptyDir: {medium: Memory, sizeLimit: 1Mi}}, "
+        "{name: b, hostPath: {path: /a, type: Directory}}]",
         "readinessGates: [{conditionType: a/b}]\nhostAliases: [{ip: 10.0.0.1, hostnames: [a]}]\nhostname: a",
         "tolerations: [{operator: Exists}]\nactiveDeadlineSeconds: 5\ndnsConfig: {nameservers: [10.0.0.1]}",
         "securityContext: {runAsUser: 1, runAsGroup: 2, supplementalGroups: [3]}",
-        "affinity: {nodeAffinity: {requiredDuringSchedulingIgnoredDuringExecution: {nodeSelectorTerms: [{matchExpressions: "
-        "[{key: a, operator: Exists}]}]}}}",
+        "affinity: {nodeAffinity: {requiredDuringSchedulingIgnoredDuringExecution: "
+        "{nodeSelectorTerms: [{matchExpressions: [{key: a, operator: Exists}]}]}}}",
     ],
 )
 def test_honours(text: str) -> None:

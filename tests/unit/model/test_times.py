@@ -36,7 +36,8 @@ def test_refuses(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("nanos", "fraction"), [(0, ""), (500_000_000, ".500"), (1_000, ".000001"), (1, ".000000001"), (120_000_000, ".120")]
+    ("nanos", "fraction"),
+    [(0, ""), (500_000_000, ".500"), (1_000, ".000001"), (1, ".000000001"), (120_000_000, ".120")],
 )
 def test_writes_a_fraction_only_when_there_is_one(nanos: int, fraction: str) -> None:
     assert format_rfc3339(to_timestamp(nanos)) == f"1970-01-01T00:00:00{fraction}Z"

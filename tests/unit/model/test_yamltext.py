@@ -104,7 +104,7 @@ def test_json_is_read_as_json() -> None:
         ("a: 1\nb: 2\na: 3\n", 1, 'the key "a" is given twice (line 3)'),
         ('{"a": 1, "a": 2}', 1, 'the key "a" is given twice'),
         ('{"a": NaN}', 1, "NaN is no number"),
-        ("a: *nowhere", 1, 'names no anchor'),
+        ("a: *nowhere", 1, "names no anchor"),
         ("a: &a [*a]", 1, "names no anchor"),
         ("a: !foo 1", 1, 'the tag "!foo" is not accepted'),
         ("a: !!python/object:os.system {}", 1, "is not accepted"),
