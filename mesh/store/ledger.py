@@ -149,7 +149,7 @@ class Ledger:
         self._new = 0
         piece = min(self._events - keep.events, _PIECE)
         beyond = self._first("SELECT revision FROM history ORDER BY id LIMIT 1 OFFSET ?", piece)
-        young = self._first("SELECT revision FROM history WHERE at >= ? ORDER BY id LIMIT 1", now - keep.seconds)
+        young = self._first("SELECT revision FROM history WHERE at > ? ORDER BY id LIMIT 1", now - keep.seconds)
         self._forget(min(beyond, young) - 1)
 
     def _ceiling(self) -> int:
@@ -188,4 +188,5 @@ class Ledger:
         with suppress(sqlite3.Error):  # what is committed is committed; the next clean-up tries again
             free = pragma(self._connection, "freelist_count")
             if free > _FREE and free > pragma(self._connection, "page_count") // 4:
-                self._connection.execute(f"PRAGMA incremental_vacuum({_VACUUM})").fetchall()
+                # `execute` would stop after the first page, for this statement has rows without columns.
+                self._connection.executescript(f"PRAGMA incremental_vacuum({_VACUUM})")
