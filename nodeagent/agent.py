@@ -39,6 +39,7 @@ RESYNC = (60.0, 90.0)  # L21
 HEARTBEAT = 10.0  # G12: how often the host's state is computed
 SEARCH = (1.0, 10.0)  # how often a runtime that is away is looked for
 CALM = 1.0  # at most one look at everything per this many seconds
+GATHER = 0.02  # seconds between two writes of the checkpoint
 IMAGES_EVERY = 300.0
 
 
@@ -72,6 +73,8 @@ class Agent:
         self._checkpoint = Checkpoint(config.state_dir / "checkpoint")
         self._to_keep: node_pb2.Assignment | None = None
         self._keep = asyncio.Event()
+        self._written = asyncio.Event()  # the newest Assignment is on disk
+        self._written.set()
         self._desired = Desired()
         self._assigned = False
         self._configured: tuple[str, str] | None = None
@@ -90,7 +93,7 @@ class Agent:
         self._images = Images(runtime, clock, self._spawn)
         host = Host(config.node_name, config.node_ip, self._vitals().memory)
         self._executor = Executor(
-            runtime, self._images, self._tree, Events(self.board, clock), host, clock, self._poke_timer
+            runtime, self._images, self._tree, Events(self.board, clock), host, clock, self._poke_timer, self._kept
         )
         self._streams = Streams(runtime, self._tree, self._find_worker, self._spawn, connect)
 
@@ -102,6 +105,7 @@ class Agent:
         self._desired = accept(self._desired, assignment, self.config.node_name)
         self._to_keep = assignment
         self._keep.set()
+        self._written.clear()
         await self._configure()
         first, self._assigned = not self._assigned, True
         self._spread()
@@ -349,4 +353,10 @@ class Agent:
                     await asyncio.to_thread(self._checkpoint.write, self._to_keep)
                 except OSError as error:
                     log.error("checkpoint_not_written", why=str(error))
-            await asyncio.sleep(CALM)
+            if not self._keep.is_set():
+                self._written.set()
+            await asyncio.sleep(GATHER)
+
+    async def _kept(self) -> None:
+        """Returns once the newest Assignment is on disk, or could not be written."""
+        await self._written.wait()

@@ -11,7 +11,6 @@ from typing import Any
 
 from mesh.model.times import SECOND
 from mesh.v1.core_pb2 import Container
-from nodeagent.pods.actions import Failure, ImageFact
 from nodeagent.runtime.port import Image, Runtime, RuntimeFailure
 
 FIRST, LONGEST = 10 * SECOND, 300 * SECOND  # I2
@@ -105,19 +104,18 @@ class Images:
 
     # ---- back-off
 
-    def failed(self, uid: str, attempt: int, reference: str, failure: RuntimeFailure) -> ImageFact:
-        """Notes a failure; says when it is tried again: after 10, 20 … 300 s for pulls (I2)."""
-        now = self._clock()
+    def failed(self, uid: str, reference: str, failure: RuntimeFailure) -> int:
+        """Notes a failure; nanoseconds until it is tried again: 10, 20 … 300 s for pulls (I2)."""
         if failure.transient:
-            delay = TRANSIENT
-        elif failure.reason == "ErrImagePull":
-            known = self._backoffs.get((uid, reference))
-            expired = known is None or now - known.failed_at > 2 * LONGEST
-            delay = FIRST if known is None or expired else min(known.delay * 2, LONGEST)
-            self._backoffs[uid, reference] = _Backoff(delay, now)
-        else:
-            delay = FIRST
-        return ImageFact(attempt, reference, failure=Failure(failure.reason, failure.message, now, now + delay))
+            return TRANSIENT
+        if failure.reason != "ErrImagePull":
+            return FIRST
+        now = self._clock()
+        known = self._backoffs.get((uid, reference))
+        expired = known is None or now - known.failed_at > 2 * LONGEST
+        delay = FIRST if known is None or expired else min(known.delay * 2, LONGEST)
+        self._backoffs[uid, reference] = _Backoff(delay, now)
+        return delay
 
     def succeeded(self, uid: str, reference: str) -> None:
         """A pull worked: the next failure begins anew."""

@@ -5,7 +5,7 @@ bug is raised. What the outcome of an action makes certain is written into `seen
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -57,7 +57,7 @@ class PodState:
 
 @dataclass(slots=True)
 class Executor:
-    """The hands of all workers. `poke` wakes the worker of a pod."""
+    """The hands of all workers. `poke` wakes a worker; `kept` returns once the newest Assignment is on disk."""
 
     runtime: Runtime
     images: Images
@@ -66,6 +66,7 @@ class Executor:
     host: Host
     clock: Callable[[], int]
     poke: Callable[[str], None]
+    kept: Callable[[], Awaitable[None]]
 
     async def perform(self, action: do.Action, state: PodState, facts: do.Facts) -> None:
         """Does it; failures are noted in `state`."""
@@ -109,6 +110,7 @@ class Executor:
                 state.record = replace(state.record, final=final_status(facts).SerializeToString())
                 await self.save(state)
             case do.Forget():
+                await self.kept()  # or a restarted agent would start it all over
                 await asyncio.to_thread(self.tree.remove, state.uid)
                 self.images.drop(state.uid)
                 state.gone = True
@@ -315,7 +317,10 @@ class Executor:
 
     def _image_failed(self, action: do.ResolveImage, state: PodState, failure: RuntimeFailure) -> None:
         reference = _container(state.pod, action.container).image
-        fact = self.images.failed(state.uid, action.attempt, reference, failure)
+        now = self.clock()
+        delay = self.images.failed(state.uid, reference, failure)
+        noted = do.Failure(failure.reason, failure.message, now, now + delay)
+        fact = do.ImageFact(action.attempt, reference, failure=noted)
         state.memory = state.memory.with_image(action.container, fact)
         if failure.transient:
             return

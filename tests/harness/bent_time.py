@@ -1,7 +1,8 @@
 """An event loop whose clock jumps to the next timer whenever nothing else is to be done.
 
-Rule: time passes only while every task waits for time. What runs in threads or other processes does not hold the
-clock, so a simulation uses bodies without them (MemoryStore, not SqliteStore).
+Rule: time passes only while every task waits for time. Work for threads (`asyncio.to_thread`) is done at once, in no
+time. Other processes and threads do not hold the clock, so a simulation uses bodies without them (MemoryStore, not
+SqliteStore).
 """
 
 import asyncio
@@ -40,6 +41,14 @@ class BentLoop(asyncio.SelectorEventLoop):
 
     def time(self) -> float:
         return self._now
+
+    def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:
+        done = self.create_future()
+        try:
+            done.set_result(func(*args))
+        except Exception as error:  # noqa: BLE001 - as an executor hands it on
+            done.set_exception(error)
+        return done
 
     def now_ns(self) -> int:
         """The wall clock of the simulation, in nanoseconds since the epoch."""

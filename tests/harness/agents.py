@@ -1,0 +1,172 @@
+"""One host with a fake runtime, and the agents that live on it one after another.
+
+    world = World(tmp_path)
+    await world.start(); await world.assign(a_pod("web")); await world.until(lambda: world.phase("web") == "Running")
+
+Rule: the clock is FakeRuntime's, so on a bent loop a World has bent time. `world.heard` is what a reader of `observe`
+knows, across agents.
+"""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from mesh.model.times import to_timestamp
+from mesh.v1.core_pb2 import Container, Event, Pod, PodSpec, PodStatus
+from mesh.v1.meta_pb2 import ObjectMeta
+from mesh.v1.node_pb2 import Assignment, Observed, ObserveRequest, PodReport
+from nodeagent.agent import Agent
+from nodeagent.config import AgentConfig
+from nodeagent.machine import Vitals
+from tests.harness.fake_runtime import FakeHost, FakeRuntime
+
+VITALS = Vitals(4, 8 << 30, 6 << 30, 100 << 30, 50 << 30, 1 << 20, 1 << 19, 200, 32768)
+NODE, NODE_IP = "node1", "192.0.2.1"
+
+
+def a_container(name: str = "main", **fields: Any) -> Container:
+    """A container of a local image."""
+    return Container(**{"name": name, "image": "example:1", "image_pull_policy": "IfNotPresent", **fields})
+
+
+def a_pod(name: str, *, containers: tuple[Container, ...] = (), init: tuple[Container, ...] = (), **spec: Any) -> Pod:
+    """A pod with a uid, as it comes in an Assignment."""
+    return Pod(
+        metadata=ObjectMeta(name=name, namespace="default", uid=f"uid-{name}", generation=1),
+        spec=PodSpec(containers=containers or (a_container(),), init_containers=init, node_name=NODE, **spec),
+    )
+
+
+class World:
+    """See the module."""
+
+    def __init__(self, root: Path, host: FakeHost | None = None, runtime: type[FakeRuntime] = FakeRuntime) -> None:
+        self.root = root
+        self.host = host or FakeHost()
+        self.config = AgentConfig(NODE, NODE_IP, root)
+        self.pods: dict[str, Pod] = {}
+        self.heard: dict[str, PodReport] = {}
+        self.events: dict[str, Event] = {}
+        self.statuses: list[PodReport] = []  # every report heard, in order
+        self.report = Observed()
+        self.revision = 0
+        self.agent: Agent | None = None
+        self.runtime: FakeRuntime | None = None
+        self._runtime_class = runtime
+        self._tasks: list[asyncio.Task[None]] = []
+        self._news = asyncio.Event()
+
+    # ---- life of agents
+
+    async def start(self) -> Agent:
+        """A new agent on this host."""
+        self.runtime = self._runtime_class(self.host)
+        self.agent = Agent(self.config, self.runtime, clock=FakeRuntime.now, vitals=lambda: VITALS)
+        self._tasks = [asyncio.create_task(self.agent.run()), asyncio.create_task(self._listen(self.agent))]
+        return self.agent
+
+    async def kill(self) -> None:
+        """The agent dies; nothing on the host does."""
+        for task in self._tasks:
+            task.cancel()
+        for outcome in await asyncio.gather(*self._tasks, return_exceptions=True):
+            if isinstance(outcome, Exception):
+                raise outcome
+        if self.runtime is not None:
+            await self.runtime.close()
+        self.agent = None
+
+    async def restart(self, *, assign: bool = True) -> None:
+        """The agent dies and another one begins."""
+        await self.kill()
+        await self.start()
+        if assign:
+            await self.assign()
+
+    async def _listen(self, agent: Agent) -> None:
+        boot, version = "", 0
+        while True:
+            request = ObserveRequest(boot=boot, after_version=version, wait_milliseconds=30_000)
+            observed = await agent.observe(request)
+            boot, version = observed.boot, observed.version
+            self.report = observed if observed.HasField("report") else self.report
+            for pod in observed.pods:
+                self.heard[pod.uid] = pod
+                self.statuses.append(pod)
+            self.events.update({e.metadata.name: e for e in observed.events})
+            self._news.set()
+
+    # ---- orders
+
+    async def assign(self, *pods: Pod) -> None:
+        """Adds or replaces pods, and gives the host its whole set."""
+        self.pods.update({p.metadata.uid: p for p in pods})
+        await self._assign()
+
+    async def remove(self, *names: str) -> None:
+        """Takes pods off the host's set at once, as a forced deletion does."""
+        for name in names:
+            del self.pods[f"uid-{name}"]
+        await self._assign()
+
+    async def delete(self, name: str, grace: int = 30) -> None:
+        """Asks for a graceful deletion."""
+        pod = self.pods[f"uid-{name}"]
+        changed = Pod()
+        changed.CopyFrom(pod)
+        changed.metadata.deletion_timestamp.CopyFrom(to_timestamp(FakeRuntime.now()))
+        changed.metadata.deletion_grace_period_seconds = grace
+        await self.assign(changed)
+
+    async def _assign(self) -> None:
+        assert self.agent is not None
+        self.revision += 1
+        assignment = Assignment(node=NODE, digest=f"digest-{self.revision}", pods=self.pods.values())
+        assignment.pod_cidr, assignment.cluster_cidr = "10.244.1.0/24", "10.244.0.0/16"
+        assignment.fence.epoch, assignment.fence.revision = 1, self.revision
+        await self.agent.assign(assignment)
+
+    # ---- what is known
+
+    def status(self, name: str) -> PodStatus:
+        """What was last heard of a pod; an empty status for nothing."""
+        report = self.heard.get(f"uid-{name}")
+        return report.status if report else PodStatus()
+
+    def phase(self, name: str) -> str:
+        """Its phase."""
+        return self.status(name).phase
+
+    def gone(self, name: str) -> bool:
+        """Whether the host said that nothing of it is left."""
+        report = self.heard.get(f"uid-{name}")
+        return bool(report and report.gone)
+
+    def waiting(self, name: str, container: str = "main") -> str:
+        """The waiting reason of one container."""
+        every = [*self.status(name).init_container_statuses, *self.status(name).container_statuses]
+        return next((s.state.waiting.reason for s in every if s.name == container), "")
+
+    def restarts(self, name: str, container: str = "main") -> int:
+        """The restartCount of one container."""
+        return next((s.restart_count for s in self.status(name).container_statuses if s.name == container), -1)
+
+    def reasons(self, name: str) -> list[str]:
+        """The reasons of the events about a pod, in the order they were first told."""
+        mine = [e for e in self.events.values() if e.involved_object.uid == f"uid-{name}"]
+        return [e.reason for e in sorted(mine, key=lambda e: e.first_timestamp.ToNanoseconds())]
+
+    def event(self, name: str, reason: str) -> Event:
+        """The newest event of this reason about a pod; KeyError for none."""
+        mine = [e for e in self.events.values() if e.involved_object.uid == f"uid-{name}" and e.reason == reason]
+        if not mine:
+            raise KeyError(reason)
+        return mine[-1]
+
+    async def until(self, true: Callable[[], bool], seconds: float = 60.0) -> None:
+        """Waits for news that make it true; TimeoutError after so many seconds of the loop's time."""
+        async with asyncio.timeout(seconds):
+            while not true():
+                self._news.clear()
+                await self._news.wait()
