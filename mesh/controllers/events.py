@@ -43,8 +43,5 @@ class Events:
 
 
 def _last_seen(event: Event) -> int:
-    return max(
-        from_timestamp(event.last_timestamp),
-        from_timestamp(event.event_time),
-        from_timestamp(event.metadata.creation_timestamp),
-    )
+    said = max(from_timestamp(event.last_timestamp), from_timestamp(event.event_time))
+    return said or from_timestamp(event.metadata.creation_timestamp)

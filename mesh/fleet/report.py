@@ -10,11 +10,13 @@ from mesh.fleet.registration import node_write, stamp
 from mesh.model.keys import Key
 from mesh.model.kinds import key_of, revision_of
 from mesh.model.pods import MIRROR, TERMINAL, is_mirror
-from mesh.model.times import whole_seconds
+from mesh.model.times import SECOND, from_timestamp, whole_seconds
 from mesh.store.port import Write
 from mesh.v1.core_pb2 import Event, Pod, PodStatus
 from mesh.v1.node_pb2 import Observed, PodReport
 from mesh.view import View
+
+EVENT_MEMORY = 3600 * SECOND  # S8
 
 
 def writes_for(observed: Observed, view: View, now_ns: int, pod_cidr: str) -> list[Write]:
@@ -131,6 +133,8 @@ def _event(said: Event, view: View, now_ns: int) -> Write | None:
     key = Key("Event", said.metadata.namespace or "default", said.metadata.name)
     if not key.name or view.namespace(key.namespace) is None:
         return None
+    if now_ns - from_timestamp(said.last_timestamp) > EVENT_MEMORY:
+        return None  # a host repeats its events to a new meshd, forgotten ones too
     held = view.get(key)
     if isinstance(held, Event) and held.count >= said.count:
         return None

@@ -4,6 +4,8 @@ Rule: each kind of mesh.errors has one code; details carry the kind (ErrorInfo, 
 is wrong (BadRequest). What is no MeshError never reaches a client but as an id to look up in the log.
 """
 
+from collections.abc import Sequence
+
 from google.protobuf import any_pb2
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 from grpc_status import rpc_status
@@ -17,6 +19,7 @@ from mesh.errors import (
     NotFound,
     TooOld,
     Unavailable,
+    Violation,
 )
 
 DOMAIN = "mesh"
@@ -30,21 +33,33 @@ _CODES: dict[type, int] = {
     Forbidden: code_pb2.PERMISSION_DENIED,
     Unavailable: code_pb2.UNAVAILABLE,
 }
-_LONGEST_MESSAGE = 4096  # a status travels in HTTP/2 trailers, whose size is bounded
-_MOST_VIOLATIONS = 50
+# A status travels in HTTP/2 trailers, of which clients take 8 KiB: the message once plain and once in the status, the
+# status in base64.
+_MESSAGE = 1000  # bytes
+_STATUS = 3600  # bytes
 
 
 def status_of(error: MeshError) -> status_pb2.Status:
     """The status of an error, with its details."""
     code = next((_CODES[kind] for kind in type(error).__mro__ if kind in _CODES), code_pb2.UNKNOWN)
-    status = status_pb2.Status(code=code, message=_short(error.message))
+    status = status_pb2.Status(code=code, message=_short(error.message, _MESSAGE))
     status.details.append(_packed(error_details_pb2.ErrorInfo(reason=error.kind, domain=DOMAIN)))
     if error.violations:
-        bad = error_details_pb2.BadRequest()
-        for violation in error.violations[:_MOST_VIOLATIONS]:
-            bad.field_violations.add(field=violation.field, description=_short(violation.reason, 512))
-        status.details.append(_packed(bad))
+        status.details.append(_packed(_violations(error.violations, _STATUS - status.ByteSize())))
     return status
+
+
+def _violations(violations: Sequence[Violation], room: int) -> error_details_pb2.BadRequest:
+    """As many as there is room for, and how many there are more."""
+    bad = error_details_pb2.BadRequest()
+    for i, violation in enumerate(violations):
+        said = {"field": _short(violation.field, 256), "description": _short(violation.reason, 512)}
+        bad.field_violations.add(**said)
+        if bad.ByteSize() > room - 100:
+            del bad.field_violations[-1]
+            bad.field_violations.add(description=f"and {len(violations) - i} more")
+            break
+    return bad
 
 
 def internal(error_id: str) -> status_pb2.Status:
@@ -62,8 +77,10 @@ def _packed(detail: error_details_pb2.ErrorInfo | error_details_pb2.BadRequest) 
     return box
 
 
-def _short(text: str, longest: int = _LONGEST_MESSAGE) -> str:
-    return text if len(text) <= longest else text[: longest - 1] + "…"
+def _short(text: str, longest: int) -> str:
+    """The text in at most so many bytes of UTF-8."""
+    encoded = text.encode()
+    return text if len(encoded) <= longest else encoded[: longest - 3].decode(errors="ignore") + "…"
 
 
 to_grpc = rpc_status.to_status

@@ -88,6 +88,16 @@ async def test_one_bad_object_and_nothing_of_the_request_is_done(api: ResourcesS
     assert "team" not in await names(api, "Namespace")
 
 
+async def test_very_many_wrong_fields_still_arrive(api: ResourcesStub) -> None:
+    bad = objects.pod("bad")
+    for i in range(300):
+        bad.spec.containers[0].ports.add(container_port=100_000 + i, name=f"Not-{i}")
+    refusal = await refused(apply(api, bad))
+    assert refusal.code is grpc.StatusCode.INVALID_ARGUMENT
+    assert "spec.containers[0].ports[0].containerPort" in refusal.fields
+    assert any(reason.endswith("more") for reason in refusal.fields.values())
+
+
 async def test_an_unknown_namespace_is_named(api: ResourcesStub) -> None:
     refusal = await refused(apply(api, objects.pod("p", "nowhere")))
     assert "metadata.namespace" in refusal.fields

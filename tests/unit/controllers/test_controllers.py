@@ -1,0 +1,171 @@
+"""Readiness of nodes, the end of namespaces, old events, leftovers: what each controller plans next."""
+
+from mesh.controllers.events import Events
+from mesh.controllers.leftovers import Leftovers
+from mesh.controllers.namespaces import Namespaces
+from mesh.controllers.nodes import NOT_READY, UNREACHABLE, Nodes, silent
+from mesh.model.keys import Key
+from mesh.model.kinds import Object, key_of
+from mesh.model.times import SECOND, to_timestamp
+from mesh.reconcile.plan import Plan
+from mesh.store.port import Event as Change
+from mesh.store.port import Snapshot, Write
+from mesh.v1.core_pb2 import Event, Namespace, Node, NodeCondition, Pod, Taint
+from mesh.view import View
+from tests.harness import objects
+
+NOW = 1_790_000_000 * SECOND
+
+
+def view_of(*objs: Object) -> View:
+    everything = [objects.namespace("default"), *objs]
+    for i, obj in enumerate(everything, 1):
+        obj.metadata.resource_version = str(i)
+    return View(Snapshot(100, everything))
+
+
+def after(view: View, writes: list[Write]) -> View:
+    """The view once the writes are in it."""
+    moved = view.copy()
+    for write in writes:
+        if write.object is not None:
+            write.object.metadata.resource_version = "101"
+    moved.apply([Change(101, w.key, w.object, view.get(w.key)) for w in writes])
+    return moved
+
+
+def node(ready: str = "True") -> Node:
+    made = Node()
+    made.metadata.name = "a"
+    if ready:
+        made.status.conditions.append(NodeCondition(type="Ready", status=ready))
+    made.status.conditions.append(NodeCondition(type="DiskPressure", status="False"))
+    return made
+
+
+def taints(view: View) -> set[tuple[str, str]]:
+    held = view.node("a")
+    assert held is not None
+    return {(t.key, t.effect) for t in held.spec.taints}
+
+
+def follow(view: View) -> View:
+    plan = Nodes().reconcile(Key("Node", "", "a"), view, NOW)
+    moved = after(view, list(plan.writes))
+    assert Nodes().reconcile(Key("Node", "", "a"), moved, NOW) == Plan()
+    return moved
+
+
+# ---- nodes (N1, N2)
+
+
+def test_silence_makes_every_condition_unknown_and_is_said_once() -> None:
+    view = view_of(node())
+    writes = silent("a", view, NOW)
+    moved = after(view, writes)
+    held = moved.node("a")
+    assert held is not None
+    assert {(c.type, c.status, c.reason) for c in held.status.conditions} == {
+        ("Ready", "Unknown", "NodeStatusUnknown"),
+        ("DiskPressure", "Unknown", "NodeStatusUnknown"),
+    }
+    assert taints(moved) == {(UNREACHABLE, "NoSchedule"), (UNREACHABLE, "NoExecute")}
+    assert [w.object.reason for w in writes if isinstance(w.object, Event)] == ["NodeNotReady"]
+    assert silent("a", moved, NOW) == []
+    assert follow(moved).revision == 101
+    assert silent("ghost", view, NOW) == []
+
+
+def test_taints_follow_the_hosts_word() -> None:
+    assert taints(follow(view_of(node("True")))) == set()
+    assert taints(follow(view_of(node("False")))) == {(NOT_READY, "NoSchedule"), (NOT_READY, "NoExecute")}
+    assert taints(follow(view_of(node("")))) == {(NOT_READY, "NoSchedule"), (NOT_READY, "NoExecute")}
+
+
+def test_a_host_that_is_back_loses_our_taints_and_no_others() -> None:
+    held = node("True")
+    held.spec.taints.extend(Taint(key=k, effect="NoSchedule") for k in (UNREACHABLE, "dedicated", NOT_READY))
+    view = view_of(held)
+    plan = Nodes().reconcile(Key("Node", "", "a"), view, NOW)
+    assert [w.object.reason for w in plan.writes if isinstance(w.object, Event)] == ["NodeReady"]
+    assert taints(after(view, list(plan.writes))) == {("dedicated", "NoSchedule")}
+
+
+# ---- namespaces
+
+
+def ending(name: str = "team") -> Namespace:
+    made = objects.namespace(name)
+    made.metadata.deletion_timestamp.seconds = 1
+    return made
+
+
+def test_a_namespace_empties_then_goes() -> None:
+    key = Key("Namespace", "", "team")
+    running = objects.pod("runs", "team", node_name="a")
+    waiting, told = objects.pod("waits", "team"), Event()
+    told.metadata.name, told.metadata.namespace = "e", "team"
+    view = view_of(ending(), running, waiting, objects.config_map("c", "team"), objects.config_map("other"), told)
+    view = after(view, list(Namespaces().reconcile(key, view, NOW).writes))
+    assert {o.metadata.name for o in view.objects() if o.metadata.namespace == "team"} == {"runs", "e"}
+    held = view.pod("team", "runs")
+    assert held is not None
+    assert held.metadata.HasField("deletion_timestamp")
+    assert Namespaces().reconcile(key, view, NOW).writes == []  # the host is waited for
+    view.apply([Change(102, key_of(held), None, held)])
+    view = after(view, list(Namespaces().reconcile(key, view, NOW).writes))
+    assert view.namespace("team") is None
+    assert [o.metadata.name for o in view.of_kind("Event")] == []
+    assert view.get(Key("ConfigMap", "default", "other")) is not None
+
+
+def test_a_living_namespace_is_left_alone() -> None:
+    view = view_of(objects.namespace("team"), objects.config_map("c", "team"))
+    assert Namespaces().reconcile(Key("Namespace", "", "team"), view, NOW) == Plan()
+    assert Namespaces().reconcile(Key("Namespace", "", "ghost"), view, NOW) == Plan()
+
+
+# ---- events (S8)
+
+
+def event(name: str, age_seconds: int) -> Event:
+    made = Event()
+    made.metadata.name, made.metadata.namespace = name, "default"
+    made.last_timestamp.CopyFrom(to_timestamp(NOW - age_seconds * SECOND))
+    return made
+
+
+def test_events_go_after_an_hour_and_the_oldest_when_there_are_too_many() -> None:
+    view = view_of(event("old", 3601), event("young", 3599), event("new", 1))
+    key = Key("Events", "", "all")
+    plan = Events().reconcile(key, view, NOW)
+    assert [w.key.name for w in plan.writes] == ["old"]
+    assert plan.requeue_after == 60
+    assert [w.key.name for w in Events(most=1).reconcile(key, view, NOW).writes] == ["old", "young"]
+    assert Events().reconcile(key, view_of(), NOW) == Plan()
+
+
+# ---- leftovers (N6)
+
+
+def doomed(node_name: str = "ghost") -> Pod:
+    pod = objects.pod("p", node_name=node_name)
+    pod.metadata.deletion_timestamp.CopyFrom(to_timestamp(NOW + 30 * SECOND))
+    pod.metadata.deletion_grace_period_seconds = 30
+    return pod
+
+
+def test_pods_of_nodes_that_are_not_there_go_after_a_while() -> None:
+    key = Key("Pod", "default", "p")
+    assert Leftovers().reconcile(key, view_of(doomed()), NOW + 10 * SECOND) == Plan((), 30)
+    [write] = Leftovers().reconcile(key, view_of(doomed()), NOW + 40 * SECOND).writes
+    assert (write.key, write.object) == (key, None)
+
+
+def test_pods_of_silent_nodes_and_pods_that_nobody_deletes_stay() -> None:
+    key = Key("Pod", "default", "p")
+    assert Leftovers().reconcile(key, view_of(doomed("a"), node("Unknown")), NOW + 900 * SECOND).writes == ()
+    assert Leftovers().reconcile(key, view_of(objects.pod("p", node_name="ghost")), NOW + 900 * SECOND) == Plan()
+    held = doomed()
+    held.metadata.finalizers.append("example.com/hold")
+    assert Leftovers().reconcile(key, view_of(held), NOW + 900 * SECOND) == Plan()

@@ -1,0 +1,70 @@
+"""What a host needs: its own pods, without a status, under a digest that tells when to send them."""
+
+from mesh.fleet.needs import digest_of, needs_of
+from mesh.fleet.ranges import Ranges
+from mesh.model.kinds import Object
+from mesh.store.port import Snapshot
+from mesh.v1.core_pb2 import Node, Pod
+from mesh.view import View
+from tests.harness import objects
+
+CLUSTER = "10.244.0.0/16"
+
+
+def node(name: str, cidr: str = "10.244.0.0/24") -> Node:
+    made = Node()
+    made.metadata.name = name
+    made.spec.pod_cidr = cidr
+    return made
+
+
+def on(name: str, host: str, uid: str) -> Pod:
+    pod = objects.pod(name, node_name=host)
+    pod.metadata.uid, pod.metadata.generation = uid, 1
+    pod.status.phase = "Running"
+    return pod
+
+
+def view_of(*objs: Object) -> View:
+    return View(Snapshot(7, list(objs)))
+
+
+def test_only_its_own_pods_and_no_status() -> None:
+    mirror = on("static-a", "a", "3")
+    mirror.metadata.annotations["kubernetes.io/config.mirror"] = "3"
+    view = view_of(node("a"), on("web", "a", "1"), on("db", "b", "2"), mirror, objects.pod("pending"))
+    needs = needs_of("a", view, CLUSTER, 5)
+    assert needs is not None
+    assert [p.metadata.name for p in needs.pods] == ["web"]
+    assert not needs.pods[0].HasField("status")
+    assert (needs.fence.epoch, needs.fence.revision, needs.pod_cidr) == (5, 7, "10.244.0.0/24")
+    assert needs.digest == digest_of("a", view, CLUSTER)
+
+
+def test_no_node_no_assignment() -> None:
+    assert needs_of("a", view_of(on("web", "a", "1")), CLUSTER, 5) is None
+    assert needs_of("a", view_of(node("a", "")), CLUSTER, 5) is None
+    assert digest_of("a", view_of(), CLUSTER) == ""
+
+
+def test_the_digest_follows_the_spec_and_not_the_status() -> None:
+    web = on("web", "a", "1")
+    before = digest_of("a", view_of(node("a"), web), CLUSTER)
+    web.status.phase = "Failed"
+    assert digest_of("a", view_of(node("a"), web), CLUSTER) == before
+    web.metadata.generation = 2
+    changed = digest_of("a", view_of(node("a"), web), CLUSTER)
+    web.metadata.deletion_timestamp.seconds = 9
+    assert len({before, changed, digest_of("a", view_of(node("a"), web), CLUSTER)}) == 3
+    assert digest_of("a", view_of(node("a")), CLUSTER) not in ("", before)
+
+
+def test_ranges_are_the_lowest_free_and_kept() -> None:
+    ranges = Ranges(CLUSTER, 24)
+    view = view_of(node("b", "10.244.0.0/24"), node("c", "10.244.2.0/24"))
+    assert ranges.of("b", view) == "10.244.0.0/24"
+    assert ranges.of("a", view) == "10.244.1.0/24"
+    assert ranges.of("d", view) == "10.244.3.0/24"  # promised ones count
+    assert ranges.of("a", view) == "10.244.1.0/24"
+    stolen = view_of(node("x", "10.244.1.0/24"))
+    assert ranges.of("a", stolen) == "10.244.2.0/24"  # what "b" and "d" were promised stays theirs
