@@ -5,12 +5,13 @@ whatever reason, this process ends, and Ray starts it again (max_restarts=-1). C
 """
 
 import asyncio
+import logging
 import os
-import sys
-import traceback
 from collections.abc import Awaitable, Callable
+from logging.handlers import RotatingFileHandler
 from typing import NoReturn, Protocol
 
+import structlog
 from google.protobuf.message import DecodeError, Message
 
 from mesh.errors import Invalid, MeshError, Unavailable
@@ -25,7 +26,11 @@ _REQUESTS: dict[str, type[Message]] = {
     "write_stream": node_pb2.StreamWrite,
     "close_stream": node_pb2.StreamClose,
 }
+LOG_VARIABLE = "MESH_AGENT_LOG"
 _PAUSE = 1.0  # seconds before the end of an agent that failed: Ray itself restarts without any back-off
+
+
+log = structlog.get_logger()
 
 
 class Hosted(Protocol):
@@ -36,10 +41,28 @@ class Hosted(Protocol):
         ...
 
 
+def _log_to(path: str) -> None:
+    """The agent's log: a file of its own, ten megabytes at most, kept three times."""
+    file = RotatingFileHandler(path, maxBytes=10_000_000, backupCount=3)
+    logging.basicConfig(level=logging.INFO, handlers=[file], format="%(message)s", force=True)
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.dict_tracebacks,
+            structlog.processors.JSONRenderer(),
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+    )
+
+
 def _real_agent() -> Hosted:
     """The agent that the file named by MESH_AGENT_CONFIG describes."""
     from nodeagent import app  # noqa: PLC0415 - the control side imports this module to name the class, nothing more
 
+    if path := os.environ.get(LOG_VARIABLE):
+        _log_to(path)
     return app.from_environment()
 
 
@@ -55,9 +78,9 @@ class NodeActor:
             agent = make()
             self._agent.set_result(agent)
             await agent.run()
-            print("the agent ended; starting afresh", file=sys.stderr, flush=True)
-        except BaseException:  # noqa: BLE001 - whatever it was: said, and then this process ends
-            traceback.print_exc()
+            log.warning("agent_ended")
+        except BaseException:
+            log.critical("agent_crashed", exc_info=True)
         await asyncio.sleep(_PAUSE)
         os._exit(1)
 
@@ -71,8 +94,8 @@ class NodeActor:
             reply = node_pb2.Reply(error_kind=error.kind, error_message=error.message)
         except DecodeError as error:
             reply = node_pb2.Reply(error_kind=Invalid.kind, error_message=f"cannot read the request: {error}")
-        except Exception as error:  # noqa: BLE001 - one bad call must not end the agent of all pods
-            traceback.print_exc()
+        except Exception as error:
+            log.error("call_failed", method=method, exc_info=True)
             message = f"the agent failed in {method}: {type(error).__name__}: {error}"
             reply = node_pb2.Reply(error_kind=Unavailable.kind, error_message=message)
         return reply.SerializeToString()

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import ctypes
 import importlib
+import logging
 import os
 import signal
 import socket
@@ -45,7 +46,7 @@ class Nodes:
         """Asks the head who is alive and holds an actor for each (blocking); returns their names."""
         alive = {
             node["NodeName"]
-            for node in ray.nodes()
+            for node in ray_nodes()
             if node["Alive"] and node["Resources"].get(HOST_RESOURCE) and _names_itself(node)
         }
         for name in alive - self.handles.keys():
@@ -66,6 +67,12 @@ class Nodes:
             max_task_retries=0,
             max_concurrency=4000,  # long-polls hold their slot
         ).remote()
+
+
+def ray_nodes() -> list[dict[str, Any]]:
+    """Every Ray host that is or was; asks the head (blocking)."""
+    found: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]  # Ray has no types there
+    return found
 
 
 def _names_itself(node: dict[str, Any]) -> bool:
@@ -177,7 +184,7 @@ def connect(address: str, node_ip: str) -> None:
         address=address,
         namespace=NAMESPACE,
         log_to_driver=False,
-        logging_level="ERROR",
+        logging_level=logging.ERROR,
         _node_ip_address=node_ip,
     )
     signal.alarm(0)
@@ -192,7 +199,7 @@ def load(name: str) -> Any:
 def end_with_the_raylet() -> None:
     """Ends this process the moment the raylet that it hangs on does: a driver outlives it, but as a deaf one."""
     own = ray.get_runtime_context().get_node_id()
-    path = next(node["RayletSocketName"] for node in ray.nodes() if node["NodeID"] == own)
+    path = next(node["RayletSocketName"] for node in ray_nodes() if node["NodeID"] == own)
     with socket.socket(socket.AF_UNIX) as peer:
         peer.connect(path)
         pid, _, _ = struct.unpack("3i", peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))

@@ -68,6 +68,31 @@ class Layout:
     def pki(self) -> Path:
         return self.root / "pki"
 
+    @property
+    def ca_certificate(self) -> Path:
+        return self.pki / "ca.crt"
+
+    @property
+    def ca_key(self) -> Path:
+        return self.pki / "ca.key"
+
+    @property
+    def meshd_certificate(self) -> Path:
+        return self.pki / "meshd.crt"
+
+    @property
+    def meshd_key(self) -> Path:
+        return self.pki / "meshd.key"
+
+    @property
+    def admin_certificate(self) -> Path:
+        """Of the user that the context file of `mesh up` names."""
+        return self.pki / "admin.crt"
+
+    @property
+    def admin_key(self) -> Path:
+        return self.pki / "admin.key"
+
     # ---- Ray
 
     @property
@@ -105,8 +130,25 @@ class Layout:
         return self.agent / "agent.toml"
 
     @property
-    def netproxy_config(self) -> Path:
-        return self.root / "netproxy" / "netproxy.toml"
+    def agent_log(self) -> Path:
+        return self.log / "agent" / "agent.log"
+
+    @property
+    def netproxy(self) -> Path:
+        return self.root / "netproxy"
+
+    @property
+    def netproxy_table(self) -> Path:
+        """The last table, served after a restart until a newer one comes."""
+        return self.netproxy / "last-table"
+
+    @property
+    def netproxy_socket(self) -> Path:
+        return self.run / "netproxy.sock"
+
+    @property
+    def podman_socket(self) -> Path:
+        return self.run / "podman.sock"
 
     @property
     def podman(self) -> Path:
@@ -121,5 +163,6 @@ class Layout:
         """What `mesh up` makes, parents first, each 0700."""
         return (
             self.root, self.meshd, self.store_key.parent, self.pki, self.ray, self.ray_home, self.ray_storage,
-            self.ray_tmp, self.agent, self.netproxy_config.parent, self.podman, self.manifests, self.log,
+            self.ray_tmp, self.agent, self.netproxy, self.podman, self.manifests, self.log,
+            self.agent_log.parent,
         )  # fmt: skip

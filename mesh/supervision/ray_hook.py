@@ -21,7 +21,7 @@ def slim(params: Any, head: bool) -> None:
     params.no_monitor = True
     params.include_log_monitor = False
     # Private: there is no option against dashboard.py, which looks for cloud metadata services and usage statistics.
-    node.Node.start_api_server = lambda *_, **__: None
+    node.Node.start_api_server = lambda *_, **__: None  # type: ignore[method-assign]  # on purpose
     _stay_as_watcher(node.Node)
     clear(Path(params.temp_dir), os.environ["RAY_gcs_storage_path"] if head else "")  # noqa: SIM112 - Ray's spelling
 

@@ -52,6 +52,7 @@ def environment(layout: Layout, base: Mapping[str, str]) -> dict[str, str]:
         "RAY_worker_oom_score_adjustment": "0",
         "RAY_worker_maximum_startup_concurrency": "2",
         "MESH_AGENT_CONFIG": str(layout.agent_config),
+        "MESH_AGENT_LOG": str(layout.agent_log),
         "PYTHONUNBUFFERED": "1",
     }
 

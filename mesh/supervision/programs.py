@@ -1,0 +1,116 @@
+"""The programs of a host as values: what each is, how it starts, when it is ready.
+
+Rules: pure; all are siblings: none is the child of another, so none takes another along. What each is given it is
+given by files: nothing secret is in argv or environment.
+"""
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from mesh.fleet.ray_names import NODE_MANAGER_PORT
+from mesh.supervision import ray_start
+from mesh.supervision.layout import Layout
+from mesh.supervision.ray_start import RayHost
+
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """A program is ready when it accepts connections: at `address` (ip:port, or a unix socket's path)."""
+
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """One supervised program. `reads`: files whose change asks for a restart. `spares_children`: what it has started
+    lives on when it ends (containers' monitors)."""
+
+    name: str
+    title: str
+    argv: tuple[str, ...]
+    ready: Ready
+    environment: Mapping[str, str] = field(default_factory=dict)
+    reads: tuple[Path, ...] = ()
+    spares_children: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """What `mesh up` was told of this host. `join`: the address of another host's Ray head; then no meshd is here."""
+
+    layout: Layout
+    node_name: str
+    node_ip: str
+    listen: tuple[str, ...]
+    join: str = ""
+    python: Path = Path(sys.executable)  # of the environment the mesh is installed in
+
+
+def programs(host: Host) -> tuple[Program, ...]:
+    """The programs of this host, in the order of starting; they are stopped in the reverse order."""
+    here = [_podman(host), _ray(host)]
+    if not host.join:
+        here.append(_meshd(host))
+    return (*here, _netproxy(host))
+
+
+def prepare(host: Host) -> tuple[str, ...]:
+    """The argv that makes the host ready for its programs, after every boot; doing it again is no work."""
+    return (str(host.python), "-m", "nodeagent", "prepare", "--config", str(host.layout.agent_config))
+
+
+def _base() -> dict[str, str]:
+    return {"PATH": PATH, "LANG": "C.UTF-8", "PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+
+
+def _podman(host: Host) -> Program:
+    config = host.layout.agent_config
+    return Program(
+        name="mesh-podman",
+        title="Podman service of the mesh",
+        argv=(str(host.python), "-m", "nodeagent", "podman", "--config", str(config)),
+        ready=Ready(str(host.layout.podman_socket)),
+        environment=_base(),
+        reads=(config,),
+        spares_children=True,
+    )
+
+
+def _ray(host: Host) -> Program:
+    ray = RayHost(host.node_name, host.node_ip, host.join)
+    return Program(
+        name="mesh-ray",
+        title="Ray of the mesh, and in it the node agent",
+        argv=ray_start.command(host.python, host.layout, ray),
+        ready=Ready(f"{host.node_ip}:{NODE_MANAGER_PORT}"),
+        environment=ray_start.environment(host.layout, _base()),
+        reads=(host.layout.agent_config, host.layout.ray_token),
+    )
+
+
+def _meshd(host: Host) -> Program:
+    layout = host.layout
+    return Program(
+        name="meshd",
+        title="control service of the mesh",
+        argv=(str(host.python), "-m", "mesh.app", "--config", str(layout.meshd_config)),
+        ready=Ready(host.listen[0]),
+        environment={**_base(), "GRPC_ENABLE_FORK_SUPPORT": "false"},  # it forks only to exec
+        reads=(layout.meshd_config, layout.ca_certificate, layout.meshd_certificate),
+    )
+
+
+def _netproxy(host: Host) -> Program:
+    layout = host.layout
+    argv = ("-m", "netproxy", "--socket", str(layout.netproxy_socket), "--last-table", str(layout.netproxy_table))
+    return Program(
+        name="mesh-netproxy",
+        title="Service proxy of the mesh",
+        argv=(str(host.python), *argv),
+        ready=Ready(str(layout.netproxy_socket)),
+        environment=_base(),
+    )

@@ -1,0 +1,225 @@
+"""The files of a host: directories, certificates, token, keys, configurations, the client's context.
+
+Rules: everything may be done again; what is there and right is kept, above all keys. Private files are 0600 from the
+moment they exist, and are replaced whole. Returned are the paths that changed, so that their readers are restarted.
+"""
+
+import json
+import secrets
+import socket
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from mesh import pki
+from mesh.errors import Invalid, Unavailable, Violation
+from mesh.model import formats
+from mesh.sdk import context
+from mesh.sdk.files import whole_file
+from mesh.store.keyring import create_key_file
+from mesh.supervision import toml
+from mesh.supervision.layout import LONGEST_ROOT, Layout
+from mesh.supervision.programs import Host
+
+_RENEW = 30 * pki.DAY  # certificates are issued anew this long before they end
+_HEADER = "# Written by `mesh up`. Keys that it does not know of are kept; `mesh up` again applies what is changed.\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What `mesh up` was told last time; kept in install.json, so that the second run needs no options."""
+
+    node_name: str
+    node_ip: str
+    listen: tuple[str, ...]
+    join: str = ""
+    context: str = ""  # the context's name, empty when there is none
+    context_file: str = ""
+
+    @classmethod
+    def read(cls, layout: Layout) -> "Told | None":
+        """None on a host that has no mesh below this root."""
+        try:
+            values: dict[str, Any] = json.loads(layout.install.read_text())
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as error:
+            raise Unavailable(f"cannot read {layout.install}: {error}") from error
+        return cls(**{**values, "listen": tuple(values["listen"])})
+
+    def write(self, layout: Layout) -> None:
+        """Replaces install.json."""
+        private_file(layout.install, json.dumps(asdict(self), indent=2) + "\n")
+
+
+def check(host: Host) -> None:
+    """Raises Invalid for a host that can't be."""
+    wrong = []
+    root = str(host.layout.root)
+    if not root.startswith("/") or len(root) > LONGEST_ROOT:
+        wrong.append(Violation("--root", f"must be absolute and at most {LONGEST_ROOT} characters: it holds sockets"))
+    if why := formats.dns_subdomain(host.node_name):
+        wrong.append(Violation("--node-name", why))
+    if wrong:
+        raise Invalid.of("mesh up", wrong)
+    if host.layout.root.is_dir() and any(host.layout.root.iterdir()) and not host.layout.install.exists():
+        raise Invalid(f"{root} has files that are not the mesh's: choose another --root, or empty it")
+
+
+def directories(layout: Layout) -> None:
+    """Makes what is missing; 0700."""
+    for directory in layout.private_directories():
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        directory.chmod(0o700)
+
+
+def token(layout: Layout, given: Path | None) -> set[Path]:
+    """Ray's token: the one given (another host's), the one there, or a new one."""
+    if given is not None:
+        text = _read(given).strip()
+        if len(text) < 32 or not text.isalnum():
+            raise Invalid(f"{given} does not hold a Ray token: copy {layout.ray_token} of the first host")
+        return private_file(layout.ray_token, text)
+    if layout.ray_token.exists():
+        return set()
+    return private_file(layout.ray_token, secrets.token_hex(32))
+
+
+def certificates(host: Host, now: int) -> set[Path]:
+    """The authority, meshd's certificate and the administrator's; issued anew a month before they end."""
+    layout, changed = host.layout, set()
+    if not layout.ca_key.exists():
+        ca = pki.make_ca("mesh", now)
+        changed |= private_file(layout.ca_key, ca.key.decode())
+        changed |= private_file(layout.ca_certificate, ca.certificate.decode())
+    ca = pki.Pair(layout.ca_certificate.read_bytes(), layout.ca_key.read_bytes())
+    names = _names(host)
+    for request, certificate, key in (
+        (pki.server("meshd", names), layout.meshd_certificate, layout.meshd_key),
+        (pki.user("admin"), layout.admin_certificate, layout.admin_key),
+    ):
+        if not _good(certificate, key, ca, request.hosts, now):
+            pair = pki.issue(ca, request, now)
+            changed |= private_file(key, pair.key.decode())
+            changed |= private_file(certificate, pair.certificate.decode())
+    return changed
+
+
+def store_key(layout: Layout) -> None:
+    """Makes the key that encrypts Secrets, once."""
+    if not layout.store_key.exists():
+        create_key_file(layout.store_key)
+
+
+def configurations(host: Host) -> set[Path]:
+    """agent.toml, and meshd.toml on the host that has meshd."""
+    layout = host.layout
+    agent = {"node_name": host.node_name, "node_ip": host.node_ip, "root": str(layout.root)}
+    changed = _configure(layout.agent_config, agent)
+    if host.join:
+        return changed
+    meshd = {
+        "data_dir": str(layout.meshd),
+        "key_file": str(layout.store_key),
+        "listen": list(host.listen),
+        "pki": {
+            "ca": str(layout.ca_certificate),
+            "certificate": str(layout.meshd_certificate),
+            "key": str(layout.meshd_key),
+        },
+        "ray": {
+            "address": f"{host.node_ip}:7430",
+            "node_ip": host.node_ip,
+            "token_file": str(layout.ray_token),
+            "home": str(layout.ray_home),
+        },
+    }
+    return changed | _configure(layout.meshd_config, meshd)
+
+
+def client_context(host: Host, name: str) -> Path:
+    """Writes the context of this mesh and makes it the current one; returns the file."""
+    layout = host.layout
+    held = context.read()
+    wanted = context.Context(
+        servers=(reachable(host.listen[0]),),
+        ca=str(layout.ca_certificate),
+        certificate=str(layout.admin_certificate),
+        key=str(layout.admin_key),
+        name=name,
+    )
+    before = held.contexts.get(name)
+    if before and (before.ca, before.key) == (wanted.ca, wanted.key):
+        if before.servers == wanted.servers and held.current == name:
+            return context.config_path()
+    elif before:
+        raise Invalid(f'there is a context "{name}" of another mesh in {context.config_path()}: name one by --context')
+    return context.write(held.having(wanted))
+
+
+def forget_context(told: Told) -> None:
+    """Takes the context away again; the file too, when nothing else is in it."""
+    path = Path(told.context_file)
+    if not told.context or not path.exists():
+        return
+    left = context.read(path).without(told.context)
+    if left.contexts:
+        context.write(left, path)
+        return
+    path.unlink()
+    if path.parent.name == ".mesh" and not any(path.parent.iterdir()):
+        path.parent.rmdir()
+
+
+def reachable(listen: str) -> str:
+    """Where a client on this machine finds what listens at ip:port, or at a unix socket."""
+    if listen.startswith("/"):
+        return listen
+    host, _, port = listen.rpartition(":")
+    return f"127.0.0.1:{port}" if host in ("0.0.0.0", "", "[::]") else listen  # noqa: S104 - compared, not bound
+
+
+def private_file(path: Path, text: str) -> set[Path]:
+    """Makes the file say `text`, 0600; returns it when it did not."""
+    try:
+        if path.read_text() == text:
+            path.chmod(0o600)
+            return set()
+    except FileNotFoundError:
+        pass
+    with whole_file(path) as file:
+        file.write(text.encode())
+    return {path}
+
+
+def _configure(path: Path, ours: dict[str, Any]) -> set[Path]:
+    held = path.read_text() if path.exists() else ""
+    try:
+        return private_file(path, toml.merged(held, ours, _HEADER))
+    except ValueError as error:
+        raise Invalid(f"cannot read {path}: {error}; mend it or remove it, then `mesh up` writes it anew") from error
+
+
+def _names(host: Host) -> tuple[str, ...]:
+    """Under which meshd is called."""
+    listened = (address.rpartition(":")[0].strip("[]") for address in host.listen)
+    names = ["localhost", "127.0.0.1", host.node_ip, host.node_name, socket.gethostname(), *listened]
+    return tuple(dict.fromkeys(name for name in names if name not in ("", "0.0.0.0", "::")))  # noqa: S104
+
+
+def _good(certificate: Path, key: Path, ca: pki.Pair, hosts: Iterable[str], now: int) -> bool:
+    if not (certificate.exists() and key.exists()):
+        return False
+    held = certificate.read_bytes()
+    lasts = pki.expires(held) - now > _RENEW
+    return lasts and pki.signed_by(held, ca.certificate) and pki.covers(held, tuple(hosts))
+
+
+def _read(path: Path) -> str:
+    try:
+        if path.stat().st_mode & 0o077:
+            raise Invalid(f"{path} can be read by others: chmod 600 it")
+        return path.read_text()
+    except OSError as error:
+        raise Invalid(f"cannot read {path}: {error.strerror}") from error

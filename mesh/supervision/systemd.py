@@ -1,0 +1,159 @@
+"""systemd as the supervisor: a service each, all part of mesh.target; logs go to the journal.
+
+Rules: Restart=always without a limit; only what is ours is touched, known by the first line of each unit file.
+"""
+
+import subprocess
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from mesh.supervision.layout import Layout
+from mesh.supervision.port import Failed, Status
+from mesh.supervision.programs import Host, Program, prepare
+
+UNITS = Path("/etc/systemd/system")
+TARGET = "mesh.target"
+_MARK = "# Written by `mesh up` for {root}; changes are lost.\n"
+
+
+def unit(host: Host, program: Program) -> str:
+    """The text of a program's unit file."""
+    lines = [
+        "[Unit]",
+        f"Description={program.title}",
+        f"PartOf={TARGET}",
+        "After=network-online.target mesh-prepare.service",
+        "Wants=network-online.target",
+        "Requires=mesh-prepare.service",
+        "StartLimitIntervalSec=0",
+        "",
+        "[Service]",
+        *(f'Environment="{_escape(f"{key}={value}")}"' for key, value in sorted(program.environment.items())),
+        f"ExecStart={_command(program.argv)}",
+        "Restart=always",
+        "RestartSec=500ms",
+        "UMask=0077",
+        "LimitNOFILE=1048576",
+        "TasksMax=infinity",
+        "TimeoutStopSec=20",
+        # Containers' monitors live in the cgroup of the Podman service: systemd must neither end nor count them.
+        *(("KillMode=process", "Delegate=yes") if program.spares_children else ("KillMode=mixed",)),
+        "",
+        "[Install]",
+        f"WantedBy={TARGET}",
+    ]
+    return _MARK.format(root=host.layout.root) + "\n".join(lines) + "\n"
+
+
+def prepare_unit(host: Host) -> str:
+    """The text of the unit that makes the host ready after a boot."""
+    return (
+        _MARK.format(root=host.layout.root)
+        + "[Unit]\nDescription=Makes this host ready for the mesh\n"
+        + f"RequiresMountsFor={_escape(str(host.layout.root))}\n"
+        + "\n[Service]\nType=oneshot\nRemainAfterExit=yes\nUMask=0077\n"
+        + f"ExecStart={_command(prepare(host))}\n"
+    )
+
+
+def target_unit(layout: Layout) -> str:
+    """The text of the target that stands for the whole mesh."""
+    return (
+        _MARK.format(root=layout.root)
+        + "[Unit]\nDescription=The mesh on this host\n\n[Install]\nWantedBy=multi-user.target\n"
+    )
+
+
+def _escape(text: str) -> str:
+    return text.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$")
+
+
+def _command(argv: Sequence[str]) -> str:
+    return " ".join(f'"{_escape(part)}"' for part in argv)
+
+
+class Systemd:
+    """The supervisor of the machine; there is one mesh per machine under systemd."""
+
+    kind = "systemd"
+
+    def __init__(self, layout: Layout, units: Path = UNITS) -> None:
+        self._layout = layout
+        self._units = units
+
+    def install(self, host: Host, programs: Sequence[Program]) -> set[str]:
+        texts = {f"{program.name}.service": unit(host, program) for program in programs}
+        texts["mesh-prepare.service"] = prepare_unit(host)
+        texts[TARGET] = target_unit(self._layout)
+        for path in self._ours():
+            if path.name not in texts:
+                _systemctl("disable", "--now", path.name)
+                path.unlink()
+        changed = {name for name, text in texts.items() if self._write(name, text)}
+        if changed:
+            _systemctl("daemon-reload")
+        return {program.name for program in programs if f"{program.name}.service" in changed}
+
+    def start(self, names: Iterable[str]) -> None:
+        units = [f"{name}.service" for name in names]
+        _systemctl("enable", "--quiet", TARGET, *units)
+        _systemctl("start", "--no-block", TARGET, *units)
+
+    def restart(self, names: Iterable[str]) -> None:
+        for name in names:
+            _systemctl("restart", f"{name}.service")
+
+    def stop(self, names: Iterable[str]) -> None:
+        for name in names:
+            _systemctl("disable", "--quiet", "--now", f"{name}.service")
+
+    def status(self) -> list[Status]:
+        return [self._status(path.stem) for path in self._ours() if path.name not in ("mesh-prepare.service", TARGET)]
+
+    def uninstall(self) -> None:
+        ours = self._ours()
+        for path in ours:
+            _systemctl("disable", "--quiet", "--now", path.name)
+        for path in ours:
+            path.unlink()
+        if ours:
+            _systemctl("daemon-reload")
+            subprocess.run(["systemctl", "reset-failed", *(p.name for p in ours)], capture_output=True, check=False)
+
+    def logs(self, name: str) -> str:
+        return f"journalctl -u {name} -f"
+
+    def _ours(self) -> list[Path]:
+        mark = _MARK.format(root=self._layout.root)
+        candidates = [*self._units.glob("mesh*.service"), *self._units.glob(TARGET)]
+        return sorted(path for path in candidates if path.is_file() and path.read_text().startswith(mark))
+
+    def _write(self, name: str, text: str) -> bool:
+        path = self._units / name
+        if path.is_file() and path.read_text() == text:
+            return False
+        if path.exists() and path not in self._ours():
+            raise Failed(f"{path} is there and not ours: move it away, or use the root that it names")
+        fresh = path.with_name(f".{name}.new")
+        fresh.write_text(text)
+        fresh.chmod(0o644)
+        fresh.replace(path)
+        return True
+
+    def _status(self, name: str) -> Status:
+        shown = _systemctl(
+            "show", f"{name}.service", "--property=MainPID,ActiveState,SubState,StateChangeTimestampMonotonic"
+        )
+        values = dict(line.partition("=")[::2] for line in shown.splitlines())
+        since = time.clock_gettime(time.CLOCK_MONOTONIC) - int(values["StateChangeTimestampMonotonic"] or 0) / 1e6
+        running = values["ActiveState"] == "active"
+        words = "" if running else f"{values['ActiveState']} ({values['SubState']})"
+        return Status(name, running, int(values["MainPID"]), max(0.0, since), words)
+
+
+def _systemctl(*arguments: str) -> str:
+    done = subprocess.run(["systemctl", *arguments], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise Failed(f"systemctl {' '.join(arguments)}: {done.stderr.strip() or done.stdout.strip()}")
+    return done.stdout
