@@ -1,0 +1,187 @@
+"""`mesh` against a real meshd: logs, exec, port-forward with a scripted host; connections that fail."""
+
+import asyncio
+import signal
+from pathlib import Path
+
+import pytest
+
+from mesh import pki
+from mesh.sdk import context
+from tests.harness.cli import Cli, run_here
+from tests.harness.control import DEADLINE, RunningMeshd
+from tests.harness.hollow import Script
+from tests.harness.scripted_host import ScriptedHost, says
+
+POD = """
+apiVersion: v1
+kind: Pod
+metadata: {name: web, labels: {app: web}}
+spec:
+  containers:
+  - name: app
+    image: hello:1
+    ports: [{name: http, containerPort: 8080}]
+  - {name: side, image: "hello:1"}
+"""
+
+
+@pytest.fixture(autouse=True)
+async def _pod(cli: Cli, scripted: ScriptedHost) -> None:
+    scripted.logs = {"web/app": b"one\ntwo\nthree\n", "web/side": b"side\n"}
+    scripted.commands = {
+        "hostname": says(b"web\n"),
+        "false": says(stderr=b"oops\n", exit_code=3),
+        "cat": Script(echo=True, exit_code=0),
+    }
+    result = await cli("apply", "--wait", "-f", "-", stdin=POD)
+    assert result.code == 0, result.err
+
+
+async def test_logs_of_the_default_container(cli: Cli) -> None:
+    result = await cli("logs", "web")
+    assert (result.code, result.out) == (0, "one\ntwo\nthree\n")
+    assert result.err == 'Defaulted container "app" out of: app, side\n'
+    assert (await cli("logs", "pod/web", "-c", "side")).out == "side\n"
+    assert (await cli("logs", "web", "side")).out == "side\n"
+
+
+async def test_logs_are_cut_stamped_and_prefixed(cli: Cli) -> None:
+    assert (await cli("logs", "web", "-c", "app", "--tail", "1")).out == "three\n"
+    assert (await cli("logs", "web", "-c", "app", "--tail", "0")).out == ""
+    stamped = await cli("logs", "web", "-c", "side", "--timestamps")
+    assert stamped.out == "2026-01-31T12:00:00Z side\n"
+    every = await cli("logs", "-l", "app=web", "--all-containers", "--prefix")
+    assert every.out.splitlines()[0] == "[pod/web/app] one"
+    assert every.out.splitlines()[-1] == "[pod/web/side] side"
+
+
+async def test_logs_options_reach_the_host(cli: Cli, scripted: ScriptedHost) -> None:
+    await cli("logs", "web", "-c", "app", "--since", "1m30s", "--limit-bytes", "10")
+    asked = list(scripted.streams.values())[-1].opening.logs
+    assert (asked.container, asked.since_seconds, asked.limit_bytes) == ("app", 90, 10)
+    await cli("logs", "web", "-c", "app", "--since-time", "2026-01-31T12:00:00Z")
+    assert list(scripted.streams.values())[-1].opening.logs.since_unix_nanos == 1769860800 * 10**9
+
+
+async def test_logs_follow_goes_on_and_ends_cleanly_on_ctrl_c(cli: Cli, scripted: ScriptedHost) -> None:
+    async with cli.program("logs", "-f", "web", "-c", "app", "--tail", "1") as program:
+        assert await program.line() == "three"
+        scripted.more_log(b"four\n")
+        assert await program.line() == "four"
+        program.process.send_signal(signal.SIGINT)
+        code, err = await program.end()
+    assert code == 130
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (("logs",), "a name, or -l LABELS"),
+        (("logs", "nope"), '"nope"'),
+        (("logs", "node/host1"), "is a Node"),
+        (("logs", "web", "-c", "nope"), 'pod "web" has no container "nope"; it has app, side'),
+        (("logs", "web", "--since", "1y"), "--since"),
+        (("logs", "web", "--since-time", "yesterday"), "--since-time"),
+        (("logs", "web", "--since", "1m", "--since-time", "2026-01-31T12:00:00Z"), "can't be combined"),
+        (("logs", "web", "--tail", "-2"), "--tail"),
+        (("exec", "web", "ls"), "behind two dashes"),
+        (("exec", "web", "--"), "behind two dashes"),
+        (("exec", "nope", "--", "ls"), '"nope"'),
+        (("exec", "web", "-c", "nope", "--", "ls"), 'no container "nope"'),
+        (("port-forward", "web"), "REMOTE"),
+        (("port-forward", "web", "0"), '"0" is no pair of ports'),
+        (("port-forward", "web", "1:65536"), '"1:65536" is no pair of ports'),
+        (("port-forward", "web", "x:80"), '"x:80" is no pair of ports'),
+        (("port-forward", "web", "https"), "the pod names http"),
+        (("port-forward", "nope", "80"), '"nope"'),
+    ],
+)
+async def test_mistakes_are_told_in_a_sentence(cli: Cli, args: tuple[str, ...], said: str) -> None:
+    result = await cli(*args)
+    assert result.code == 1
+    assert said in result.err
+    assert "Traceback" not in result.err
+
+
+async def test_exec_passes_output_and_exit_code_on(cli: Cli) -> None:
+    well = await cli("exec", "web", "-c", "app", "--", "hostname")
+    assert (well.code, well.out, well.err) == (0, "web\n", "")
+    ill = await cli("exec", "web", "-q", "--", "false", "-c", "--help")
+    assert (ill.code, ill.out, ill.err) == (3, "", "oops\n")
+    loud = await cli("exec", "web", "-c", "app", "--", "false")
+    assert loud.err == "oops\ncommand terminated with exit code 3\n"
+
+
+async def test_what_follows_the_dashes_is_the_command_untouched(cli: Cli, scripted: ScriptedHost) -> None:
+    scripted.commands["sh"] = says()
+    await cli("exec", "web", "-c", "app", "--", "sh", "-c", "ls -n x", "--namespace", "--", "y")
+    asked = list(scripted.streams.values())[-1].opening.exec
+    assert list(asked.command) == ["sh", "-c", "ls -n x", "--namespace", "--", "y"]
+
+
+async def test_exec_passes_input_on(cli: Cli) -> None:
+    result = await cli("exec", "-i", "web", "-c", "app", "--", "cat", stdin="hello\n")
+    assert (result.code, result.out) == (0, "hello\n")
+
+
+async def test_exec_without_a_terminal_says_so_and_runs(cli: Cli) -> None:
+    result = await cli("exec", "-t", "web", "-c", "app", "--", "hostname")
+    assert (result.code, result.out) == (0, "web\n")
+    assert "not a terminal" in result.err
+
+
+async def test_port_forward_carries_connections(cli: Cli, scripted: ScriptedHost) -> None:
+    async with cli.program("port-forward", "web", ":http", ":9000") as program:
+        ports = [int((await program.line()).split(" -> ")[0].rsplit(":", 1)[1]) for _ in range(2)]
+        for port in ports:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(b"ping")
+            async with asyncio.timeout(DEADLINE):
+                assert await reader.readexactly(4) == b"ping"
+            writer.write_eof()
+            async with asyncio.timeout(DEADLINE):
+                assert await reader.read() == b""
+            writer.close()
+        assert [s.opening.port_forward.port for s in scripted.streams.values()] == [8080, 9000]
+        program.process.send_signal(signal.SIGINT)
+        code, err = await program.end()
+    assert (code, "Traceback" in err) == (130, False)
+
+
+async def test_a_local_port_that_is_taken_is_named(cli: Cli) -> None:
+    taken = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0)
+    port = taken.sockets[0].getsockname()[1]
+    result = await cli("port-forward", "web", f"{port}:80")
+    taken.close()
+    assert (result.code, f"cannot listen on 127.0.0.1:{port}" in result.err) == (1, True)
+
+
+async def test_nobody_there_is_one_sentence_with_a_hint(tmp_path: Path, served: RunningMeshd) -> None:
+    files = {name: str(path) for name, path in served.write_pki(tmp_path).items()}
+    config = tmp_path / "nobody"
+    lonely = context.Context(("127.0.0.1:1",), **files, name="lonely")
+    context.write(context.Contexts().having(lonely), config)
+    result = await asyncio.to_thread(run_here, ["get", "pods"], b"", {"MESHCONFIG": str(config)})
+    assert result.code == 1
+    assert result.err == (
+        "error: cannot reach meshd at 127.0.0.1:1: connection refused; "
+        "is meshd running there? `mesh status` and `mesh doctor` tell more\n"
+    )
+
+
+async def test_another_authority_is_not_trusted(tmp_path: Path, served: RunningMeshd) -> None:
+    files = {name: str(path) for name, path in served.write_pki(tmp_path).items()}
+    (tmp_path / "other.pem").write_bytes(pki.make_ca("other", 1_700_000_000).certificate)
+    other = context.Context(
+        (served.address,), str(tmp_path / "other.pem"), files["certificate"], files["key"], name="x"
+    )
+    context.write(context.Contexts().having(other), tmp_path / "other")
+    result = await asyncio.to_thread(run_here, ["get", "pods"], b"", {"MESHCONFIG": str(tmp_path / "other")})
+    assert (result.code, "cannot trust meshd at" in result.err) == (1, True), result.err
+
+
+async def test_without_a_context_file_it_says_where_one_comes_from(tmp_path: Path) -> None:
+    result = await asyncio.to_thread(run_here, ["get", "pods"], b"", {"MESHCONFIG": str(tmp_path / "none")})
+    assert (result.code, "`mesh up` writes one" in result.err) == (1, True)
