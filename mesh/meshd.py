@@ -6,7 +6,8 @@ supervisor starts it again: what must survive is in the store. The API is served
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -63,7 +64,7 @@ class Meshd:
 
     store: Store
     hosts: Hosts
-    tls: Tls
+    tls: Tls | None  # None: no API, for simulations
     settings: Settings = Settings()
     serving: asyncio.Event = field(default_factory=asyncio.Event)
     ports: tuple[int, ...] = ()
@@ -83,15 +84,23 @@ class Meshd:
             await self.feed.reached(0)
             epoch = await begin(self.store, self.feed, self.settings.clock)
             self.roster = Roster(self.hosts, self._fleet(epoch), self.settings.silence)
-            server = await serve(self.settings.listen, self.tls, self._register)
-            try:
+            async with self._api():
                 self._start(tasks)
-                self.ports = server.ports
                 self.serving.set()
                 _log.info("serving", ports=self.ports, revision=self.feed.view.revision, epoch=epoch)
                 await asyncio.Future()
-            finally:
-                await server.stop(GRACE)
+
+    @asynccontextmanager
+    async def _api(self) -> AsyncIterator[None]:
+        if self.tls is None:
+            yield
+            return
+        server = await serve(self.settings.listen, self.tls, self._register)
+        try:
+            self.ports = server.ports
+            yield
+        finally:
+            await server.stop(GRACE)
 
     def _start(self, tasks: asyncio.TaskGroup) -> None:
         assert self.roster is not None  # noqa: S101 - made by `run`
