@@ -92,6 +92,10 @@ def apply(obj: Object, old: Object | None, view: View, stamp: Stamp) -> Admitted
 
     Raises as `create` and `update` do; `object` is `old` itself when applying changes nothing.
     """
+    if not obj.metadata.name:
+        raise Invalid.of(
+            subject_of(obj), [Violation("metadata.name", "is required to apply: generateName is for create")]
+        )
     if old is not None:
         _check_same(obj, old)
     draft = Draft(obj)
@@ -108,6 +112,8 @@ def apply(obj: Object, old: Object | None, view: View, stamp: Stamp) -> Admitted
         metadata = merged["metadata"]
         metadata["annotations"] = {**metadata.get("annotations", {}), LAST_APPLIED: annotation}
         made = update(from_dict(merged, subject_of(old)), old, view, stamp)
+        if old.metadata.HasField("deletion_timestamp"):
+            draft.warnings.append(f"{draft.subject}: is being deleted; apply it again when it is gone")
     return Admitted(made.object, (*draft.warnings, *made.warnings))
 
 

@@ -12,7 +12,7 @@ from mesh.errors import Invalid, Violation
 from mesh.model import kinds, oldversions, reading, rules
 from mesh.model.kinds import Kind, Object
 from mesh.model.writing import to_dict, to_json, to_yaml
-from mesh.model.yamltext import MalformedError, documents
+from mesh.model.yamltext import MalformedError, documents, plain
 
 __all__ = ["OBJECT_LIMIT", "Item", "Loaded", "from_dict", "load", "to_dict", "to_json", "to_yaml"]
 
@@ -126,6 +126,8 @@ def _object(value: Any, number: int, path: str, namespace: str, found: _Findings
     value, converted = oldversions.convert(kind, value)
     obj = kind.message()
     wrong = reading.read(value, obj, path)
+    if kind.name == "Secret":
+        wrong = [_without_value(v) for v in wrong]
     obj.api_version, obj.kind = kind.api_version, kind.name
     if kind.namespaced and namespace and not obj.metadata.namespace:
         obj.metadata.namespace = namespace
@@ -144,10 +146,10 @@ def _kind(value: Any, path: str) -> tuple[Kind | None, list[Violation]]:
     """The kind that a mapping says it is, or what is wrong with what it says."""
     if not isinstance(value, dict | Mapping):
         return None, [Violation(path, "must be a mapping with apiVersion, kind and metadata")]
-    missing = [n for n in ("apiVersion", "kind") if not value.get(n)]
+    missing = [n for n in ("apiVersion", "kind") if value.get(n) in (None, "")]
     if missing:
         return None, [Violation(rules.join(path, n), "is required") for n in missing]
-    name, version = value["kind"], value["apiVersion"]
+    name, version = plain(value["kind"]), plain(value["apiVersion"])
     known = {k.name: k for k in kinds.KINDS}
     if not isinstance(name, str) or name not in known:
         near = reading.nearest(str(name), list(known))
@@ -158,6 +160,14 @@ def _kind(value: Any, path: str) -> tuple[Kind | None, list[Violation]]:
         reason = f'a {name} has the apiVersion "{kind.api_version}", is "{version}"'
         return None, [Violation(rules.join(path, "apiVersion"), reason)]
     return kind, []
+
+
+def _without_value(violation: Violation) -> Violation:
+    """Values of Secrets are not repeated, not even where they are wrong."""
+    if "ata." not in violation.field and "ata[" not in violation.field:
+        return violation
+    wanted, told, _ = violation.reason.partition(", is ")
+    return Violation(violation.field, f"{wanted}: write it in quotes" if told else wanted)
 
 
 def _without_read_only(value: Mapping[str, Any]) -> tuple[Mapping[str, Any], list[str]]:

@@ -86,6 +86,11 @@ def _map(field: Field, value: Any, into: Any, path: str) -> Iterator[Violation]:
         return
     for key, element in value.items():
         where = at_key(path, str(key))
+        try:
+            _unicode(str(key))
+        except _MisfitError as error:
+            yield Violation(path, f"a key {error}")
+            continue
         if element is None:
             hint = ': write "" for an empty text' if field.shape is Shape.TEXT else ""
             yield Violation(where, f"must be {field.shape.value}, is null{hint}")
@@ -127,14 +132,18 @@ def _single(field: Field, given: Any) -> Any:
 def _text(field: Field, value: Any, given: Any) -> str:
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if number and field.rules.format == rules_pb2.QUANTITY:
-        return str(int(value)) if value == int(value) and abs(value) < 2**53 else str(value)
+        return str(int(value)) if abs(value) < 2**53 and value == int(value) else str(value)
     if not isinstance(value, str):
         raise _MisfitError(_wanted("a text", given))
+    return _unicode(value)
+
+
+def _unicode(text: str) -> str:
     try:
-        value.encode()
+        text.encode()
     except UnicodeEncodeError:
         raise _MisfitError("must be Unicode text, has half of a surrogate pair") from None
-    return value
+    return text
 
 
 def _bytes(value: Any, given: Any) -> bytes:
@@ -159,7 +168,7 @@ def _whole(value: Any, given: Any, bounds: tuple[int, int]) -> int:
 
 def _port_or_name(value: Any, given: Any) -> IntOrString:
     if isinstance(value, str):
-        return IntOrString(string_value=value)
+        return IntOrString(string_value=_unicode(value))
     try:
         return IntOrString(int_value=_whole(value, given, (-(2**31), 2**31 - 1)))
     except _MisfitError as error:

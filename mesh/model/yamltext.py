@@ -89,7 +89,9 @@ def documents(text: str) -> Iterator[Any]:
 
 
 def _json_documents(text: str) -> list[Any] | None:
-    decoder = json.JSONDecoder(object_pairs_hook=_pairs, parse_constant=_constant)
+    decoder = json.JSONDecoder(
+        object_pairs_hook=_pairs, parse_constant=_constant, parse_int=_integer, parse_float=_finite
+    )
     found: list[Any] = []
     at = 0
     try:
@@ -125,6 +127,19 @@ def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _constant(text: str) -> Any:
     raise _JSONError(f"{text} is no number of JSON")
+
+
+def _integer(text: str) -> int:
+    if len(text) > _DIGITS:
+        raise _JSONError("a number has too many digits")
+    return int(text)
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if value in (float("inf"), float("-inf")):
+        raise _JSONError(f"{text[:20]} is too large a number")
+    return value
 
 
 def _check_depth(value: Any, document: int) -> None:

@@ -303,6 +303,19 @@ def test_a_spoilt_annotation_is_as_none(old: Pod, view: View, stamp: Stamp, read
         assert json.loads(made.metadata.annotations[LAST_APPLIED])["kind"] == "Pod"
 
 
+def test_applying_to_what_is_leaving_warns(old: Pod, view: View, stamp: Stamp, read: Read) -> None:
+    leaving = admit.delete(old, None, view, stamp).object
+    assert leaving is not None
+    admitted = admit.apply(read(POD), leaving, view, stamp)
+    assert admitted.object is leaving
+    assert admitted.warnings == ('Pod "web": is being deleted; apply it again when it is gone',)
+
+
+def test_a_generated_name_cannot_be_applied(view: View, stamp: Stamp, read: Read) -> None:
+    with pytest.raises(Invalid, match=r"metadata\.name: is required to apply"):
+        admit.apply(read(POD.replace("name: web", "generateName: web-")), None, view, stamp)
+
+
 def test_applying_a_status_warns(old: Pod, view: View, stamp: Stamp, read: Read) -> None:
     admitted = admit.apply(read(POD + "status: {phase: Failed}\n"), old, view, stamp)
     assert admitted.object is old

@@ -203,3 +203,22 @@ def test_a_port_that_two_containers_name_is_a_warning(view: View, stamp: Stamp, 
     text = POD.replace("[{name: a, image: nginx}]", f"[{{name: a, image: b, {ports}}}, {{name: c, image: d, {ports}}}]")
     (warning,) = admit.create(read(text), view, stamp).warnings
     assert "spec.containers[1].ports[0]: the same port as spec.containers[0].ports[0]" in warning
+
+
+@pytest.mark.parametrize(("kind", "field"), [("ConfigMap", "data"), ("Secret", "stringData")])
+def test_configuration_is_at_most_1_mib(view: View, stamp: Stamp, read: Read, kind: str, field: str) -> None:
+    room = 1024 * 1024 - (1 if kind == "ConfigMap" else 0)  # keys count in a ConfigMap, not in a Secret (V7)
+    text = f"{{apiVersion: v1, kind: {kind}, metadata: {{name: c}}, {field}: {{k: {'x' * room}}}}}"
+    assert admit.create(read(text), view, stamp).object
+    with pytest.raises(Invalid, match="no more than 1 MiB"):
+        admit.create(read(text.replace("k: x", "k: xx")), view, stamp)
+
+
+def test_an_object_is_at_most_1_5_mib(view: View, stamp: Stamp, read: Read) -> None:
+    given = read(POD)
+    assert isinstance(given, Pod)
+    given.spec.containers[0].args.append("x" * 1_572_000)
+    assert admit.create(given, view, stamp).object
+    given.spec.containers[0].args.append("x" * 1000)
+    with pytest.raises(Invalid, match=r"is too large: 157\d{4} bytes, at most 1572864"):
+        admit.create(given, view, stamp)

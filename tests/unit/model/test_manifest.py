@@ -169,6 +169,10 @@ def test_bytes_are_base64() -> None:
     error = refusal("apiVersion: v1\nkind: Secret\nmetadata: {name: s}\ndata: {k: hello!}")
     assert "must be base64; plain text goes into stringData" in str(error)
     assert "hello!" not in str(error)
+    for wrong in ("data: {k: 12345}", "stringData: {k: 12345}", "stringData: {a/b: 12345}"):
+        error = refusal(f"apiVersion: v1\nkind: Secret\nmetadata: {{name: s}}\n{wrong}")
+        assert "write it in quotes" in str(error)
+        assert "12345" not in str(error)
 
 
 def test_fields_that_others_print_are_left_out_with_a_warning() -> None:
@@ -183,6 +187,8 @@ def test_fields_that_others_print_are_left_out_with_a_warning() -> None:
         ("[]", "", "must be a mapping with apiVersion, kind and metadata"),
         ("just text", "", "must be a mapping with apiVersion"),
         ("kind: Pod", "apiVersion", "is required"),
+        ("{apiVersion: 1, kind: Pod}", "apiVersion", 'a Pod has the apiVersion "v1", is "1"'),
+        ("{apiVersion: v1, kind: yes}", "kind", 'there is no kind "True"'),
         ("apiVersion: v1", "kind", "is required"),
         ("{apiVersion: v1, kind: Pood}", "kind", 'there is no kind "Pood"; did you mean "Pod"?'),
         ("{apiVersion: v1, kind: pod}", "kind", 'did you mean "Pod"?'),

@@ -104,6 +104,8 @@ def test_json_is_read_as_json() -> None:
         ("a: 1\nb: 2\na: 3\n", 1, 'the key "a" is given twice (line 3)'),
         ('{"a": 1, "a": 2}', 1, 'the key "a" is given twice'),
         ('{"a": NaN}', 1, "NaN is no number"),
+        ('{"a": 1e999}', 1, "too large a number"),
+        ('{"a": ' + "1" * 5000 + "}", 1, "too many digits"),
         ("a: *nowhere", 1, "names no anchor"),
         ("a: &a [*a]", 1, "names no anchor"),
         ("a: !foo 1", 1, 'the tag "!foo" is not accepted'),
