@@ -95,7 +95,7 @@ class Executor:
                 state.memory = state.memory.with_kill(action.container_id, self.clock())
                 state.stale = True
             case do.RemoveContainer():
-                await self._remove_container(action, state, facts)
+                await self._remove_container(action, state)
             case do.RemoveSandbox():
                 await self.runtime.remove_sandbox(state.uid)
                 if state.seen:
@@ -198,6 +198,8 @@ class Executor:
     async def _create(self, action: do.CreateContainer, state: PodState) -> None:
         container = _container(state.pod, action.container)
         fact = state.memory.images[action.container]
+        if action.attempt > 1:
+            await asyncio.to_thread(self.tree.remove_old_logs, state.uid, action.container, action.attempt)
         if action.streak is not None:
             state.record = state.record.with_streak(action.container, action.streak)
         if fact.image is None:
@@ -251,14 +253,11 @@ class Executor:
         image = await self.images.find(ours[0].image_id) if ours and ours[0].image_id else None
         return (image.stop_signal.removeprefix("SIG") if image else "") or "TERM"
 
-    async def _remove_container(self, action: do.RemoveContainer, state: PodState, facts: do.Facts) -> None:
+    async def _remove_container(self, action: do.RemoveContainer, state: PodState) -> None:
         await self.runtime.remove(action.container_id)
         if state.seen is not None:
             rest = tuple(c for c in state.seen.containers if c.id != action.container_id)
             state.seen = replace(state.seen, containers=rest)
-        newest = state.record.attempts.get(action.container, 0)
-        if newest > 1 and not facts.ending:
-            await asyncio.to_thread(self.tree.remove_old_logs, state.uid, action.container, newest)
 
     # ---- failures
 
