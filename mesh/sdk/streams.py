@@ -89,19 +89,22 @@ class ExecStream:
 async def run_to_end(stream: ExecStream, stdin: bytes | None) -> ExecResult:
     """Feeds the command, gathers what it writes, returns how it ended."""
     pieces: dict[str, list[bytes]] = {"stdout": [], "stderr": []}
-    async with stream, asyncio.TaskGroup() as group:
-        feeder = group.create_task(_feed(stream, stdin)) if stdin is not None else None
-        async for where, data in stream:
-            pieces[where].append(data)
-        if feeder is not None:
+    async with stream:
+        feeder = asyncio.create_task(_feed(stream, stdin))
+        try:
+            async for where, data in stream:
+                pieces[where].append(data)
+        finally:
             feeder.cancel()
+            await asyncio.gather(feeder, return_exceptions=True)
     assert stream.exit_code is not None  # noqa: S101 - the iteration ends with it or raises
     return ExecResult(stream.exit_code, b"".join(pieces["stdout"]), b"".join(pieces["stderr"]))
 
 
-async def _feed(stream: ExecStream, stdin: bytes) -> None:
-    await stream.write(stdin)
-    await stream.close_stdin()
+async def _feed(stream: ExecStream, stdin: bytes | None) -> None:
+    if stdin is not None:
+        await stream.write(stdin)
+        await stream.close_stdin()
 
 
 class PortForward:
