@@ -15,6 +15,7 @@ from mesh.errors import MeshError, Unavailable
 from mesh.fleet.needs import digest_of, needs_of
 from mesh.fleet.picture import Picture
 from mesh.fleet.port import AgentPort
+from mesh.fleet.publisher import service_table
 from mesh.fleet.report import writes_for
 from mesh.store.change import change
 from mesh.store.feed import Feed
@@ -25,6 +26,9 @@ from mesh.view import View
 
 _log = structlog.get_logger("mesh.fleet.link")
 _T = TypeVar("_T")
+
+FIRST_PATIENCE = 2.0  # seconds beyond an observe's own wait; doubling up to the limit of a call
+PROXY_PAUSE = 30.0  # seconds until a host that has no proxy, or can't be reached, is offered the table again
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +80,10 @@ class Link:
         self._look = asyncio.Event()  # the wanted or the held assignment may have changed
         self._again = asyncio.Event()  # objects of pods that the host spoke of have changed
         self._touched: set[str] = set()
+        self._route = ""  # digest of the table that the host's proxy holds
+        self._offered = ("", "")  # boot and digest of the table that the host took for its proxy
+        self._table = asyncio.Event()  # the wanted or the held table may have changed
+        self._patience = FIRST_PATIENCE
 
     @property
     def boot(self) -> str:
@@ -97,6 +105,7 @@ class Link:
                 tasks.create_task(self._follow(), name=f"observe {self.name}")
                 tasks.create_task(self._give(), name=f"assign {self.name}")
                 tasks.create_task(self._repeat(), name=f"repeat {self.name}")
+                tasks.create_task(self._program(), name=f"program {self.name}")
         finally:
             off()
 
@@ -124,7 +133,10 @@ class Link:
             after_version=self._picture.version,
             wait_milliseconds=int(self._fleet.wait * 1000),
         )
-        observed = await self._call(self.agent.observe(request), self._fleet.wait + self._fleet.limit)
+        # A lost call must cost less than the silence that makes a host Unknown, a slow host must be heard all the same.
+        patience, self._patience = self._patience, min(self._patience * 2, self._fleet.limit)
+        observed = await self._call(self.agent.observe(request), self._fleet.wait + patience)
+        self._patience = FIRST_PATIENCE
         if observed.node != self.name:
             raise Unavailable(f'the agent at host "{self.name}" says that it is "{observed.node}"')
         self._seen()
@@ -139,6 +151,10 @@ class Link:
         self._forget_gone(news)
         if observed.boot != cursor[0]:
             self._look.set()
+            self._table.set()
+        if observed.route_digest != self._route:
+            self._route = observed.route_digest
+            self._table.set()
         if observed.boot != cursor[0] or _fence(observed.fence) >= self._ordered:
             self._hold(observed.run_digest)
 
@@ -198,6 +214,23 @@ class Link:
         if reply.run_digest != wanted.digest:
             raise Unavailable(f'the host "{self.name}" holds another assignment than it was given')
         _log.debug("assigned", node=self.name, pods=len(wanted.pods), revision=wanted.fence.revision)
+
+    async def _program(self) -> None:
+        """Offers the table to the host's proxy, once to each agent: from then on the agent sees to it."""
+        while True:
+            await self._table.wait()
+            self._table.clear()
+            table = service_table(self._fleet.feed.view)
+            if not self._picture.boot or self._route == table.digest or self._offered == (self.boot, table.digest):
+                continue
+            offered = (self.boot, table.digest)
+            try:
+                await self._call(self.agent.program(table), self._fleet.limit)
+                self._offered = offered
+            except MeshError as error:
+                _log.debug("cannot_program_proxy", node=self.name, error=error.message)
+                await asyncio.sleep(PROXY_PAUSE)
+                self._table.set()
 
     # ---- both
 

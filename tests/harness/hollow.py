@@ -73,6 +73,7 @@ class HollowAgent:
         self.version = 1
         self.fence = node_pb2.Fence()
         self.digest = ""
+        self.route = ""
         self._pods: dict[str, PodReport] = {}
         self._changed_at: dict[str, int] = {}
         self._events: list[tuple[int, Event]] = []
@@ -114,6 +115,8 @@ class HollowAgent:
 
     async def program(self, table: node_pb2.ServiceTable) -> node_pb2.AssignReply:
         self._called("program")
+        self.route = table.digest
+        self._wake()
         return node_pb2.AssignReply(fence=self.fence, run_digest=self.digest)
 
     async def open_stream(self, request: node_pb2.StreamOpen) -> node_pb2.StreamOpened:
@@ -223,7 +226,7 @@ class HollowAgent:
     def _observed(self, after: int) -> Observed:
         full = after == 0
         observed = Observed(node=self.name, boot=self.boot, version=self.version, full=full, fence=self.fence)
-        observed.run_digest = self.digest
+        observed.run_digest, observed.route_digest = self.digest, self.route
         if full or self._report_at > after:
             observed.report.labels.update({"kubernetes.io/hostname": self.name, "kubernetes.io/os": "linux"})
             observed.report.status.capacity.update(self.allocatable)

@@ -1,0 +1,316 @@
+"""A whole cluster in one process, on bent time: meshd without its API, and agents over fake runtimes, with misfortune.
+
+    cluster = Cluster(tmp_path, random.Random(seed), hosts=3)
+    await cluster.start(); await cluster.apply(pod("web")); await cluster.settled()
+
+Rule: what must hold always is checked at every change of the store and at every call, not only at rest.
+"""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from mesh.errors import MeshError, Unavailable
+from mesh.meshd import Meshd, Settings
+from mesh.model.fit import allocatable_of, used_by
+from mesh.model.kinds import Object, pack
+from mesh.rpc.resources import Resources
+from mesh.store.feed import Feed
+from mesh.store.memory import MemoryStore
+from mesh.store.port import Event
+from mesh.v1 import control_pb2 as pb
+from mesh.v1 import node_pb2
+from mesh.v1.core_pb2 import Node, Pod
+from nodeagent.agent import Agent
+from nodeagent.config import AgentConfig
+from nodeagent.runtime.seen import State
+from tests.harness.agents import VITALS
+from tests.harness.control import StaticHosts
+from tests.harness.fake_runtime import FakeHost, FakeRuntime
+
+T = TypeVar("T")
+_NO_CONTEXT: Any = None  # the handlers of Resources do not look at it
+
+
+@dataclass
+class Misfortune:
+    """How often, of each call: lost on the way, lost on the way back, late, twice, unanswered."""
+
+    rng: random.Random
+    lost: float = 0.0
+    unanswered: float = 0.0
+    late: float = 0.0
+    twice: float = 0.0
+    hung: float = 0.0
+
+    def none(self) -> None:
+        """From now on all goes well."""
+        self.lost = self.unanswered = self.late = self.twice = self.hung = 0.0
+
+
+class SimHost:
+    """One host: what is on it, the agent that lives on it now, and the line to it, an AgentPort."""
+
+    def __init__(self, name: str, root: Path, misfortune: Misfortune) -> None:
+        self.name = name
+        self.host = FakeHost()
+        self.accepted = (0, 0)
+        self._config = AgentConfig(name, f"192.0.2.{sum(name.encode()) % 200}", root)
+        self._misfortune = misfortune
+        self._agent: Agent | None = None
+        self._runtime: FakeRuntime | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """A new agent."""
+        self._runtime = FakeRuntime(self.host)
+        self._agent = Agent(self._config, self._runtime, clock=FakeRuntime.now, vitals=lambda: VITALS)
+        self._task = asyncio.create_task(self._agent.run())
+
+    async def kill(self) -> None:
+        """The agent dies; nothing on the host does."""
+        if self._task is not None and self._runtime is not None:
+            self._agent = None
+            self._task.cancel()
+            await asyncio.wait({self._task})
+            if not self._task.cancelled() and (error := self._task.exception()) is not None:
+                raise error
+            await self._runtime.close()
+        self._agent = self._task = self._runtime = None
+
+    def running(self) -> set[str]:
+        """Uids of pods of which a container runs here."""
+        return {c.pod_uid for c in self.host.containers.values() if c.state is State.RUNNING}
+
+    # ---- the port, over a bad line
+
+    async def assign(self, request: node_pb2.Assignment) -> node_pb2.AssignReply:
+        reply = await self._carry(lambda agent: agent.assign(request), again=True)
+        fence = (reply.fence.epoch, reply.fence.revision)
+        assert fence >= self.accepted, f"{self.name} went back from order {self.accepted} to {fence}"
+        self.accepted = fence
+        return reply
+
+    async def program(self, request: node_pb2.ServiceTable) -> node_pb2.AssignReply:
+        return await self._carry(lambda agent: agent.program(request), again=True)
+
+    async def observe(self, request: node_pb2.ObserveRequest) -> node_pb2.Observed:
+        return await self._carry(lambda agent: agent.observe(request), again=True)
+
+    async def open_stream(self, request: node_pb2.StreamOpen) -> node_pb2.StreamOpened:
+        return await self._carry(lambda agent: agent.open_stream(request))
+
+    async def read_stream(self, request: node_pb2.StreamRead) -> node_pb2.StreamBatch:
+        return await self._carry(lambda agent: agent.read_stream(request))
+
+    async def write_stream(self, request: node_pb2.StreamWrite) -> node_pb2.StreamWritten:
+        return await self._carry(lambda agent: agent.write_stream(request))
+
+    async def close_stream(self, request: node_pb2.StreamClose) -> node_pb2.StreamClosed:
+        return await self._carry(lambda agent: agent.close_stream(request))
+
+    async def _carry(self, call: Callable[[Agent], Awaitable[T]], *, again: bool = False) -> T:
+        bad, rng = self._misfortune, self._misfortune.rng
+        if rng.random() < bad.hung:
+            await asyncio.sleep(3600)
+        if rng.random() < bad.late:
+            await asyncio.sleep(rng.uniform(0, 2))
+        agent = self._agent
+        if agent is None or rng.random() < bad.lost:
+            raise Unavailable(f"the line to {self.name} is broken")
+        if again and rng.random() < bad.twice:
+            await self._answer(agent, call)
+        answer = await self._answer(agent, call)
+        if rng.random() < bad.unanswered:
+            raise Unavailable(f"the answer of {self.name} was lost")
+        return answer
+
+    async def _answer(self, agent: Agent, call: Callable[[Agent], Awaitable[T]]) -> T:
+        """What the agent answers; Unavailable when it dies meanwhile."""
+        assert self._task is not None
+        task = asyncio.ensure_future(call(agent))
+        try:
+            await asyncio.wait({task, self._task}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            if not task.done():
+                task.cancel()
+                await asyncio.wait({task})
+        if task.cancelled() or self._agent is not agent:  # a process that ends answers nothing any more
+            task.cancelled() or task.exception()
+            raise Unavailable(f"the agent of {self.name} died")
+        return task.result()
+
+
+class Cluster:
+    """See the module."""
+
+    def __init__(self, root: Path, rng: random.Random, hosts: int = 3) -> None:
+        self.rng = rng
+        self.misfortune = Misfortune(rng)
+        self.hosts = {n: SimHost(n, root / n, self.misfortune) for n in (f"host{i}" for i in range(hosts))}
+        self.store = MemoryStore()
+        self.settings = Settings(clock=FakeRuntime.now)
+        self.checks = Checks(self)
+        self._line = StaticHosts(self.hosts)
+        self._feed = Feed(self.store)  # an observer of its own, which no restart of meshd touches
+        self._resources = Resources(self.store, self._feed, FakeRuntime.now, 45.0)
+        self._tasks: list[asyncio.Task[None]] = []
+
+    # ---- life
+
+    async def start(self) -> None:
+        """Everything."""
+        self._feed.on_events(self.checks.on_events)
+        self._watching = asyncio.create_task(self._feed.run())
+        for host in self.hosts.values():
+            host.start()
+        await self.start_meshd()
+
+    async def start_meshd(self) -> Meshd:
+        """One more meshd over the same store: a real one is alone, a zombie is not."""
+        meshd = Meshd(self.store, StaticHosts(self.hosts), None, self.settings)
+        task = asyncio.create_task(meshd.run())
+        self._tasks.append(task)
+        serving = asyncio.ensure_future(meshd.serving.wait())
+        await asyncio.wait({task, serving}, return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            task.result()
+        return meshd
+
+    async def kill_meshd(self) -> None:
+        """The oldest meshd dies."""
+        await _end(self._tasks.pop(0))
+
+    async def stop(self) -> None:
+        """Everything ends; what went wrong inside is raised."""
+        for host in self.hosts.values():
+            await host.kill()
+        while self._tasks:
+            await self.kill_meshd()
+        await _end(self._watching)
+
+    # ---- users
+
+    async def apply(self, *objects: Object) -> None:
+        """As `mesh apply`."""
+        await self._resources.Apply(pb.ApplyRequest(objects=[pack(o) for o in objects]), _NO_CONTEXT)
+
+    async def delete(self, name: str, grace: int | None = None) -> None:
+        """As `mesh delete pod`; nothing when it is gone already."""
+        held = self._feed.view.pod("default", name)
+        if grace == 0 and held is not None:
+            self.checks.forced.add(held.metadata.uid)
+        request = pb.DeleteRequest(key=pb.ObjectKey(kind="Pod", namespace="default", name=name))
+        if grace is not None:
+            request.grace_period_seconds = grace
+        with suppress(MeshError):
+            await self._resources.Delete(request, _NO_CONTEXT)
+
+    # ---- what is known
+
+    @property
+    def view(self) -> Any:
+        """The observer's view."""
+        return self._feed.view
+
+    def phase(self, name: str) -> str:
+        """A pod's phase; empty when there is no such pod."""
+        held = self._feed.view.pod("default", name)
+        return held.status.phase if held is not None else ""
+
+    async def until(self, true: Callable[[], bool], seconds: float = 120.0) -> None:
+        """Waits until a change of the store makes it true; TimeoutError after so many bent seconds."""
+        async with asyncio.timeout(seconds):
+            while not true():
+                await self._feed.reached(self._feed.view.revision + 1)
+
+    async def settled(self, seconds: float = 300.0) -> None:
+        """Waits until the hosts run what the store says, and nothing else."""
+        end = asyncio.get_running_loop().time() + seconds
+        while why := self.unsettled():
+            assert asyncio.get_running_loop().time() < end, why
+            await asyncio.sleep(0.5)  # of bent time: what ends on a host changes nothing in the store
+
+    def unsettled(self) -> str:
+        """In words, what is not yet as it should be."""
+        for pod in self._feed.view.pods():
+            if pod.metadata.HasField("deletion_timestamp"):
+                return f"{pod.metadata.name} is still being deleted"
+            if pod.spec.node_name and pod.status.phase != "Running":
+                return f"{pod.metadata.name} is {pod.status.phase}"
+            if not pod.spec.node_name and not any("nodes are available" in c.message for c in pod.status.conditions):
+                return f"{pod.metadata.name} has no node, and nobody says why"
+        for name, host in self.hosts.items():
+            wanted = {p.metadata.uid for p in self._feed.view.pods_on(name)}
+            if host.running() != wanted:
+                return f"{name} runs {len(host.running())} pods, not {len(wanted)}"
+            if set(host.host.sandboxes) != wanted:
+                return f"{name} has sandboxes of other pods"
+        for node in self._feed.view.nodes():
+            if node.spec.taints or any(c.type == "Ready" and c.status != "True" for c in node.status.conditions):
+                return f"{node.metadata.name} is not ready"
+        return "" if len(self._feed.view.nodes()) == len(self.hosts) else "a host is missing"
+
+
+@dataclass
+class Checks:
+    """What must hold at every revision of the store, and on the hosts at that moment."""
+
+    cluster: Cluster
+    forced: set[str] = field(default_factory=set)
+    revisions: int = 0
+
+    def on_events(self, events: Sequence[Event]) -> None:
+        """Looks at each change, and at the whole."""
+        self.revisions += 1
+        for event in events:
+            before, now = event.previous, event.object
+            if isinstance(before, Pod) and isinstance(now, Pod) and before.metadata.uid == now.metadata.uid:
+                self._pod(before, now)
+            elif isinstance(before, Pod):
+                self._removed(before)
+            if isinstance(before, Node) and isinstance(now, Node):
+                assert before.spec.pod_cidr in ("", now.spec.pod_cidr), "a node's range of addresses changed"
+        self._whole()
+
+    def _pod(self, before: Pod, now: Pod) -> None:
+        name = now.metadata.name
+        assert before.spec.node_name in ("", now.spec.node_name), f"{name} moved"
+        ended = before.status.phase in ("Succeeded", "Failed")
+        assert not ended or now.status.phase == before.status.phase, f"{name} came back from {before.status.phase}"
+        counts = {s.name: s.restart_count for s in before.status.container_statuses}
+        for status in now.status.container_statuses:
+            assert status.restart_count >= counts.get(status.name, 0), f"restartCount of {name} went back"
+            assert status.restart_count == 0, f"a container of {name} was restarted"
+
+    def _removed(self, pod: Pod) -> None:
+        uid = pod.metadata.uid
+        where = [n for n, h in self.cluster.hosts.items() if uid in h.running()]
+        assert not where or uid in self.forced, f"{pod.metadata.name} was removed while it runs on {where}"
+
+    def _whole(self) -> None:
+        view = self.cluster.view
+        ranges = [n.spec.pod_cidr for n in view.nodes()]
+        assert len(set(ranges)) == len(ranges), "two nodes have the same range of addresses"
+        for node in view.nodes():
+            room, used = allocatable_of(node), used_by(view.pods_on(node.metadata.name))
+            assert all(used[n] <= room.get(n, 0) for n in used), f"{node.metadata.name} has more than it can take"
+        seen: set[str] = set()
+        for host in self.cluster.hosts.values():
+            both = seen & host.running()
+            assert not both, f"pods run on two hosts: {both}"
+            seen |= host.running()
+
+
+async def _end(task: "asyncio.Task[None]") -> None:
+    task.cancel()
+    await asyncio.wait({task})
+    if not task.cancelled() and (error := task.exception()) is not None:
+        raise error
+
+
+__all__ = ["Cluster", "Misfortune", "replace"]
