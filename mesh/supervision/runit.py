@@ -76,19 +76,15 @@ class Runit:
                 (directory / "down").touch(mode=0o600)
             if self._alive(name):
                 self._sv("force-stop", [name])
+        if not any(status.running for status in self.status()):
+            self._end_runsvdir()
 
     def status(self) -> list[Status]:
         return [self._status(name) for name in sorted(self._names())]
 
     def uninstall(self) -> None:
-        names = sorted(self._names())
-        self.stop(names)
-        for pid in self._runsvdir():
-            os.kill(pid, signal.SIGHUP)  # ends its runsv processes too
-        for name in names:
-            if self._alive(name):
-                self._sv("exit", [name])
-        self._wait(lambda: not self._runsvdir() and not any(map(self._alive, names)), "runsvdir does not end")
+        self.stop(sorted(self._names()))
+        self._end_runsvdir()
         if self._layout.services.is_dir():
             shutil.rmtree(self._layout.services)
 
@@ -140,6 +136,15 @@ class Runit:
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/", env={"PATH": PATH, "LANG": "C.UTF-8"},
                 start_new_session=True,
             )  # fmt: skip
+
+    def _end_runsvdir(self) -> None:
+        names = sorted(self._names())
+        for pid in self._runsvdir():
+            os.kill(pid, signal.SIGHUP)  # ends its runsv processes too
+        for name in names:
+            if self._alive(name):
+                self._sv("exit", [name])
+        self._wait(lambda: not self._runsvdir() and not any(map(self._alive, names)), "runsvdir does not end")
 
     def _alive(self, name: str) -> bool:
         """Whether a runsv looks after this service: it reads the control pipe."""

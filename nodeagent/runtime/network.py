@@ -8,7 +8,6 @@ import shutil
 import socket
 import subprocess
 from ipaddress import IPv4Network
-from pathlib import Path
 
 from nodeagent.runtime.addresses import gateway
 from nodeagent.runtime.netlink import Netlink, hardware_address
@@ -31,7 +30,7 @@ def configure(bridge: str, pod_cidr: str, cluster_cidr: str) -> str:
     """
     address = f"{gateway(pod_cidr)}/{IPv4Network(pod_cidr).prefixlen}"
     with Netlink() as netlink:
-        if not Path(f"/sys/class/net/{bridge}").exists():
+        if bridge not in (name for _, name in socket.if_nameindex()):  # of this namespace; /sys may show another's
             netlink.add_bridge(bridge, hardware_address(gateway(pod_cidr)))
         index = socket.if_nametoindex(bridge)
         netlink.add_address(index, address)

@@ -24,7 +24,7 @@ _INIT = r"""
 set -e
 mount --make-rprivate /
 awk '$2 != "/" && ($3 == "overlay" || $3 == "nsfs" || $1 == "mesh") { print $2 }' /proc/self/mounts | tac |
-    while read -r inherited; do umount -l "$inherited" || true; done
+    while read -r inherited; do umount -l "$inherited" 2> /dev/null || true; done
 hostname "$NAME"
 mount -t tmpfs -o mode=755 tmpfs /run
 mount -t tmpfs tmpfs /dev/shm
@@ -43,7 +43,7 @@ while True:
 """
 
 
-class Failed(AssertionError):
+class Failed(AssertionError):  # noqa: N818 - reads as a test's failure
     """A command on a host did not do what the test needs."""
 
 
@@ -140,11 +140,11 @@ class FakeHost:
     def pids(self, *words: str) -> list[int]:
         """Pids (of this machine) of the host's processes whose command lines hold all of the words."""
         found = []
-        namespace = os.readlink(f"/proc/{self.init}/ns/pid")
+        namespace = Path(f"/proc/{self.init}/ns/pid").readlink()
         for process in Path("/proc").glob("[0-9]*"):
             try:
                 line = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-                if all(word in line for word in words) and os.readlink(process / "ns/pid") == namespace:
+                if all(word in line for word in words) and (process / "ns/pid").readlink() == namespace:
                     found.append(int(process.name))
             except OSError:
                 continue
@@ -162,11 +162,11 @@ class FakeHost:
     def containers(self) -> dict[str, tuple[str, int]]:
         """What runs in containers: the first process's start time (clock ticks) and pid, by container id."""
         found = {}
-        for pid in self.pids("conmon", "--cid"):
+        for pid in self.pids("conmon", "--api-version"):
             line = Path(f"/proc/{pid}/cmdline").read_text().split("\0")
             for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
                 stat = Path(f"/proc/{child}/stat").read_text().rsplit(")", 1)[1].split()
-                found[line[line.index("--cid") + 1]] = (stat[19], int(child))
+                found[line[line.index("-c") + 1]] = (stat[19], int(child))
         return found
 
     def import_image(self, archive: Path, name: str) -> None:
@@ -207,8 +207,8 @@ class Machines:
             ROOT.mkdir(mode=0o700)  # only the place where each host mounts its own
             self._made_root = True
         self._switch = subprocess.Popen(["unshare", "--net", "sleep", "infinity"])
-        pid, own = self._switch.pid, os.readlink("/proc/self/ns/net")
-        until(lambda: os.readlink(f"/proc/{pid}/ns/net") != own, 10, "the switch is there")
+        pid, own = self._switch.pid, Path("/proc/self/ns/net").readlink()
+        until(lambda: Path(f"/proc/{pid}/ns/net").readlink() != own, 10, "the switch is there")
         enter(pid, "ip", "link", "add", "switch", "type", "bridge")
         enter(pid, "ip", "link", "set", "switch", "up")
         try:

@@ -1,0 +1,58 @@
+"""Whole programs on hosts made of namespaces: what `mesh up` makes of them."""
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.harness.hosts import FakeHost, machines
+
+EXAMPLE = Path(__file__).parent.parent.parent / "examples" / "hello"
+IMAGE = "localhost/mesh-hello:1"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Every test below this directory is an e2e test, and may take minutes."""
+    here = Path(__file__).parent
+    for item in items:
+        if here in item.path.parents:
+            item.add_marker(pytest.mark.e2e)
+
+
+@pytest.fixture(scope="session")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The root file system of the example's image."""
+    path = tmp_path_factory.mktemp("image") / "hello.tar"
+    subprocess.run([str(EXAMPLE / "image.sh"), str(path)], check=True)
+    return path
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Iterator[FakeHost]:
+    """One host, powered on, nothing on it yet."""
+    with machines(tmp_path, 1) as (one,):
+        yield one
+
+
+@pytest.fixture
+def mesh_of_three(tmp_path: Path, archive: Path) -> Iterator[list[FakeHost]]:
+    """Three hosts in one mesh; the first has Ray's head and meshd."""
+    with machines(tmp_path, 3) as hosts:
+        first, *others = hosts
+        first.up()
+        for other in others:
+            join(first, other)
+        for one in hosts:
+            one.import_image(archive, IMAGE)
+            first.mesh("wait", f"node/{one.name}", "--for=create", "--timeout=60s")
+            first.mesh("wait", f"node/{one.name}", "--for=condition=Ready", "--timeout=60s")
+        yield list(hosts)
+
+
+def join(first: FakeHost, other: FakeHost) -> None:
+    """`mesh up --join`, with a copy of the first host's token."""
+    token = other.state.parent / "token"
+    token.touch(0o600)
+    token.write_text((first.state / "ray" / "token").read_text())
+    other.up(f"--join={first.ip}:7430", f"--token-file={token}")

@@ -1,0 +1,91 @@
+"""One host, as a new user has it: up, a pod, its logs, a command in it, a connection to it, down, nothing left."""
+
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.conftest import EXAMPLE, IMAGE
+from tests.harness.hosts import FakeHost, until
+
+pytestmark = pytest.mark.timeout(300)
+
+
+def test_from_up_to_purge(host: FakeHost, archive: Path) -> None:
+    before = picture(host)
+    host.up()
+    host.import_image(archive, IMAGE)
+    pod_runs_and_answers(host)
+    second_up_disturbs_nothing(host)
+    containers_outlive_a_stop(host)
+    host.mesh("delete", "pod", "hello", "--timeout=30s")
+    assert host.containers() == {}
+    host.mesh("down", "--purge", "--yes")
+    assert picture(host) == before
+    assert list(host.state.iterdir()) == []
+    assert not host.context.exists()
+    assert host.pids("") == [host.init]
+
+
+def pod_runs_and_answers(host: FakeHost) -> None:
+    assert "hello is ready" in host.mesh("apply", "-f", str(EXAMPLE / "pod.yaml"), "--wait", "--timeout=60s")
+    pod = host.mesh_json("get", "pod", "hello")
+    assert pod["status"]["phase"] == "Running"
+    assert pod["status"]["podIP"].startswith("10.244.")
+    assert [c["ready"] for c in pod["status"]["containerStatuses"]] == [True, True]
+    assert len(host.containers()) == 2
+    assert "wrote the page" in until(lambda: host.mesh("logs", "hello", "-c", "writer"), 10, "the writer wrote")
+    page = host.mesh("exec", "hello", "-c", "web", "--", "cat", "/www/index.html")
+    assert page.startswith("Hello from pod hello")
+    with forwarded(host, "hello", 8080) as address:
+        assert b"Hello from pod hello" in fetch(host, address)
+
+
+def second_up_disturbs_nothing(host: FakeHost) -> None:
+    containers, programs = host.containers(), host.pids("mesh.app")
+    host.up()
+    assert (host.containers(), host.pids("mesh.app")) == (containers, programs)
+
+
+def containers_outlive_a_stop(host: FakeHost) -> None:
+    containers = host.containers()
+    host.mesh("down")
+    assert host.containers() == containers
+    assert not host.pids("mesh.app")
+    assert not host.pids("raylet")
+    host.up()
+    host.mesh("wait", "pod/hello", "--for=condition=Ready", "--timeout=60s")
+    assert host.containers() == containers
+    statuses = host.mesh_json("get", "pod", "hello")["status"]["containerStatuses"]
+    assert [c["restartCount"] for c in statuses] == [0, 0]
+
+
+def picture(host: FakeHost) -> tuple[str, ...]:
+    """Mounts, links, rules and routes of a host."""
+    commands = ("cat /proc/mounts", "ip -o link", "ip route", "nft list ruleset", "cat /proc/sys/net/ipv4/ip_forward")
+    return tuple(host.run("sh", "-c", command) for command in commands)
+
+
+@contextmanager
+def forwarded(host: FakeHost, pod: str, port: int) -> Iterator[tuple[str, int]]:
+    """A port-forward while the `with` lasts; yields where it listens."""
+    call = host.command("mesh", "port-forward", pod, f"18080:{port}")
+    with subprocess.Popen(
+        call, stdout=subprocess.PIPE, text=True, env=host.environment(), cwd="/", start_new_session=True
+    ) as process:
+        assert process.stdout is not None
+        assert "Forwarding" in process.stdout.readline()
+        try:
+            yield "127.0.0.1", 18080
+        finally:
+            os.killpg(process.pid, signal.SIGTERM)  # nsenter, and what it has started
+
+
+def fetch(host: FakeHost, address: tuple[str, int]) -> bytes:
+    """What an HTTP server of the host answers to GET /."""
+    script = "import sys,urllib.request as r; sys.stdout.write(r.urlopen(sys.argv[1], timeout=10).read().decode())"
+    return host.run("python3", "-c", script, f"http://{address[0]}:{address[1]}/").encode()

@@ -1,0 +1,141 @@
+"""Three hosts, and each program of them killed: nothing that runs notices, everything is back without a hand.
+
+MESH_KILLS=10 kills each ten times over; otherwise each once.
+"""
+
+import json
+import os
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from tests.e2e.conftest import EXAMPLE
+from tests.harness.hosts import FakeHost, until
+
+KILLS = int(os.environ.get("MESH_KILLS", "1"))
+PODS = 6
+
+# What is killed: the host, the words of its command lines.
+VICTIMS: Mapping[str, tuple[int, tuple[str, ...]]] = {
+    "actor": (1, ("ray::NodeActor",)),
+    "actor on the head": (0, ("ray::NodeActor",)),
+    "raylet": (1, ("raylet/raylet",)),
+    "Ray's head": (0, ("gcs_server",)),
+    "meshd's bridge": (0, ("mesh.fleet.ray",)),
+    "meshd": (0, ("mesh.app",)),
+    "Podman service": (2, ("system service",)),
+    "netproxy": (2, ("-m netproxy",)),
+}
+
+pytestmark = pytest.mark.timeout(300 + 200 * KILLS)
+
+
+def test_pods_survive_the_killing_of_every_program(mesh_of_three: list[FakeHost]) -> None:
+    first = mesh_of_three[0]
+    first.mesh("apply", "-f", "-", "--wait", "--timeout=90s", text=manifests())
+    before = picture(mesh_of_three)
+    assert {pod["node"] for pod in before["pods"].values()} == {"host1", "host2", "host3"}
+    for _ in range(KILLS):
+        for victim, (index, words) in VICTIMS.items():
+            host = mesh_of_three[index]
+            killed_and_back(host, words)
+            converged(mesh_of_three, victim)
+            assert picture(mesh_of_three) == before, f"after the kill of {victim}"
+        whole_ray_killed_and_back(first)
+        converged(mesh_of_three, "the whole of Ray")
+        assert picture(mesh_of_three) == before, "after the kill of the whole of Ray"
+
+
+def test_a_dead_actor_is_answered_for_within_three_seconds(mesh_of_three: list[FakeHost]) -> None:
+    first, second, _ = mesh_of_three
+    first.mesh("apply", "-f", "-", "--wait", "--timeout=90s", text=pod("there", node=second.name))
+    exec_works(first, "there")
+    for _ in range(max(KILLS, 2)):
+        second.kill("ray::NodeActor")
+        began = time.monotonic()
+        until(lambda: exec_works(first, "there"), 10, "exec works again")
+        assert time.monotonic() - began < 3.0
+
+
+def test_a_host_without_power_comes_back_with_its_pods(mesh_of_three: list[FakeHost]) -> None:
+    first, second, _ = mesh_of_three
+    first.mesh("apply", "-f", "-", "--wait", "--timeout=90s", text=pod("there", node=second.name))
+    second.power_off()
+    first.mesh("wait", f"node/{second.name}", "--for=condition=Ready=Unknown", "--timeout=60s")
+    second.boot()
+    second.up()
+    first.mesh("wait", f"node/{second.name}", "--for=condition=Ready", "--timeout=60s")
+    until(lambda: exec_works(first, "there"), 60, "the pod runs again")
+    statuses = first.mesh_json("get", "pod", "there")["status"]["containerStatuses"]
+    assert [c["restartCount"] for c in statuses] == [1, 1]
+
+
+def killed_and_back(host: FakeHost, words: tuple[str, ...]) -> None:
+    """kill -9, then waits until the supervisor (or Ray) has started another."""
+    killed = set(host.kill(*words))
+    until(lambda: set(host.pids(*words)) - killed, 15, f"another process with {words} on {host.name}")
+
+
+def whole_ray_killed_and_back(host: FakeHost) -> None:
+    """Every process of Ray on a host at once."""
+    killed: set[int] = set()
+    for words in (("ray_watch",), ("gcs_server",), ("raylet/raylet",), ("ray::",)):
+        killed |= set(host.kill(*words))
+    until(lambda: set(host.pids("ray::NodeActor")) - killed, 30, f"Ray is back on {host.name}")
+
+
+def converged(hosts: list[FakeHost], after: str) -> None:
+    """Every host is connected and holds its assignment, and a new pod on each runs and goes."""
+    first = hosts[0]
+    until(lambda: settled(first, len(hosts)), 30, f"the mesh settles after the kill of {after}")
+    names = [f"probe-{host.name}" for host in hosts]
+    text = "\n---\n".join(pod(name, node=host.name) for name, host in zip(names, hosts, strict=True))
+    first.mesh("apply", "-f", "-", "--wait", "--timeout=30s", text=text)
+    first.mesh("delete", "pod", *names, "--now", "--timeout=30s")
+
+
+def settled(first: FakeHost, hosts: int) -> bool:
+    """Whether every host answers and holds what it is to hold."""
+    answer = first.mesh("status", "-o", "json", check=False)
+    if not answer.startswith("{"):
+        return False
+    states = json.loads(answer).get("hosts", [])
+    return len(states) == hosts and all(s.get("connected") and s.get("assignmentHeld") for s in states)
+
+
+def exec_works(first: FakeHost, name: str) -> bool:
+    return first.mesh("exec", name, "-c", "web", "--", "echo", "there", check=False, timeout=20).strip() == "there"
+
+
+def picture(hosts: list[FakeHost]) -> dict[str, Any]:
+    """What must not change: pods with their containers, and the processes in these, by host."""
+    first = hosts[0]
+    pods = {item["metadata"]["name"]: of_pod(item) for item in first.mesh_json("get", "pods")["items"]}
+    return {"pods": pods, "processes": {host.name: host.containers() for host in hosts}}
+
+
+def of_pod(item: dict[str, Any]) -> dict[str, Any]:
+    status = item["status"]
+    return {
+        "uid": item["metadata"]["uid"],
+        "node": item["spec"]["nodeName"],
+        "phase": status["phase"],
+        "ip": status["podIP"],
+        "conditions": [(c["type"], c["status"], c["lastTransitionTime"]) for c in status["conditions"]],
+        "containers": [
+            (c["name"], c["containerID"], c["restartCount"], c["state"]["running"]["startedAt"])
+            for c in status["containerStatuses"]
+        ],
+    }
+
+
+def manifests() -> str:
+    return "\n---\n".join(pod(f"hello-{number}") for number in range(PODS))
+
+
+def pod(name: str, node: str = "") -> str:
+    """The example's pod under another name, on a host if one is named."""
+    text = (EXAMPLE / "pod.yaml").read_text().replace("name: hello\n", f"name: {name}\n", 1)
+    return text.replace("spec:\n", f"spec:\n  nodeName: {node}\n", 1) if node else text
