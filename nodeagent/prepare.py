@@ -122,6 +122,10 @@ def unprepare(config: AgentConfig) -> None:
     are. Podman's service must be stopped before."""
     places = Places.of(config)
     _end_containers(config, places)
+    if places.runtime.exists():
+        chosen = oci.Chosen.load(places.runtime)
+        for half_made in places.oci_state.glob("*"):
+            oci.delete(chosen, half_made.name)
     host = Changed.load(places.host)
     pods = [json.loads(path.read_text()) for path in places.sandboxes.glob("*.json")]
     for uid_file in sorted(places.netns.glob("*")):
@@ -172,7 +176,7 @@ def _directories(places: Places) -> None:
 
 
 def _run_directories(places: Places) -> None:
-    for directory in (places.runroot, places.exits, places.oci_state, places.bin, places.oom,
+    for directory in (places.runroot, places.exits, places.oci_state, places.bin, places.oom, places.exec,
                       places.netns, places.sandboxes, places.shm):  # fmt: skip
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
 

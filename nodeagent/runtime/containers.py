@@ -10,14 +10,14 @@ import contextlib
 import json
 import signal
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import structlog
 
-from nodeagent.runtime import cgroups, names, translate
+from nodeagent.runtime import cgroups, names, oci, translate
 from nodeagent.runtime.events import Exit, Listeners, Watch
 from nodeagent.runtime.places import Places
 from nodeagent.runtime.port import ContainerSpec, RuntimeFailure
@@ -27,7 +27,6 @@ from nodeagent.runtime.translate import Joined
 
 KILL_TIME = 5.0  # seconds that a killed container may take to end
 SETTLE = 0.3  # seconds that conmon may take to write the exit of a process that is gone
-HALF_MADE = ("already exists", "state improper", "is not created", "file exists")
 
 log = structlog.get_logger()
 
@@ -35,9 +34,10 @@ log = structlog.get_logger()
 class Containers:
     """All containers of ours on this host; `poke` is called with the pod's uid when one changed by itself."""
 
-    def __init__(self, rest: Rest, places: Places, socket: Path, poke: Callable[[str], None]) -> None:
+    def __init__(self, rest: Rest, places: Places, chosen: oci.Chosen, poke: Callable[[str], None]) -> None:
         self._rest = rest
         self._places = places
+        self._chosen = chosen
         self._poke = poke
         self._seen: dict[str, SeenContainer] = {}
         self._pods: dict[str, tuple[str, str]] = {}  # (namespace, name) by uid
@@ -46,14 +46,17 @@ class Containers:
         self._acted: dict[str, int] = {}
         self._starting: set[str] = set()
         self._ends: dict[str, asyncio.Event] = {}  # of containers whose end somebody awaits
+        self._whole: set[str] = set()  # created by us, with Podman's service there ever since
+        self._closed = False
         self._listed = False
         self._listing: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._lowest_oom_score = lowest_oom_score()
-        self._watch = Watch(places.exits, socket, Listeners(self._exited, self._died, self._back))
+        self._watch = Watch(places.exits, places.socket, Listeners(self._exited, self._died, self._back))
 
     def close(self) -> None:
         """Watches nothing any more."""
+        self._closed = True
         self._watch.close()
         for task in self._tasks:
             task.cancel()
@@ -73,8 +76,9 @@ class Containers:
         return self._seen.get(container_id)
 
     def doubt(self) -> None:
-        """The next `look` asks Podman."""
+        """The next `look` asks Podman; what was created but not started may be half made."""
         self._listed = False
+        self._whole.clear()
 
     async def look(self, *, anew: bool) -> None:
         """Makes the picture true: asks Podman when in doubt, or when `anew`. Raises Away."""
@@ -143,6 +147,7 @@ class Containers:
 
     def _drop(self, container_id: str) -> None:
         self._seen.pop(container_id, None)
+        self._whole.discard(container_id)
         self._cgroups.pop(container_id, None)
         self._watch.forget(container_id)
         self._tell_end(container_id)
@@ -159,7 +164,7 @@ class Containers:
             self.doubt()
             self._poke("")
         elif exit_.code is None:
-            self._spawn(self._confirm(exit_.container_id))
+            self._spawn(exit_.container_id)
         else:
             self._act(exit_.container_id)
             oom = exit_.code == 137 and self._oom(exit_.container_id)
@@ -168,7 +173,7 @@ class Containers:
             self._poke(seen.pod_uid)
 
     def _died(self, container_id: str) -> None:
-        asyncio.get_running_loop().call_later(SETTLE, lambda: self._spawn(self._confirm(container_id)))
+        asyncio.get_running_loop().call_later(SETTLE, self._spawn, container_id)
 
     def _back(self) -> None:
         self.doubt()
@@ -207,14 +212,16 @@ class Containers:
         cgroup = self._cgroups.get(container_id)
         return bool(cgroup and cgroups.oom_kills(cgroup)) or (self._places.oom / container_id).exists()
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+    def _spawn(self, container_id: str) -> None:
         async def guarded() -> None:
             try:
-                await work
+                await self._confirm(container_id)
             except (Away, Refused):  # the next look asks Podman
                 self.doubt()
                 self._poke("")
 
+        if self._closed:
+            return
         task = asyncio.ensure_future(guarded())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -239,6 +246,7 @@ class Containers:
                 self.doubt()
             raise _failure("CreateContainerError", f"cannot create container {spec.name}", refused) from refused
         self._act(container_id)
+        self._whole.add(container_id)
         self._pods[spec.pod_uid] = (spec.namespace, spec.pod_name)
         self._cgroups[container_id] = names.container_cgroup(cgroup, container_id)
         self._put(SeenContainer(
@@ -270,8 +278,8 @@ class Containers:
             self._put(seen)
 
     async def _not_started(self, known: SeenContainer, refused: Refused) -> RuntimeFailure:
-        """After a crash of the service a container may be half made: it is removed, to be made anew."""
-        if any(sign in refused.text for sign in HALF_MADE):
+        """A container from before a crash of the service, or of ours, may be half made: it is removed, to be made anew."""
+        if known.id not in self._whole:
             await self.remove(known.id)
             message = f"container {known.name} was half made and is made anew"
             return RuntimeFailure("RunContainerError", message, transient=True)
@@ -289,6 +297,8 @@ class Containers:
         self.kill(container_id, "KILL")
         await self._ended(container_id)
         await self._force_remove(container_id)
+        if (self._places.oci_state / container_id).exists():  # its monitor was killed: nobody told the OCI runtime
+            await self._rest.run(oci.delete, self._chosen, container_id)
         self._act(container_id)
         self._drop(container_id)
         (self._places.oom / container_id).unlink(missing_ok=True)

@@ -9,12 +9,14 @@ import asyncio
 import contextlib
 import os
 import re
+import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from nodeagent.runtime import syscalls
 
+LISTEN_TRIES, LISTEN_PAUSE = 100, 0.02  # seconds
 CONTAINER_ID = re.compile(r"[0-9a-f]{64}")
 
 
@@ -39,20 +41,22 @@ class Listeners:
 class Watch:
     """One host's exits."""
 
-    def __init__(self, exits: Path, socket: Path, listeners: Listeners) -> None:
+    def __init__(self, exits: Path, service: Path, listeners: Listeners) -> None:
         self._exits = exits
-        self._socket = socket
+        self._socket = service
         self._tell = listeners
         self._loop = asyncio.get_running_loop()
         self._inotify = syscalls.Inotify()
         self._exits_watch = -1
+        self._closed = False
         self._descriptors: dict[str, int] = {}
-        self._inotify.add(socket.parent, syscalls.IN_CREATE | syscalls.IN_MOVED_TO)
+        self._inotify.add(service.parent, syscalls.IN_CREATE | syscalls.IN_MOVED_TO)
         self._watch_exits()
         self._loop.add_reader(self._inotify.fd, self._read)
 
     def close(self) -> None:
         """Watches nothing any more."""
+        self._closed = True
         self._loop.remove_reader(self._inotify.fd)
         self._inotify.close()
         for container_id in list(self._descriptors):
@@ -100,7 +104,19 @@ class Watch:
                 self._watch_exits()
                 self._tell.back()
             elif name == self._socket.name:
-                self._tell.back()
+                self._back(LISTEN_TRIES)
+
+    def _back(self, tries: int) -> None:
+        """A socket's file is there a moment before somebody listens."""
+        if self._closed:
+            return
+        with socket.socket(socket.AF_UNIX) as probe:
+            probe.setblocking(False)
+            listens = probe.connect_ex(str(self._socket)) == 0
+        if listens or not tries:
+            self._tell.back()
+        else:
+            self._loop.call_later(LISTEN_PAUSE, self._back, tries - 1)
 
 
 def read_exit(file: Path) -> Exit:

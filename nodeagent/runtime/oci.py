@@ -5,6 +5,7 @@ the fallback, and why is written down. Its state directory is on tmpfs, because 
 environment there.
 """
 
+import hashlib
 import json
 import os
 import shutil
@@ -26,7 +27,7 @@ case " $* " in *" delete "*)
   cgroup=
   if [ -r "{state}/$id/status" ]; then
     while read -r key value; do
-      case $key in '"cgroup-path"') cgroup=${{value#*\\"}}; cgroup={memory}${{cgroup%%\\"*}};; esac
+      case $key in '"cgroup-path":') cgroup=${{value#*\\"}}; cgroup={memory}${{cgroup%%\\"*}};; esac
     done <"{state}/$id/status"
   elif [ -r "{state}/$id/state.json" ]; then
     read -r text <"{state}/$id/state.json"
@@ -134,11 +135,39 @@ def free_cgroup_v2(root: Path = cgroups.ROOT) -> list[str]:
     return mounted
 
 
-def exec_argv(chosen: Chosen, container_id: str, command: Sequence[str], *, tty: bool) -> list[str]:
-    """The argv that runs `command` in a running container with its own user, capabilities, environment and directory
-    (both runtimes take them from the container's configuration)."""
-    terminal = ["--tty"] if tty else []
-    return [chosen.binary, "--root", chosen.state, "exec", *terminal, container_id, *command]
+def exec_argv(chosen: Chosen, configuration: Path, process: Path) -> list[str]:
+    """The argv that runs the process described in `process` (see `exec_process`) in a running container, whose bundle's
+    configuration is given."""
+    return [chosen.binary, "--root", chosen.state, "exec", "--process", str(process), configuration.parents[1].name]
+
+
+def exec_process(configuration: Path, directory: Path, command: Sequence[str], *, tty: bool) -> Path:
+    """Writes what to run: the container's own process (user, groups, capabilities, environment, directory) with another
+    command. Left to its flags, crun would run it as root. The same command has the same file; see `forget_exec`.
+
+    Raises FileNotFoundError when there is no such container.
+    """
+    process = json.loads(configuration.read_text())["process"]
+    text = json.dumps({**process, "args": list(command), "terminal": tty})
+    container_id = configuration.parents[1].name
+    path = directory / f"{container_id}.{hashlib.blake2s(text.encode(), digest_size=8).hexdigest()}.json"
+    if not path.exists():
+        temporary = path.with_suffix(".new")
+        temporary.write_text(text)
+        temporary.replace(path)
+    return path
+
+
+def forget_exec(directory: Path, container_id: str) -> None:
+    """Removes what `exec_process` wrote for a container."""
+    for path in directory.glob(f"{container_id}.*"):
+        path.unlink(missing_ok=True)
+
+
+def delete(chosen: Chosen, container_id: str) -> None:
+    """Ends and forgets a container that Podman no longer knows; blocking."""
+    command = [chosen.binary, "--root", chosen.state, "delete", "--force", container_id]
+    subprocess.run(command, capture_output=True, timeout=30, check=False)
 
 
 def _trivial(cgroup: str) -> dict[str, object]:

@@ -20,13 +20,15 @@ class Places:
     manifests: Path  # disk
     run: Path  # the tmpfs itself
     podman: Path  # disk: configuration, images, writable layers
+    socket: Path  # of Podman's service
 
     @classmethod
     def of(cls, config: AgentConfig) -> "Places":
         """The places of this configuration."""
         return cls(
-            config.root, config.state_dir, config.log_dir, config.manifest_dir, config.run_dir, config.podman_dir
-        )
+            root=config.root, state=config.state_dir, log=config.log_dir, manifests=config.manifest_dir,
+            run=config.run_dir, podman=config.podman_dir, socket=config.podman_socket,
+        )  # fmt: skip
 
     @property
     def graph(self) -> Path:
@@ -92,6 +94,11 @@ class Places:
     def oom(self) -> Path:
         """One file per container in which the kernel killed for memory; its content is how often."""
         return self.run / "oom"
+
+    @property
+    def exec(self) -> Path:
+        """What to run in containers, as the OCI runtime reads it; holds environments."""
+        return self.run / "exec"
 
     @property
     def netns(self) -> Path:

@@ -26,13 +26,13 @@ class PodmanRuntime:
     """See `port.Runtime`; made on the event loop that it serves."""
 
     def __init__(self, config: AgentConfig) -> None:
-        places = Places.of(config)
+        self._places = places = Places.of(config)
         self.chosen = oci.Chosen.load(places.runtime)  # which OCI runtime, and why
         self._poke: Callable[[str], None] = lambda _: None
         self._rest = Rest(config.podman_socket)
         self._images = Images(self._rest)
         self._sandboxes = Sandboxes(self._rest, places, config.bridge)
-        self._containers = Containers(self._rest, places, config.podman_socket, self._tell)
+        self._containers = Containers(self._rest, places, self.chosen, self._tell)
 
     async def pods(self) -> dict[str, SeenPod]:
         await self._answer(self._containers.look(anew=True))
@@ -76,9 +76,16 @@ class PodmanRuntime:
 
     async def remove(self, container_id: str) -> None:
         await self._answer(self._containers.remove(container_id))
+        oci.forget_exec(self._places.exec, container_id)
 
     def exec_command(self, container: SeenContainer, command: Sequence[str], *, tty: bool = False) -> list[str]:
-        return oci.exec_argv(self.chosen, container.id, command, tty=tty)
+        configuration = self._places.bundles / container.id / "userdata" / "config.json"
+        try:
+            process = oci.exec_process(configuration, self._places.exec, command, tty=tty)
+        except FileNotFoundError as error:
+            why = f"cannot run a command in container {container.name}: it is gone"
+            raise RuntimeFailure("RunContainerError", why) from error
+        return oci.exec_argv(self.chosen, configuration, process)
 
     def on_change(self, poke: Callable[[str], None]) -> None:
         self._poke = poke

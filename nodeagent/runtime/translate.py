@@ -262,6 +262,7 @@ def words(message: str) -> str:
         return f'exec: "{missing[1]}": {where}'
     text = re.sub(r"^open executable: Operation not permitted$", "exec: it is a directory, not a program", text)
     text = re.sub(r"^open executable: Permission denied$", "exec: the file is not executable", text)
+    text = re.sub(r'^(exec: "(.*)"): stat \2:', r"\1:", text)
     text = re.sub(r" on container [0-9a-f]{64}", "", text)
     text = re.sub(r"`?/[^ `:]*/merged(/[^ `:]*)`?", r'"\1"', text)
     return re.sub(r"(statfs /\S+): no such file or directory", r"\1: no such file or directory on this host", text)
