@@ -1,7 +1,8 @@
 """The roster: which hosts there are, a link for each, and word of those that fall silent.
 
 Rule: a host is known by its name; when its agent is another one than before, the old link ends and a new one begins.
-Silence is counted from a host's last answer, or from this meshd's start: heartbeats never reach the store.
+Silence is counted from a host's last answer; heartbeats never reach the store. As long as no host can be reached at all
+(Ray is away, meshd has just started) it is we who are deaf, not the hosts who are silent: that is borne for a minute.
 """
 
 import asyncio
@@ -19,6 +20,9 @@ from mesh.store.port import Write
 from mesh.view import View
 
 _log = structlog.get_logger("mesh.fleet.roster")
+
+DEAF = 60.0  # seconds that meshd may hear no host at all before it says that it knows nothing of them
+CONNECTED = "connected"  # the state of Hosts in which they can be reached
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +48,9 @@ class Roster:
         self._silence = silence
         self._links: dict[str, Link] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._began = 0.0
         self._last: dict[str, float] = {}  # when hosts without a link now answered last, by the loop's clock
+        self._hears = False
+        self._since = 0.0  # when hearing, or deafness, began
 
     def agent(self, node: str) -> AgentPort | None:
         """The agent of a host, or None when the host is not joined."""
@@ -64,13 +69,19 @@ class Roster:
 
     async def run(self) -> None:
         """For ever; only a bug ends it."""
-        self._began = asyncio.get_running_loop().time()
+        self._since = asyncio.get_running_loop().time()
         await self._fleet.feed.reached(0)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._watch_silence(), name="silence")
             while True:
+                self._listen()
                 await self._meet(tasks)
                 await self._hosts.changed()
+
+    def _listen(self) -> None:
+        hears = self._hosts.state == CONNECTED
+        if hears != self._hears:
+            self._hears, self._since = hears, asyncio.get_running_loop().time()
 
     async def _meet(self, tasks: asyncio.TaskGroup) -> None:
         there = self._hosts.agents()
@@ -116,10 +127,11 @@ class Roster:
         return asyncio.get_running_loop().time() - self._heard(name) >= self._silence
 
     def _heard(self, name: str) -> float:
+        """From when on a host's silence counts."""
         link = self._links.get(name)
-        if link is not None and link.last_seen is not None:
-            return link.last_seen
-        return self._last.get(name, self._began)
+        seen = link.last_seen if link is not None else None
+        last = seen if seen is not None else self._last.get(name, 0.0)
+        return max(last, self._since if self._hears else self._since + DEAF - self._silence)
 
     def _state(self, name: str) -> HostState:
         link = self._links.get(name)

@@ -1,4 +1,4 @@
-"""Lists in pages: all pages of one list are of one revision.
+"""Lists in pages, of a size asked for or of what a message may hold: all pages of one list are of one revision.
 
 Rule: what is left of a list is kept by reference for five minutes, of at most 64 lists; a token is for one next page.
 """
@@ -15,6 +15,7 @@ from mesh.v1.control_pb2 import ListResponse
 
 _KEPT = 64
 _SECONDS = 300.0
+_BYTES = 16 << 20  # of the objects of a page; half of what a message may hold
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +32,16 @@ class Pages:
         self._rests: OrderedDict[str, _Rest] = OrderedDict()
 
     def first(self, objects: Sequence[Object], revision: int, limit: int) -> ListResponse:
-        """The first page; everything when `limit` is 0."""
-        page, rest = (objects[:limit], objects[limit:]) if limit else (objects, ())
-        response = ListResponse(objects=[pack(obj) for obj in page], revision=revision, remaining=len(rest))
+        """The first page: at most `limit` objects unless it is 0, and never more than a message may hold."""
+        response, size = ListResponse(revision=revision), 0
+        for obj in objects[: limit or None]:
+            box = pack(obj)
+            size += len(box.value)
+            if size > _BYTES and response.objects:
+                break
+            response.objects.append(box)
+        rest = objects[len(response.objects) :]
+        response.remaining = len(rest)
         if rest:
             setattr(response, "continue", self._keep(rest, revision))
         return response

@@ -67,8 +67,10 @@ class Pods(PodsServicer):
                 for chunk in batch.chunks:
                     is_error = chunk.channel == node_pb2.STDERR
                     yield pb.ExecOutput(stderr=chunk.data) if is_error else pb.ExecOutput(stdout=chunk.data)
-                if batch.done:
+                if batch.done and batch.HasField("exit_code"):
                     yield pb.ExecOutput(exit_code=batch.exit_code)
+                elif batch.done and not batch.error:
+                    raise Unavailable("the command ended, but its host does not know how")
 
     async def PortForward(
         self, requests: AsyncIterator[pb.PortForwardInput], context: Context

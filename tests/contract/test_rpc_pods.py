@@ -176,6 +176,12 @@ async def test_exec_wants_a_start_a_command_and_a_running_pod(mesh: RunningMeshd
     assert "it has ended (Succeeded)" in refusal.message
 
 
+async def test_an_exec_whose_end_is_unknown_is_no_success(mesh: RunningMeshd, agent: HollowAgent) -> None:
+    await started(mesh, objects.pod("web"))
+    agent.scripts["exec"] = Script([(OUT, b"half")])
+    assert (await refused(all_of(execute(mesh)))).code is grpc.StatusCode.UNAVAILABLE
+
+
 async def test_a_client_that_goes_away_ends_the_command(mesh: RunningMeshd, agent: HollowAgent) -> None:
     await started(mesh, objects.pod("web"))
     agent.scripts["exec"] = Script([(OUT, b"$ ")], endless=True)

@@ -254,6 +254,15 @@ async def test_pages_are_of_one_revision(api: ResourcesStub) -> None:
     assert (await refused(forgotten)).code is grpc.StatusCode.OUT_OF_RANGE
 
 
+async def test_a_list_larger_than_a_message_comes_in_pages_unasked(api: ResourcesStub) -> None:
+    for i in range(25):
+        await apply(api, objects.config_map(f"c{i:02}", blob="x" * 1_000_000))
+    first = await api.List(pb.ListRequest(kind="ConfigMap"))
+    assert 0 < len(first.objects) < 25
+    rest = await api.List(pb.ListRequest(kind="ConfigMap", **{"continue": getattr(first, "continue")}))
+    assert [unpack(o).metadata.name for o in (*first.objects, *rest.objects)] == [f"c{i:02}" for i in range(25)]
+
+
 # ---- delete
 
 

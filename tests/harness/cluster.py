@@ -155,7 +155,7 @@ class Cluster:
         self.store = MemoryStore()
         self.settings = Settings(clock=FakeRuntime.now)
         self.checks = Checks(self)
-        self._line = StaticHosts(self.hosts)
+        self._lines: list[StaticHosts] = []
         self._feed = Feed(self.store)  # an observer of its own, which no restart of meshd touches
         self._resources = Resources(self.store, self._feed, FakeRuntime.now, 45.0)
         self._tasks: list[asyncio.Task[None]] = []
@@ -172,7 +172,8 @@ class Cluster:
 
     async def start_meshd(self) -> Meshd:
         """One more meshd over the same store: a real one is alone, a zombie is not."""
-        meshd = Meshd(self.store, StaticHosts(self.hosts), None, self.settings)
+        self._lines.append(StaticHosts(self.hosts))
+        meshd = Meshd(self.store, self._lines[-1], None, self.settings)
         task = asyncio.create_task(meshd.run())
         self._tasks.append(task)
         serving = asyncio.ensure_future(meshd.serving.wait())
@@ -180,6 +181,11 @@ class Cluster:
         if task.done():
             task.result()
         return meshd
+
+    def say(self, state: str) -> None:
+        """What the way to the hosts says of itself: "connected", or why not."""
+        for line in self._lines:
+            line.say(state)
 
     async def kill_meshd(self) -> None:
         """The oldest meshd dies."""

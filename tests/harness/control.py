@@ -59,6 +59,10 @@ class StaticHosts:
         self._agents.pop(name, None)
         self._tell()
 
+    def say(self, state: str) -> None:
+        self.state = state
+        self._tell()
+
     def _tell(self) -> None:
         self._asked.clear()
         self._changed.set()

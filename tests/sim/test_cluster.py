@@ -115,6 +115,30 @@ async def test_a_silent_host_is_unknown_after_ten_seconds_and_ready_when_it_is_b
 
 
 @bent
+async def test_while_no_host_can_be_heard_none_is_called_silent_for_a_minute(tmp_path: Path) -> None:
+    cluster = Cluster(tmp_path, random.Random(1))
+    await cluster.start()
+    await cluster.until(lambda: not cluster.unsettled())
+    loop = asyncio.get_running_loop()
+    cluster.misfortune.lost = 1.0
+    cluster.say("waiting for Ray's head")
+    await asyncio.sleep(30)
+    assert {_ready(cluster, n) for n in cluster.hosts} == {"True"}
+    cluster.misfortune.none()
+    cluster.say("connected")
+    await asyncio.sleep(30)
+    assert {_ready(cluster, n) for n in cluster.hosts} == {"True"}
+    cluster.misfortune.lost = 1.0
+    cluster.say("waiting for Ray's head")
+    deaf = loop.time()
+    await cluster.until(lambda: _ready(cluster, "host0") == "Unknown")
+    assert 58 <= loop.time() - deaf <= 62
+    cluster.misfortune.none()
+    await cluster.settled(30)
+    await cluster.stop()
+
+
+@bent
 async def test_an_idle_cluster_writes_nothing_but_a_heartbeat_every_five_minutes(tmp_path: Path) -> None:
     cluster = Cluster(tmp_path, random.Random(1))
     await cluster.start()
