@@ -69,10 +69,8 @@ def _names(ctx: click.Context, word: str, incomplete: str) -> list[str]:
 def _asked(ctx: click.Context, ask: Any) -> list[str]:
     import asyncio
 
-    from mesh.cli.session import Session
-
     async def run() -> list[str]:
-        session = ctx.find_root().ensure_object(Session)
+        session = ctx.find_root().obj  # a Session
         async with asyncio.timeout(_PATIENCE), session.client() as client:
             found: list[str] = await ask(client)
             return found

@@ -61,6 +61,13 @@ class Verbs(click.Group):
         command: click.Command = import_module(f"mesh.cli.{_VERBS[cmd_name][0]}").command
         return command
 
+    def invoke(self, ctx: click.Context) -> object:
+        """Runs the verb; a reader that went away is told from other ends before click takes it for a failure."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError as error:
+            raise click.exceptions.Exit(report(error)) from None
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         """The help's list, without loading a verb."""
         for title, verbs in _SECTIONS.items():

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
 from mesh.errors import MeshError
 from mesh.model.kinds import Object
-from mesh.sdk.client import Applicable, Applied, AsyncClient, Listing
+from mesh.sdk.client import Applicable, Applied, AsyncClient
 from mesh.sdk.context import Context
 from mesh.sdk.streams import ExecResult, PortForward
-from mesh.sdk.watch import Change
+from mesh.sdk.watch import Change, Listing
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator

@@ -28,7 +28,7 @@ from mesh.sdk.context import Context
 from mesh.sdk.files import whole_file
 from mesh.sdk.sources import complete, objects_of
 from mesh.sdk.streams import ExecResult, ExecStream, PortForward, exec_options, run_to_end
-from mesh.sdk.watch import Change, watch
+from mesh.sdk.watch import Change, Listing, watch
 from mesh.v1 import control_pb2, control_pb2_grpc, node_pb2
 
 T = TypeVar("T", bound=Object)
@@ -46,12 +46,6 @@ class Applied:
     outcome: str
     object: Object
     previous: Object | None
-
-
-class Listing(list[T]):
-    """Objects, and the revision of the store that they were listed at."""
-
-    revision: int = 0
 
 
 def kind_of(kind: type[Object] | str) -> Kind:

@@ -4,20 +4,29 @@ Rule: a timeout says what was waited for and how the object is instead.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from mesh.errors import Invalid, NotFound
 from mesh.model import manifest
 from mesh.model.kinds import Object
 from mesh.sdk import jsonpath as paths
+from mesh.sdk.watch import Change, Listing
 from mesh.sdk.words import duration, last_failure, summary, why_waiting
 from mesh.v1.core_pb2 import Pod
 
-if TYPE_CHECKING:
-    from mesh.sdk.client import AsyncClient
+
+class Source(Protocol):
+    """What a wait asks: an AsyncClient."""
+
+    async def list(self, kind: str, *, namespace: str | None, fields: str) -> Listing[Object]: ...
+
+    def watch(
+        self, kind: str, *, namespace: str | None, fields: str, after: int
+    ) -> AsyncGenerator[Change[Object], None]: ...
+
 
 Seen = Callable[[Object], None]
 
@@ -65,7 +74,7 @@ def parse(text: str) -> Goal:
 class Wait:
     """One wait; `seen` is told every state that is not the goal, and may raise to give up."""
 
-    client: "AsyncClient"
+    client: Source
     kind: str
     name: str
     namespace: str

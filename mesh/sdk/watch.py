@@ -29,6 +29,12 @@ class Change(Generic[T]):
     revision: int
 
 
+class Listing(list[T]):
+    """Objects, and the revision of the store that they were listed at: where a watch goes on."""
+
+    revision: int = 0
+
+
 @dataclass(slots=True)
 class _Cursor:
     """What a watch remembers between connections; `revision` 0 means that it is listing."""
