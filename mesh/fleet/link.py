@@ -112,30 +112,30 @@ class Link:
     # ---- host -> store
 
     async def _follow(self) -> None:
-        back_off = BackOff()
+        back_off, wait = BackOff(), self._fleet.wait
+        loop = asyncio.get_running_loop()
         while True:
-            began = asyncio.get_running_loop().time()
-            before = (self._picture.boot, self._picture.version)
+            began, before = loop.time(), (self._picture.boot, self._picture.version)
             try:
-                await self._observe()
+                await self._observe(wait)
             except MeshError as error:
                 self._failed("observe", error)
                 await back_off.sleep()
+                wait = 0.0  # first of all: is it there?
                 continue
             back_off.reset()
             idle = before == (self._picture.boot, self._picture.version)
-            if idle and asyncio.get_running_loop().time() - began < self._fleet.wait / 2:
+            if idle and loop.time() - began < wait / 2:
                 await asyncio.sleep(1)  # an agent that does not wait must not make us spin
+            wait = self._fleet.wait
 
-    async def _observe(self) -> None:
+    async def _observe(self, wait: float) -> None:
         request = node_pb2.ObserveRequest(
-            boot=self._picture.boot,
-            after_version=self._picture.version,
-            wait_milliseconds=int(self._fleet.wait * 1000),
+            boot=self._picture.boot, after_version=self._picture.version, wait_milliseconds=int(wait * 1000)
         )
         # A lost call must cost less than the silence that makes a host Unknown, a slow host must be heard all the same.
         patience, self._patience = self._patience, min(self._patience * 2, self._fleet.limit)
-        observed = await self._call(self.agent.observe(request), self._fleet.wait + patience)
+        observed = await self._call(self.agent.observe(request), wait + patience)
         self._patience = FIRST_PATIENCE
         if observed.node != self.name:
             raise Unavailable(f'the agent at host "{self.name}" says that it is "{observed.node}"')

@@ -22,7 +22,7 @@ from mesh.view import View
 _log = structlog.get_logger("mesh.fleet.roster")
 
 DEAF = 60.0  # seconds that meshd may hear no host at all before it says that it knows nothing of them
-CONNECTED = "connected"  # the state of Hosts in which they can be reached
+CONNECTED = "connected"  # how the state of Hosts begins as long as they can be reached
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,7 @@ class Roster:
                 await self._hosts.changed()
 
     def _listen(self) -> None:
-        hears = self._hosts.state == CONNECTED
+        hears = self._hosts.state.startswith(CONNECTED)
         if hears != self._hears:
             self._hears, self._since = hears, asyncio.get_running_loop().time()
 
