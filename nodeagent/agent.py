@@ -147,6 +147,11 @@ class Agent:
 
     # ---- life
 
+    @property
+    def busy(self) -> bool:
+        """Whether anything of a pod is on the host, as far as known."""
+        return bool(self._workers)
+
     async def run(self) -> None:
         """Until cancelled; containers go on. An unexpected exception ends it: start a new Agent."""
         try:

@@ -11,6 +11,7 @@ import signal
 import struct
 import termios
 from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
 from typing import Protocol
 
 from mesh.v1.node_pb2 import Channel, ExecOptions
@@ -145,8 +146,10 @@ class ExecSource:
         """A new size of the terminal."""
         if self._terminal is None:
             return
-        fcntl.ioctl(self._terminal, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
-        self._signal(signal.SIGWINCH)
+        size = struct.pack("HHHH", rows, columns, 0, 0)
+        fcntl.ioctl(self._terminal, termios.TIOCSWINSZ, size)
+        for pid in _descendants(self._process.pid) if self._process else ():
+            _resize_terminal_of(pid, size)
 
     def end(self) -> None:
         """Kills what still runs, and lets go of the terminal."""
@@ -162,10 +165,24 @@ class ExecSource:
             os.close(self._terminal)
             self._terminal = None
 
-    def _signal(self, number: int) -> None:
-        if self._process is not None and self._process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                self._process.send_signal(number)
+
+def _descendants(pid: int) -> list[int]:
+    """Children of a process, and theirs."""
+    try:
+        children = [int(c) for c in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except OSError:
+        return []
+    return [*children, *(d for child in children for d in _descendants(child))]
+
+
+def _resize_terminal_of(pid: int, size: bytes) -> None:
+    """OCI runtimes give the command a terminal of its own, and hand on the size only at the start: so set it there."""
+    with contextlib.suppress(OSError):
+        terminal = os.open(f"/proc/{pid}/fd/0", os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            fcntl.ioctl(terminal, termios.TIOCSWINSZ, size)
+        finally:
+            os.close(terminal)
 
 
 def _environment() -> dict[str, str]:

@@ -27,7 +27,7 @@ class TunnelSource:
     def __init__(self, put: Put, netns: str, port: int, connect: Connect | None) -> None:
         self._put = put
         self._where = (netns, port)
-        self._connect = connect or connect_in
+        self._connect: Connect = connect or connect_in
         self._connecting: asyncio.Future[None] | None = None
         self._writer: asyncio.StreamWriter | None = None
         self._reader: asyncio.StreamReader | None = None

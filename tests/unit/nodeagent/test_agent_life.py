@@ -1,6 +1,7 @@
 """What a pod's life looks like from outside of the agent: rows L, S, I, V of the behaviour list, in bent time."""
 
 import asyncio
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -139,7 +140,7 @@ async def test_back_off_of_a_crash_loop(tmp_path: Path) -> None:  # L2
     await world.assign(a_pod("web"))
     await world.until(lambda: world.restarts("web") >= 8, 3000)
     at = starts(world)[:9]
-    pauses = [round(b - a - 1) for a, b in zip(at, at[1:], strict=False)]
+    pauses = [round(b - a - 1) for a, b in itertools.pairwise(at)]
     assert pauses == [0, 10, 20, 40, 80, 160, 300, 300]
     await world.until(lambda: world.waiting("web") == "CrashLoopBackOff")
     status = world.status("web")
@@ -162,7 +163,7 @@ async def test_exit_0_backs_off_too_under_always(tmp_path: Path) -> None:  # L2
     await world.assign(a_pod("web"))
     await world.until(lambda: world.restarts("web") >= 3, 300)
     at = starts(world)
-    assert [round(b - a - 1) for a, b in zip(at, at[1:], strict=False)] == [0, 10, 20]
+    assert [round(b - a - 1) for a, b in itertools.pairwise(at)] == [0, 10, 20]
     await world.kill()
 
 
@@ -383,7 +384,7 @@ async def test_back_off_of_pulls(tmp_path: Path) -> None:  # I2, S4
         pulls = len([c for c in world.host.calls if c[0] == "pull"])
         at += [round(asyncio.get_running_loop().time())] * (pulls - calls)
         calls = pulls
-    assert [b - a for a, b in zip(at[1:], at[2:], strict=False)] == [20, 40, 80, 160, 300]
+    assert [b - a for a, b in itertools.pairwise(at[1:])] == [20, 40, 80, 160, 300]
     world.host.registry["example:1"] = Image("sha256:1", ("example:1",), 10)
     await world.until(lambda: world.phase("web") == "Running", 301)
     assert {"Pulling", "Failed", "BackOff", "Pulled"} <= set(world.reasons("web"))

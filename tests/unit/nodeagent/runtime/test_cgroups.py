@@ -1,0 +1,91 @@
+"""Control groups of both versions, as trees of files."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from nodeagent.runtime import cgroups, oci
+
+
+@pytest.fixture
+def unified(tmp_path: Path) -> Path:
+    (tmp_path / "cgroup.controllers").write_text("cpu memory pids\n")
+    (tmp_path / "mesh/podu/libpod-c").mkdir(parents=True)
+    (tmp_path / "mesh/podu/libpod-c/memory.events").write_text("low 0\nmax 3\noom 1\noom_kill 2\noom_group_kill 0\n")
+    return tmp_path
+
+
+@pytest.fixture
+def hybrid(tmp_path: Path) -> Path:
+    for controller in ("memory", "cpu"):
+        (tmp_path / controller / "mesh/podu/libpod-c").mkdir(parents=True)
+        (tmp_path / controller / "cgroup.procs").touch()
+    (tmp_path / "memory/mesh/podu/libpod-c/memory.oom_control").write_text(
+        "oom_kill_disable 0\nunder_oom 0\noom_kill 1\n"
+    )
+    (tmp_path / "unified").mkdir()
+    (tmp_path / "unified/cgroup.controllers").write_text("hugetlb\n")
+    return tmp_path
+
+
+def test_version_two(unified: Path) -> None:
+    assert cgroups.version(unified) == 2
+    assert cgroups.hierarchies(unified) == [unified]
+    assert cgroups.stray_controllers(unified) == []
+    assert cgroups.oom_kills("/mesh/podu/libpod-c", unified) == 2
+    assert cgroups.oom_kills("/mesh/gone", unified) == 0
+
+
+def test_version_one_and_hybrid(hybrid: Path) -> None:
+    assert cgroups.version(hybrid) == 1
+    assert {h.name for h in cgroups.hierarchies(hybrid)} == {"memory", "cpu"}
+    assert cgroups.stray_controllers(hybrid) == ["hugetlb"]
+    assert cgroups.oom_kills("/mesh/podu/libpod-c", hybrid) == 1
+
+
+def test_removal_takes_all_that_is_empty_in_every_hierarchy(hybrid: Path) -> None:
+    (hybrid / "memory/mesh/podu/libpod-c/memory.oom_control").unlink()  # the kernel's files are no obstacle to rmdir
+    assert cgroups.remove("/mesh/podu", hybrid)
+    assert not (hybrid / "memory/mesh/podu").exists()
+    assert not (hybrid / "cpu/mesh/podu").exists()
+    assert cgroups.remove("/mesh/podu", hybrid)
+
+
+def test_what_is_busy_stays(hybrid: Path) -> None:
+    assert not cgroups.remove("/mesh/podu", hybrid)
+    assert (hybrid / "memory/mesh/podu/libpod-c").exists()
+
+
+@pytest.mark.parametrize("runtime", ["crun", "runc"])
+@pytest.mark.parametrize("kills", [0, 3])
+@pytest.mark.parametrize("version", [1, 2])
+def test_the_wrapper_notes_kills_for_memory_before_a_cgroup_goes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, runtime: str, kills: int, version: int
+) -> None:
+    root, state, oom = tmp_path / "cgroup", tmp_path / "state", tmp_path / "oom"
+    monkeypatch.setattr(cgroups, "ROOT", root)
+    place, counter = (root, "memory.events") if version == 2 else (root / "memory", "memory.oom_control")
+    cgroup = "/mesh/podu/libpod-c"
+    (place / cgroup[1:]).mkdir(parents=True)
+    (place / cgroup[1:] / counter).write_text(f"low 0\noom_kill {kills}\n")
+    (state / "c").mkdir(parents=True)
+    oom.mkdir()
+    if runtime == "crun":
+        (state / "c/status").write_text(f'{{\n    "pid": 7,\n    "cgroup-path": "{cgroup}",\n    "scope": ""\n}}\n')
+    else:
+        key = "" if version == 2 else "memory"
+        paths = f'{{"cpu":"/x","{key}":"{place}{cgroup}","pids":"/y"}}'
+        (state / "c/state.json").write_text(f'{{"id":"c","cgroup_paths":{paths},"more":1}}')
+    binary = tmp_path / "binary"
+    binary.write_text('#!/bin/sh\necho "$@"\n')
+    binary.chmod(0o700)
+    chosen = oci.Chosen(runtime, str(binary), str(state), "", version)
+    wrapper = oci.write_wrapper(chosen, tmp_path, oom)
+
+    started = subprocess.run([wrapper, "start", "c"], capture_output=True, text=True, check=True)
+    assert started.stdout == f"--root {state} start c\n"
+    assert list(oom.iterdir()) == []
+    deleted = subprocess.run([wrapper, "delete", "--force", "c"], capture_output=True, text=True, check=True)
+    assert (deleted.stdout, deleted.stderr) == (f"--root {state} delete --force c\n", "")
+    assert [f.read_text() for f in oom.iterdir()] == ([f"{kills}\n"] if kills else [])
