@@ -37,6 +37,7 @@ def needs() -> list[Need]:
         Need(("crun", "runc"), "crun", "starts them"),
         Need(("conmon",), "conmon", "watches over them"),
         Need(("ip",), "iproute2", "makes their network"),
+        Need(("nft",), "nftables", "lets pods reach the outside"),
         Need(("nsenter",), "util-linux", "enters their namespaces"),
         Need(("mountpoint",), "util-linux", "tells whether this boot is prepared"),
         Need(("flock",), "util-linux", "lets one program prepare it"),

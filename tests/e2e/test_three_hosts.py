@@ -5,8 +5,10 @@ MESH_KILLS=10 kills each ten times over; otherwise each once.
 
 import json
 import os
+import signal
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -14,7 +16,7 @@ import pytest
 from tests.e2e.conftest import EXAMPLE
 from tests.harness.hosts import FakeHost, until
 
-KILLS = int(os.environ.get("MESH_KILLS", "1"))
+KILLS = int(os.environ.get("MESH_KILLS") or "1")
 PODS = 6
 
 # What is killed: the host, the words of its command lines.
@@ -80,9 +82,10 @@ def killed_and_back(host: FakeHost, words: tuple[str, ...]) -> None:
 
 def whole_ray_killed_and_back(host: FakeHost) -> None:
     """Every process of Ray on a host at once."""
-    killed: set[int] = set()
-    for words in (("ray_watch",), ("gcs_server",), ("raylet/raylet",), ("ray::",)):
-        killed |= set(host.kill(*words))
+    killed = {pid for word in ("ray_watch", "gcs_server", "raylet/raylet", "ray::") for pid in host.pids(word)}
+    for pid in killed:
+        with suppress(ProcessLookupError):  # died with another of them
+            os.kill(pid, signal.SIGKILL)
     until(lambda: set(host.pids("ray::NodeActor")) - killed, 30, f"Ray is back on {host.name}")
 
 

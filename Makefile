@@ -1,0 +1,59 @@
+# One command for each thing; HACKING.md tells more. `make up` and `make test` need root (or sudo).
+
+VENV := .venv
+BIN := $(VENV)/bin
+SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+export PYTHONDONTWRITEBYTECODE := 1
+
+.PHONY: help venv up down test test-fast unit lint generate bench pin
+
+help:
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
+
+$(VENV)/.made: pyproject.toml constraints.txt tools/venv.sh tools/packages.sh
+	@tools/packages.sh
+	@echo "Installing pinned dependencies into $(VENV)"
+	@tools/venv.sh $(VENV)
+	@touch $@
+
+venv: $(VENV)/.made ## system packages and .venv with the pinned dependencies
+
+up: venv ## a real mesh on this machine, and examples/hello on it
+	@tools/packages.sh
+	@$(SUDO) $(BIN)/mesh up
+	@$(SUDO) examples/hello/image.sh > /dev/null
+	@$(SUDO) $(BIN)/python tools/hello.py
+
+down: venv ## stop it; `.venv/bin/mesh down --purge` removes it
+	@$(SUDO) $(BIN)/mesh down
+
+lint: venv ## ruff, mypy, import contracts, generated code is current
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python tools/generate.py --check
+
+test: venv ## everything that must hold
+	@tools/packages.sh
+	@$(MAKE) --no-print-directory lint
+	$(SUDO) env PYTHONDONTWRITEBYTECODE=1 MESH_KILLS="$(MESH_KILLS)" $(BIN)/python -m pytest
+
+test-fast: venv ## without what needs root and Podman
+	$(BIN)/python -m pytest -m "not host and not e2e"
+
+unit: venv ## the pure layer only
+	$(BIN)/python -m pytest tests/unit
+
+generate: venv ## mesh/v1 from proto/
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python tools/generate.py
+
+bench: venv ## figures against `podman kube play`, in one run
+	@tools/packages.sh netavark catatonit
+	@$(SUDO) $(BIN)/mesh up > /dev/null
+	$(SUDO) $(BIN)/python benchmarks/pods.py
+	$(SUDO) $(BIN)/python benchmarks/idle.py
+
+pin: ## constraints.txt anew; needs pip-tools
+	pip-compile --quiet --strip-extras --extra dev --allow-unsafe --generate-hashes --no-emit-index-url \
+		--no-emit-trusted-host --no-emit-find-links --no-header --no-annotate --output-file constraints.txt pyproject.toml
