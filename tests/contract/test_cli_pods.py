@@ -1,7 +1,12 @@
 """`mesh` against a real meshd: logs, exec, port-forward with a scripted host; connections that fail."""
 
 import asyncio
+import fcntl
+import os
+import pty
 import signal
+import struct
+import termios
 from pathlib import Path
 
 import pytest
@@ -185,3 +190,28 @@ async def test_another_authority_is_not_trusted(tmp_path: Path, served: RunningM
 async def test_without_a_context_file_it_says_where_one_comes_from(tmp_path: Path) -> None:
     result = await asyncio.to_thread(run_here, ["get", "pods"], b"", {"MESHCONFIG": str(tmp_path / "none")})
     assert (result.code, "`mesh up` writes one" in result.err) == (1, True)
+
+
+async def test_a_terminal_is_raw_while_the_command_runs_and_as_before_afterwards(
+    cli: Cli, scripted: ScriptedHost
+) -> None:
+    scripted.commands["sh"] = Script(echo=True, exit_code=5)
+    master, slave = pty.openpty()
+    fcntl.ioctl(master, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    before = termios.tcgetattr(slave)
+    async with cli.program("exec", "-it", "web", "-c", "app", "--", "sh", terminal=slave) as program:
+        (stream,) = await scripted.until(lambda: list(scripted.streams.values()))
+        assert (stream.opening.exec.tty, stream.opening.exec.rows, stream.opening.exec.columns) == (True, 24, 80)
+        os.write(master, b"\x03")  # Ctrl-C is the command's now
+        await scripted.until(lambda: stream.received == b"\x03")
+        assert not termios.tcgetattr(slave)[3] & termios.ECHO
+        fcntl.ioctl(master, termios.TIOCSWINSZ, struct.pack("HHHH", 50, 132, 0, 0))
+        program.process.send_signal(signal.SIGWINCH)
+        await scripted.until(lambda: (50, 132) in stream.sizes)
+        stream.input_closed = True
+        stream.changed.set()
+        async with asyncio.timeout(DEADLINE):
+            assert await program.process.wait() == 5
+    assert termios.tcgetattr(slave) == before
+    os.close(master)
+    os.close(slave)

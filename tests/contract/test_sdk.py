@@ -45,6 +45,10 @@ async def test_objects_come_and_go_typed(client: AsyncClient) -> None:
     assert updated.data["color"] == "green"
     patched = await client.patch(ConfigMap, "settings", {"data": {"size": "9", "color": None}})
     assert dict(patched.data) == {"size": "9"}
+    await client.create(pod("web"))
+    assert (
+        await client.patch(Pod, "web", {"spec": {"activeDeadlineSeconds": 600}})
+    ).spec.active_deadline_seconds == 600
     assert [c.metadata.name for c in await client.list(ConfigMap)] == ["settings"]
     await client.delete(ConfigMap, "settings")
     with pytest.raises(NotFound):

@@ -76,10 +76,10 @@ class Cli:
         return await asyncio.to_thread(run_here, list(args), stdin.encode(), {"MESHCONFIG": str(self.config)})
 
     @contextlib.asynccontextmanager
-    async def program(self, *args: str) -> AsyncIterator[Program]:
-        """A program of its own, ended afterwards."""
+    async def program(self, *args: str, terminal: int | None = None) -> AsyncIterator[Program]:
+        """A program of its own, ended afterwards; its streams are pipes, or all three are the terminal."""
         env = {**os.environ, "MESHCONFIG": str(self.config), "HOME": str(self.directory)}
-        pipe = asyncio.subprocess.PIPE
+        pipe = asyncio.subprocess.PIPE if terminal is None else terminal
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "mesh.cli", *args, env=env, stdin=pipe, stdout=pipe, stderr=pipe
         )

@@ -7,13 +7,18 @@ host.commands["hostname"] = Script([(STDOUT, b"web\\n")], exit_code=0)
 host.refuse["web"] = ("ErrImagePull", "cannot pull image x: no such image")
 """
 
+import asyncio
 import time
+from collections.abc import Callable
+from typing import TypeVar
 
 from mesh.v1 import node_pb2
 from mesh.v1.core_pb2 import Event, Pod
 from mesh.v1.node_pb2 import STDERR, STDOUT, Chunk, PodReport
 from tests.harness.hollow import HollowAgent, Script
 
+T = TypeVar("T")
+DEADLINE = 10.0  # seconds
 STAMP = b"2026-01-31T12:00:00Z "
 
 
@@ -32,6 +37,7 @@ class ScriptedHost(HollowAgent):
         self.commands: dict[str, Script] = {}
         self.refuse: dict[str, tuple[str, str]] = {}
         self.hold: set[str] = set()
+        self._touched = asyncio.Event()
 
     async def assign(self, assignment: node_pb2.Assignment) -> node_pb2.AssignReply:
         reply = await super().assign(assignment)
@@ -50,7 +56,22 @@ class ScriptedHost(HollowAgent):
             self.scripts[kind] = self.commands.get(request.exec.command[0], missing)
         elif kind == "port_forward":
             self.scripts[kind] = Script(echo=True)
-        return await super().open_stream(request)
+        opened = await super().open_stream(request)
+        self._touched.set()
+        return opened
+
+    async def write_stream(self, request: node_pb2.StreamWrite) -> node_pb2.StreamWritten:
+        written = await super().write_stream(request)
+        self._touched.set()
+        return written
+
+    async def until(self, found: Callable[[], T]) -> T:
+        """What `found` says once it says something; asked again whenever a stream is opened or written to."""
+        async with asyncio.timeout(DEADLINE):
+            while not (value := found()):
+                self._touched.clear()
+                await self._touched.wait()
+        return value
 
     def start(self, name: str) -> None:
         """A held or refused pod starts after all."""
