@@ -39,7 +39,10 @@ def prepare(config: configuration.AgentConfig) -> None:
 def podman(config: configuration.AgentConfig) -> None:
     """Prepare, then become the Podman service of the mesh, in the foreground."""
     _prepare(config)
-    host.exec_podman(config)
+    try:
+        host.exec_podman(config)
+    except OSError as error:
+        raise click.ClickException(f"cannot start Podman: {error}") from error
 
 
 @main.command()

@@ -114,6 +114,7 @@ def podman_environment(config: AgentConfig) -> dict[str, str]:
 def exec_podman(config: AgentConfig) -> None:
     """Becomes the Podman service, in the foreground; the host is prepared."""
     config.podman_socket.unlink(missing_ok=True)
+    os.chdir(Places.of(config).tmpdir)  # conmon leaves a file here when it sees a kill for memory
     os.execvpe("podman", podman_argv(config), podman_environment(config))  # noqa: S606 - as its supervisor's child
 
 

@@ -278,7 +278,7 @@ class Containers:
             self._put(seen)
 
     async def _not_started(self, known: SeenContainer, refused: Refused) -> RuntimeFailure:
-        """A container from before a crash of the service, or of ours, may be half made: it is removed, to be made anew."""
+        """What was created before a crash of the service, or of ours, may be half made: it is removed and made anew."""
         if known.id not in self._whole:
             await self.remove(known.id)
             message = f"container {known.name} was half made and is made anew"

@@ -46,7 +46,7 @@ class PodmanHost:
             log = (self.config.root / "podman.log").open("ab")
             self.service = subprocess.Popen(
                 podman_argv(self.config), env=podman_environment(self.config), stdin=subprocess.DEVNULL,
-                stdout=log, stderr=log, start_new_session=True,
+                stdout=log, stderr=log, start_new_session=True, cwd=self.config.run_dir,
             )  # fmt: skip
             log.close()
             deadline = time.monotonic() + 20

@@ -157,6 +157,42 @@ async def test_pods_reach_each_other_and_the_host_reaches_them(agent: Agent) -> 
         await asyncio.to_thread(socket_in, server.netns, ("127.0.0.1", 9), 5.0)
 
 
+async def test_what_leaves_the_cluster_comes_from_the_host(agent: Agent) -> None:
+    """A network beyond the host that knows no way back to pods: only masqueraded traffic gets an answer."""
+    name, link = f"mt-out-{os.getpid()}", f"mto{os.getpid()}"
+    setup = f"""
+        ip netns add {name}
+        ip link add {link} type veth peer name eth0 netns {name}
+        ip addr add 10.198.7.1/30 dev {link}
+        ip link set {link} up
+        ip -n {name} addr add 10.198.7.2/30 dev eth0
+        ip -n {name} link set eth0 up
+    """
+    for line in setup.strip().splitlines():
+        await asyncio.to_thread(subprocess.run, line.split(), check=True)
+    command = [
+        "nsenter",
+        f"--net=/run/netns/{name}",
+        "busybox",
+        "nc",
+        "-ll",
+        "-p",
+        "9000",
+        "-e",
+        "/bin/echo",
+        "outside",
+    ]
+    server = await asyncio.to_thread(subprocess.Popen, command)
+    try:
+        client = await agent.run(FOREVER)
+        ask = "until nc 10.198.7.2 9000 </dev/null; do :; done"
+        assert await agent.exec(client, "sh", "-c", ask) == "outside\n"
+    finally:
+        server.kill()
+        await asyncio.to_thread(server.wait)
+        await asyncio.to_thread(subprocess.run, ["ip", "netns", "del", name], check=True)
+
+
 async def test_limits_hold(agent: Agent) -> None:
     limits = Limits(cpu_shares=512, cpu_quota=20_000, memory=64 << 20, pids=20, oom_score_adj=500)
     container = await agent.run(FOREVER, limits=limits)

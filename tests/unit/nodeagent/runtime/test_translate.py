@@ -157,8 +157,8 @@ def test_a_container_never_goes_back() -> None:
     ("podman", "people"),
     [
         (
-            "crun: executable file `nope` not found in $PATH: No such file or directory: OCI runtime attempted to invoke"
-            " a command that was not found",
+            "crun: executable file `nope` not found in $PATH: No such file or directory: OCI runtime attempted to"
+            " invoke a command that was not found",
             'exec: "nope": executable file not found in $PATH',
         ),
         (
