@@ -126,7 +126,9 @@ class _Passage:
             self._log("OK")
         elif isinstance(error, MeshError):
             await self._refuse(error.kind, status_of(error))
-        elif isinstance(error, Exception) and not isinstance(error, aio.AbortError):
+        elif not isinstance(error, Exception):
+            self._log("CANCELLED")
+        elif not isinstance(error, aio.AbortError):
             error_id = secrets.token_hex(6)
             _log.error("request_failed", method=self.method, user=self.user, id=error_id, exc_info=error)
             await self._refuse("Internal", internal(error_id))
