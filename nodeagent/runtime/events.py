@@ -39,7 +39,7 @@ class Listeners:
 
 
 class Watch:
-    """One host's exits."""
+    """One host's exits; the host is prepared, or FileNotFoundError is raised."""
 
     def __init__(self, exits: Path, service: Path, listeners: Listeners) -> None:
         self._exits = exits
@@ -93,7 +93,6 @@ class Watch:
         self._tell.died(container_id)
 
     def _watch_exits(self) -> None:
-        self._exits.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._exits_watch = self._inotify.add(self._exits, syscalls.IN_CLOSE_WRITE | syscalls.IN_MOVED_TO)
 
     def _read(self) -> None:
@@ -101,8 +100,8 @@ class Watch:
             if watch == self._exits_watch and CONTAINER_ID.fullmatch(name):
                 self._tell.exited(read_exit(self._exits / name))
             elif mask & syscalls.IN_IGNORED and watch == self._exits_watch:  # the directory was made anew
-                self._watch_exits()
-                self._tell.back()
+                self._exits_watch = -1
+                self._back(LISTEN_TRIES)
             elif name == self._socket.name:
                 self._back(LISTEN_TRIES)
 
@@ -114,6 +113,8 @@ class Watch:
             probe.setblocking(False)
             listens = probe.connect_ex(str(self._socket)) == 0
         if listens or not tries:
+            if self._exits_watch < 0 and self._exits.exists():
+                self._watch_exits()
             self._tell.back()
         else:
             self._loop.call_later(LISTEN_PAUSE, self._back, tries - 1)
