@@ -7,10 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from mesh.errors import Conflict, Invalid
+from mesh.model.pods import is_mirror
 from mesh.v1.core_pb2 import Pod
 from mesh.v1.node_pb2 import Assignment, Fence
-
-MIRROR = "kubernetes.io/config.mirror"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +40,7 @@ def accept(held: Desired, assignment: Assignment, node: str) -> Desired:
         raise Conflict(f"cannot assign to {node}: the order {fence} is older than {held.fence}, which is held")
     if assignment.node not in ("", node):
         raise Invalid(f"cannot assign to {node}: the order is for {assignment.node}")
-    pods = {p.metadata.uid: p for p in assignment.pods if MIRROR not in p.metadata.annotations}
+    pods = {p.metadata.uid: p for p in assignment.pods if not is_mirror(p)}
     if "" in pods:
         raise Invalid(f"cannot assign to {node}: pod {pods[''].metadata.name} has no uid")
     return Desired(fence, assignment.digest, assignment.pod_cidr, assignment.cluster_cidr, pods)

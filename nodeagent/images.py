@@ -9,6 +9,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
+from mesh.model import poddefaults
 from mesh.model.times import SECOND
 from mesh.v1.core_pb2 import Container
 from nodeagent.runtime.port import Image, Runtime, RuntimeFailure
@@ -20,13 +21,8 @@ TRANSIENT = SECOND
 
 
 def pull_policy(container: Container) -> str:
-    """The container's policy; without one Always for `:latest` or no tag, IfNotPresent otherwise (I1)."""
-    if container.image_pull_policy:
-        return container.image_pull_policy
-    name = container.image.rpartition("/")[2]
-    if "@" in name:
-        return "IfNotPresent"
-    return "Always" if name.partition(":")[2] in ("", "latest") else "IfNotPresent"
+    """The container's policy; without one, what its image's tag says (I1)."""
+    return container.image_pull_policy or poddefaults.pull_policy(container.image)
 
 
 @dataclass(slots=True)

@@ -6,17 +6,17 @@ What can't be run is logged and left out; the others run.
 
 import asyncio
 import hashlib
+import json
 import uuid
 from collections.abc import Callable
 from pathlib import Path
 
 import structlog
 
-from mesh.errors import MeshError
-from mesh.model import manifest
-from mesh.model.pods import containers
-from mesh.v1.core_pb2 import Pod
-from nodeagent.desired import MIRROR
+from mesh.errors import MeshError, Violation
+from mesh.model import manifest, podchecks, poddefaults, support
+from mesh.model.pods import MIRROR, containers
+from mesh.v1.core_pb2 import EnvVar, Pod
 from nodeagent.runtime import syscalls
 
 log = structlog.get_logger()
@@ -99,17 +99,18 @@ class StaticPods:
 
 
 def static_pod(obj: object, node: str) -> Pod:
-    """The pod as it runs here; raises ValueError for what a static pod can't be."""
+    """The pod as it runs here; raises TypeError and ValueError for what can't be a static pod."""
     if not isinstance(obj, Pod):
         raise TypeError("only Pods can be static")
-    refused = why_not(obj)
+    refused = [str(v) for v in why_not(obj)]
     if refused:
-        raise ValueError(f"Pod {obj.metadata.name}: {refused}")
+        raise ValueError(f"Pod {obj.metadata.name}: " + "; ".join(refused))
     pod = Pod()
     pod.CopyFrom(obj)
     pod.ClearField("status")
-    digest = hashlib.sha256(node.encode() + b"\0" + pod.SerializeToString(deterministic=True)).digest()
-    uid = str(uuid.UUID(bytes=digest[:16]))
+    poddefaults.fill(pod.spec)
+    text = json.dumps(manifest.to_dict(obj), sort_keys=True)
+    uid = str(uuid.UUID(bytes=hashlib.sha256(f"{node}\0{text}".encode()).digest()[:16]))
     pod.metadata.uid = uid
     pod.metadata.name = f"{obj.metadata.name}-{node}"
     pod.metadata.annotations[SOURCE] = "file"
@@ -118,33 +119,36 @@ def static_pod(obj: object, node: str) -> Pod:
     return pod
 
 
-def why_not(pod: Pod) -> str:
-    """Why this pod can't be static, "" if it can: it must stand without meshd's objects."""
-    spec = pod.spec
+def why_not(pod: Pod) -> list[Violation]:
+    """Why this pod can't run here as a static one: what no pod may ask, and whatever needs meshd's objects."""
     if not pod.metadata.name:
-        return "metadata.name is required"
-    if not spec.containers:
-        return "spec.containers must name at least one container"
-    names = [c.name for c in containers(spec)]
-    if len(names) != len(set(names)):
-        return "two containers have the same name"
-    if any(not c.image for c in containers(spec)):
-        return "every container needs an image"
-    if spec.service_account_name:
-        return "a static pod can't use a ServiceAccount"
-    for container in containers(spec):
-        if container.env_from or any(
-            v.value_from.HasField("config_map_key_ref") or v.value_from.HasField("secret_key_ref")
-            for v in container.env
-        ):
-            return "a static pod can't refer to ConfigMaps or Secrets"
-        if container.HasField("liveness_probe") or container.HasField("readiness_probe"):
-            return "probes are not honoured yet"
-        if container.HasField("lifecycle"):
-            return "lifecycle hooks are not honoured yet"
-    for volume in spec.volumes:
-        if not (volume.HasField("empty_dir") or volume.HasField("host_path")):
-            return f"volume {volume.name}: a static pod's volumes are emptyDir or hostPath"
-    known = {v.name for v in spec.volumes}
-    unknown = [m.name for c in containers(spec) for m in c.volume_mounts if m.name not in known]
-    return f"there is no volume {unknown[0]}" if unknown else ""
+        return [Violation("metadata.name", "is required")]
+    filled = Pod()
+    filled.CopyFrom(pod)
+    poddefaults.fill(filled.spec)
+    unsupported, _ = support.check(pod.spec, "spec")
+    return [*unsupported, *podchecks.check(filled.spec, "spec"), *_strange(pod)]
+
+
+def _strange(pod: Pod) -> list[Violation]:
+    """References to ConfigMaps, Secrets and ServiceAccounts, which a static pod can't have (G10)."""
+    why = "a static pod can't refer to ConfigMaps, Secrets or ServiceAccounts"
+    found = [v.name for v in pod.spec.volumes if not (v.HasField("empty_dir") or v.HasField("host_path"))]
+    wrong = [Violation(f"spec.volumes[{name}]", why) for name in found if _has_source(pod, name)]
+    for container in containers(pod.spec):
+        references = [v.name for v in container.env if _refers(v)]
+        wrong += [Violation(f"{container.name}.env[{name}]", why) for name in references]
+        if container.env_from:
+            wrong.append(Violation(f"{container.name}.envFrom", why))
+    if pod.spec.service_account_name not in ("", "default"):
+        wrong.append(Violation("spec.serviceAccountName", why))
+    return wrong
+
+
+def _has_source(pod: Pod, name: str) -> bool:
+    return any(v.name == name and len(v.ListFields()) > 1 for v in pod.spec.volumes)
+
+
+def _refers(variable: EnvVar) -> bool:
+    source = variable.value_from
+    return source.HasField("config_map_key_ref") or source.HasField("secret_key_ref")
