@@ -16,7 +16,14 @@ if TYPE_CHECKING:
     "--namespaced", type=bool, default=None, metavar="true|false", help="Only kinds that lie in a namespace, or not."
 )
 @click.option("--no-headers", is_flag=True, help="No titles above the columns.")
-@click.option("-o", "--output", type=click.Choice(["", "name"]), default="", help="name: print the plural alone.")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Choice(["", "name"]),
+    default="",
+    metavar="FORMAT",
+    help="name: print the plural alone.",
+)
 @click.pass_obj
 @asynchronous
 async def command(

@@ -58,11 +58,12 @@ async def command(
         raise click.UsageError("say which files: -f FILE, -f DIRECTORY or -f -")
     form = outputs.parse(output)
     async with session.client() as client:
-        objects, warnings = files.load(filename, recursive, client.namespace)
-        files.check_namespace(objects, session.namespace)
-        for warning in warnings:
+        found = files.load(filename, recursive, client.namespace)
+        files.check_namespace(found.objects, session.namespace)
+        for warning in found.warnings:
             warn(warning)
-        changes = await client.apply(objects, dry_run=dry_run == "server")
+        with found.placed():
+            changes = await client.apply(found.objects, dry_run=dry_run == "server")
         _tell(changes, form, dry_run == "server")
         if wait and dry_run == "none":
             await until_ready(client, [c.object for c in changes], timeout, session.color)

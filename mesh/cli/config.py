@@ -16,7 +16,9 @@ def command() -> None:
 
 
 @command.command("get-contexts", cls=Verb)
-@click.option("-o", "--output", type=click.Choice(["", "name"]), default="", help="name: print the names alone.")
+@click.option(
+    "-o", "--output", type=click.Choice(["", "name"]), default="", metavar="FORMAT", help="name: print the names alone."
+)
 @click.pass_obj
 def _get_contexts(session: Session, output: str) -> None:
     """List the contexts."""

@@ -74,15 +74,13 @@ async def _from_files(
     from mesh.cli import files
 
     async with session.client() as client:
-        objects, warnings = files.load(filename, recursive, client.namespace)
-        files.check_namespace(objects, session.namespace)
-        for warning in warnings:
+        found = files.load(filename, recursive, client.namespace)
+        files.check_namespace(found.objects, session.namespace)
+        for warning in found.warnings:
             warn(warning)
-        if dry_run != "none" and len(objects) > 1:  # all are checked before one is created
-            for obj in objects:
-                await client.create(obj, dry_run=True)
-        for obj in objects:
-            made = obj if dry_run == "client" else await client.create(obj, dry_run=dry_run == "server")
+        for obj in found.objects:
+            with found.placed():
+                made = obj if dry_run == "client" else await client.create(obj, dry_run=dry_run == "server")
             _tell(made, dry_run, output)
 
 

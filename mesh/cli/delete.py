@@ -60,7 +60,9 @@ class Doomed:
     flag_value="server",
     help="server: check, and delete nothing.",
 )
-@click.option("-o", "--output", type=click.Choice(["", "name"]), default="", help="name: print KIND/NAME alone.")
+@click.option(
+    "-o", "--output", type=click.Choice(["", "name"]), default="", metavar="FORMAT", help="name: print KIND/NAME alone."
+)
 @click.pass_obj
 @asynchronous
 async def command(
@@ -130,7 +132,7 @@ def _of_files(names: Sequence[str], recursive: bool, chosen: str, namespace: str
     from mesh.cli import files
     from mesh.model.kinds import key_of, kind_of
 
-    objects, _ = files.load(names, recursive, namespace)
+    objects = files.load(names, recursive, namespace).objects
     files.check_namespace(objects, chosen)
     return [Doomed(kind_of(obj), key_of(obj).namespace, obj.metadata.name) for obj in objects]
 

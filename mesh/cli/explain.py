@@ -14,14 +14,6 @@ if TYPE_CHECKING:
     from mesh.model.fields import Field
     from mesh.model.kinds import Kind
 
-_KNOWN = {
-    "apiVersion": "The version of the kind's form.",
-    "kind": "What this object is.",
-    "metadata": "Name, namespace, labels: what every object carries.",
-    "spec": "How the object should be.",
-    "status": "How the object is; written by the mesh.",
-}
-
 
 @dataclass(frozen=True, slots=True)
 class _Place:
@@ -125,26 +117,35 @@ def _required(field: "Field") -> str:
 
 
 def _text(place: _Place) -> str:
-    from mesh.cli.comments import comment_of_field, comment_of_message
+    from mesh.cli.comments import comment_of_message
 
     if place.field is None:
         return comment_of_message(place.owner)
-    said = comment_of_field(place.owner, place.field.name) or (
-        _KNOWN.get(place.path[-1], "") if len(place.path) == 1 else ""
-    )
-    return "\n    ".join(t for t in (said, rules_of(place.field)) if t)
+    return "\n    ".join(_lines(place.owner, place.field))
+
+
+def _lines(message: "Descriptor", field: "Field") -> list[str]:
+    """What there is to say of a field: its meaning, its rules, whether it works yet."""
+    from mesh.cli.comments import comment_of_field
+    from mesh.cli.fieldwords import words_of
+    from mesh.model.support import TABLE
+
+    said = comment_of_field(message, field.name) or words_of(message.name, field.json)
+    support = TABLE.get(message.name, {}).get(field.json)
+    note = ""
+    if support is not None and support.state != "honoured":
+        some = " (some values are fine)" if support.accepts is not None else ""
+        note = f"{support.state}{some}: {support.why}"
+    return [line for line in (said, rules_of(field), note) if line]
 
 
 def _fields(message: "Descriptor", indent: str, recursive: bool, above: tuple[str, ...]) -> None:
-    from mesh.cli.comments import comment_of_field
     from mesh.model.fields import fields_of
 
     for name, field in fields_of(message).items():
         click.echo(f"{indent}{name}\t<{type_of(field)}>{_required(field)}")
-        said = comment_of_field(message, field.name) or (_KNOWN.get(name, "") if not above and indent == "  " else "")
         if not recursive:
-            for text in (said, rules_of(field)):
-                if text:
-                    click.echo(f"{indent}    {text}")
+            for text in _lines(message, field):
+                click.echo(f"{indent}    {text}")
         elif field.type is not None and field.type.full_name not in above:
             _fields(field.type, indent + "  ", recursive, (*above, message.full_name))

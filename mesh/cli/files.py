@@ -3,8 +3,11 @@
 Rule: every file is read and checked before anything is sent; one mistake anywhere and nothing is done.
 """
 
+import re
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from mesh.errors import Invalid, Violation
@@ -15,10 +18,33 @@ _SUFFIXES = (".yaml", ".yml", ".json")
 _LARGEST = 64 << 20  # bytes of one file
 
 
-def load(names: Sequence[str], recursive: bool, namespace: str) -> tuple[list[Object], list[str]]:
-    """The objects of all files in order, and the reader's warnings; raises Invalid with every mistake of every file."""
-    objects: list[Object] = []
-    warnings: list[str] = []
+@dataclass(slots=True)
+class Manifests:
+    """What files hold: objects in order, the reader's warnings, and where each object was."""
+
+    objects: list[Object] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    places: dict[str, str] = field(default_factory=dict)  # by 'Pod "web"'
+
+    @contextmanager
+    def placed(self) -> Iterator[None]:
+        """Adds to what the service refuses where it was written."""
+        try:
+            yield
+        except Invalid as error:
+            named = re.match(r'\w+ "[^"]+"', error.message)
+            place = self.places.get(named[0]) if named else None
+            if place is None:
+                raise
+            placed = Invalid(f"{place}: {error.message}", error.violations)
+            for note in getattr(error, "__notes__", ()):
+                placed.add_note(note)
+            raise placed from None
+
+
+def load(names: Sequence[str], recursive: bool, namespace: str) -> Manifests:
+    """The objects of all files; raises Invalid with every mistake of every file."""
+    found = Manifests()
     mistakes: list[Invalid] = []
     for source, text in [pair for name in names for pair in _texts(name, recursive)]:
         try:
@@ -26,14 +52,17 @@ def load(names: Sequence[str], recursive: bool, namespace: str) -> tuple[list[Ob
         except Invalid as error:
             mistakes.append(error)
             continue
-        objects += loaded.objects
-        warnings += loaded.warnings
+        found.objects += loaded.objects
+        found.warnings += loaded.warnings
+        for item in loaded.items:
+            name = f'{item.object.DESCRIPTOR.name} "{item.object.metadata.name}"'
+            found.places.setdefault(name, f"{source}, document {item.document}")
     if mistakes:
         violations: list[Violation] = [v for mistake in mistakes for v in mistake.violations]
         raise Invalid("\n".join(mistake.message for mistake in mistakes), violations)
-    if not objects:
+    if not found.objects:
         raise Invalid(f"there are no objects in {', '.join(names)}")
-    return objects, warnings
+    return found
 
 
 def check_namespace(objects: Sequence[Object], namespace: str) -> None:

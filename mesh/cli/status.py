@@ -12,23 +12,31 @@ import click
 from mesh.cli.session import Session, Verb, asynchronous
 
 if TYPE_CHECKING:
+    from mesh.errors import MeshError
     from mesh.v1.control_pb2 import StatusResponse
     from mesh.v1.core_pb2 import Node, Pod
 
 
 @click.command("status", cls=Verb, short_help="Show how the service, its hosts and Ray are.")
-@click.option("-o", "--output", type=click.Choice(["", "json"]), default="", help="json: for programs.")
+@click.option(
+    "-o", "--output", type=click.Choice(["", "json"]), default="", metavar="FORMAT", help="json: for programs."
+)
 @click.pass_obj
 @asynchronous
 async def command(session: Session, output: str) -> None:
     """Show how the service, its hosts and Ray are, and what needs somebody."""
     from google.protobuf import json_format
 
+    from mesh.errors import MeshError
     from mesh.v1.core_pb2 import Node, Pod
 
     async with session.client() as client:
-        status = await client.status()
-        nodes, pods = await client.list(Node), await client.list(Pod, namespace="")
+        try:
+            status = await client.status()
+            nodes, pods = await client.list(Node), await client.list(Pod, namespace="")
+        except MeshError as error:
+            _away(client.server, error, output)
+            raise click.exceptions.Exit(1) from None
         server = client.server
     found = alerts(status, nodes, pods)
     if output == "json":
@@ -41,6 +49,49 @@ async def command(session: Session, output: str) -> None:
             click.echo("Everything is well.")
     if found:
         raise click.exceptions.Exit(1)
+
+
+def _away(server: str, error: "MeshError", output: str) -> None:
+    """Says that meshd does not answer, and how the programs on this host are."""
+    import json
+
+    from mesh.cli import tables
+    from mesh.cli.printers import Table
+    from mesh.sdk.words import duration
+
+    why = str(error).partition("; is meshd running")[0]
+    programs = _programs_here()
+    if output == "json":
+        click.echo(json.dumps({"error": why, "programs": {name: words for name, words, _ in programs}}))
+        return
+    click.echo(f"meshd     {why}\n")
+    if programs:
+        rows = tuple((name, words, duration(since)) for name, words, since in programs)
+        tables.show(Table(("PROGRAM", "STATE", "SINCE"), rows))
+        click.echo()
+    click.echo(
+        f"! meshd at {server} does not answer; on its host, `mesh doctor` says why and `mesh up` starts what is down"
+    )
+
+
+def _programs_here() -> list[tuple[str, str, float]]:
+    """(name, state, seconds) of the mesh's programs on this host; none for another host or who may not ask."""
+    import os
+    from pathlib import Path
+
+    from mesh.errors import MeshError
+    from mesh.supervision.layout import DEFAULT_ROOT, Layout
+    from mesh.supervision.setup import Told
+    from mesh.supervision.up import supervisor_of
+
+    layout = Layout(Path(os.environ.get("MESH_ROOT") or DEFAULT_ROOT))
+    try:
+        if os.geteuid() != 0 or Told.read(layout) is None:
+            return []
+        states = supervisor_of(layout).status()
+    except (MeshError, OSError):
+        return []
+    return [(s.name, "runs" if s.running else s.words or "does not run", s.since) for s in states]
 
 
 def _show(

@@ -8,7 +8,9 @@ from mesh.cli.session import Session, Verb, asynchronous
 
 @click.command("version", cls=Verb, short_help="Print the versions of client and service.")
 @click.option("--client", "alone", is_flag=True, help="Only of this client; asks nobody.")
-@click.option("-o", "--output", type=click.Choice(["", "json", "yaml"]), default="", help="For programs.")
+@click.option(
+    "-o", "--output", type=click.Choice(["", "json", "yaml"]), default="", metavar="FORMAT", help="For programs."
+)
 @click.pass_obj
 @asynchronous
 async def command(session: Session, alone: bool, output: str) -> None:
