@@ -126,7 +126,9 @@ async def test_a_waiting_reader_hears_within_five_milliseconds_what_happened_tog
 async def test_events_come_with_the_next_news_or_a_moment_later() -> None:
     board = Board("n")
     loop = asyncio.get_running_loop()
-    waiting = asyncio.create_task(board.observe(ObserveRequest(boot=board.boot, after_version=1, wait_milliseconds=9000)))
+    waiting = asyncio.create_task(
+        board.observe(ObserveRequest(boot=board.boot, after_version=1, wait_milliseconds=9000))
+    )
     await asyncio.sleep(1)
     board.put_event(Event(metadata=ObjectMeta(name="e"), count=1))
     observed = await waiting
