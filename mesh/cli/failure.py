@@ -59,6 +59,9 @@ def _sentence(error: MeshError) -> str:
 
 
 def _usage(error: click.ClickException) -> int:
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        click.echo(error.format_message())
+        return 0
     say(f"error: {error.format_message()}")
     ctx = getattr(error, "ctx", None)
     if ctx is not None:

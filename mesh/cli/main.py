@@ -50,6 +50,10 @@ _VERBS = {name: entry for section in _SECTIONS.values() for name, entry in secti
 class Verbs(click.Group):
     """Loads a verb's module, and takes its `command`, when the verb is named."""
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """`mesh help get` is `mesh get --help`."""
+        return super().parse_args(ctx, [*args[1:], "--help"] if args[:1] == ["help"] else args)
+
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         """Every verb, in the order of the help."""
         return list(_VERBS)
@@ -87,9 +91,27 @@ class Verbs(click.Group):
         return super().resolve_command(ctx, args)
 
 
+def _version(ctx: click.Context, _param: click.Parameter, wanted: bool) -> None:
+    if wanted:
+        from mesh import __version__
+
+        click.echo(f"mesh {__version__}")
+        ctx.exit()
+
+
 @click.group(
     cls=Verbs,
-    params=list(global_options()),
+    params=[
+        *global_options(),
+        click.Option(
+            ["--version"],
+            is_flag=True,
+            is_eager=True,
+            expose_value=False,
+            callback=_version,
+            help="Print this client's version; `mesh version` asks the service too.",
+        ),
+    ],
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     help="Containers on your own hosts, with Kubernetes' manifests.",
     epilog="Short names as with kubectl: po, no, ns, cm, ev. A verb's options: mesh VERB --help.",

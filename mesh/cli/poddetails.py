@@ -39,7 +39,10 @@ def describe_pod(sheet: Sheet, pod: Pod) -> None:
     if pod.spec.init_containers:
         sheet.below("Init Containers", _containers(pod.spec.init_containers, status.init_container_statuses))
     sheet.below("Containers", _containers(pod.spec.containers, status.container_statuses))
-    sheet.columns("Conditions", ("Type", "Status"), [(c.type, c.status) for c in status.conditions])
+    rows = [(c.type, c.status, c.reason, " ".join(c.message.split())) for c in status.conditions]
+    told = any(reason or message for *_, reason, message in rows)
+    titles = ("Type", "Status", "Reason", "Message") if told else ("Type", "Status")
+    sheet.columns("Conditions", titles, [row[: len(titles)] for row in rows])
     sheet.below("Volumes", _volumes(pod.spec.volumes))
     sheet.maybe("QoS Class", status.qos_class)
     sheet.map("Node-Selectors", pod.spec.node_selector)

@@ -60,6 +60,14 @@ def test_the_root_says_of_a_verb_what_the_verb_says(verb: str) -> None:
     assert (command.short_help or "").rstrip(".") == _VERBS[verb][1].rstrip(".")
 
 
+@pytest.mark.parametrize("args", [[], ["help"], ["help", "get"], ["config"], ["--version"]])
+def test_who_asks_nothing_is_told_what_there_is(args: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(args) == 0
+    told = capsys.readouterr()
+    assert told.out.startswith(("Usage: mesh", "mesh "))
+    assert told.err == ""
+
+
 def test_a_wrong_verb_gets_a_hint(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["gett"]) == 1
     assert 'error: unknown command "gett". Did you mean "get"?' in capsys.readouterr().err
