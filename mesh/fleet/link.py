@@ -5,13 +5,13 @@ repeated after 0.1 s, then doubling to 3 s; nothing else polls. What the link kn
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TypeVar
 
 import structlog
 
 from mesh.errors import MeshError, Unavailable
+from mesh.fleet.line import BackOff, Line
 from mesh.fleet.needs import digest_of, needs_of
 from mesh.fleet.picture import Picture
 from mesh.fleet.port import AgentPort
@@ -25,7 +25,6 @@ from mesh.v1.core_pb2 import Node, Pod
 from mesh.view import View
 
 _log = structlog.get_logger("mesh.fleet.link")
-_T = TypeVar("_T")
 
 FIRST_PATIENCE = 2.0  # seconds beyond an observe's own wait; doubling up to the limit of a call
 PROXY_PAUSE = 30.0  # seconds until a host that has no proxy, or can't be reached, is offered the table again
@@ -48,32 +47,13 @@ class Fleet:
     limit: float = 10.0
 
 
-class BackOff:
-    """0.1 s, doubling to 3 s."""
-
-    def __init__(self) -> None:
-        self._next = 0.1
-
-    async def sleep(self) -> None:
-        """Waits, and longer the next time."""
-        seconds, self._next = self._next, min(self._next * 2, 3.0)
-        await asyncio.sleep(seconds)
-
-    def reset(self) -> None:
-        """The next wait is short again."""
-        self._next = 0.1
-
-
 class Link:
-    """`last_seen`: the loop's time of the host's last answer; `message`: why it does not answer, empty when it does."""
+    """`line` tells when and how the host last answered; `held` is the digest of the assignment that it holds."""
 
     def __init__(self, name: str, agent: AgentPort, fleet: Fleet) -> None:
         self.name = name
-        self.agent = agent
-        self.held = ""  # digest of the Assignment that the host holds
-        self.message = "has not answered yet"
-        self.last_seen: float | None = None
-        self.last_seen_ns = 0
+        self.line = Line(name, agent, fleet.clock)
+        self.held = ""
         self._fleet = fleet
         self._picture = Picture(name)
         self._ordered = (0, 0)  # fence of the newest accepted order
@@ -119,7 +99,7 @@ class Link:
             try:
                 await self._observe(wait)
             except MeshError as error:
-                self._failed("observe", error)
+                self.line.failed("observe", error)
                 await back_off.sleep()
                 wait = 0.0  # first of all: is it there?
                 continue
@@ -135,11 +115,11 @@ class Link:
         )
         # A lost call must cost less than the silence that makes a host Unknown, a slow host must be heard all the same.
         patience, self._patience = self._patience, min(self._patience * 2, self._fleet.limit)
-        observed = await self._call(self.agent.observe(request), wait + patience)
+        observed = await self.line.call(self.line.agent.observe(request), wait + patience)
         self._patience = FIRST_PATIENCE
         if observed.node != self.name:
             raise Unavailable(f'the agent at host "{self.name}" says that it is "{observed.node}"')
-        self._seen()
+        self.line.seen()
         # The cursor moves only once the news are stored: what can't be written is asked for again.
         cursor = (self._picture.boot, self._picture.version)
         news = self._picture.take(observed)
@@ -199,7 +179,7 @@ class Link:
             try:
                 await self._assign(wanted)
             except MeshError as error:
-                self._failed("assign", error)
+                self.line.failed("assign", error)
                 self._look.set()
                 await back_off.sleep()
             else:
@@ -207,8 +187,8 @@ class Link:
                 await asyncio.sleep(self._fleet.settle)
 
     async def _assign(self, wanted: node_pb2.Assignment) -> None:
-        reply = await self._call(self.agent.assign(wanted), self._fleet.limit)
-        self._seen()
+        reply = await self.line.call(self.line.agent.assign(wanted), self._fleet.limit)
+        self.line.seen()
         self._ordered = max(self._ordered, _fence(reply.fence))
         self.held = reply.run_digest
         if reply.run_digest != wanted.digest:
@@ -225,7 +205,7 @@ class Link:
                 continue
             offered = (self.boot, table.digest)
             try:
-                await self._call(self.agent.program(table), self._fleet.limit)
+                await self.line.call(self.line.agent.program(table), self._fleet.limit)
                 self._offered = offered
             except MeshError as error:
                 _log.debug("cannot_program_proxy", node=self.name, error=error.message)
@@ -261,25 +241,6 @@ class Link:
         if digest != self.held:
             self.held = digest
             self._look.set()
-
-    async def _call(self, call: Awaitable[_T], seconds: float) -> _T:
-        try:
-            async with asyncio.timeout(seconds):
-                return await call
-        except TimeoutError:
-            raise Unavailable(f'the host "{self.name}" did not answer within {seconds:g} s') from None
-
-    def _seen(self) -> None:
-        if self.message:
-            _log.info("host_answers", node=self.name)
-        self.message = ""
-        self.last_seen = asyncio.get_running_loop().time()
-        self.last_seen_ns = self._fleet.clock()
-
-    def _failed(self, verb: str, error: MeshError) -> None:
-        if self.message != error.message:
-            _log.warning("host_does_not_answer", node=self.name, call=verb, error=error.message)
-        self.message = error.message
 
 
 def _fence(fence: node_pb2.Fence) -> tuple[int, int]:

@@ -55,7 +55,7 @@ class Roster:
     def agent(self, node: str) -> AgentPort | None:
         """The agent of a host, or None when the host is not joined."""
         link = self._links.get(node)
-        return link.agent if link is not None else None
+        return link.line.agent if link is not None else None
 
     def hosts(self) -> list[HostState]:
         """Every host that is joined or has a Node, by name."""
@@ -85,7 +85,7 @@ class Roster:
 
     async def _meet(self, tasks: asyncio.TaskGroup) -> None:
         there = self._hosts.agents()
-        for name in [n for n, link in self._links.items() if there.get(n) is not link.agent]:
+        for name in [n for n, link in self._links.items() if there.get(n) is not link.line.agent]:
             await self._part(name)
         for name, agent in there.items():
             if name not in self._links:
@@ -96,8 +96,8 @@ class Roster:
     async def _part(self, name: str) -> None:
         _log.info("host_parted", node=name)
         link, task = self._links.pop(name), self._tasks.pop(name)
-        if link.last_seen is not None:
-            self._last[name] = link.last_seen
+        if link.line.last_seen is not None:
+            self._last[name] = link.line.last_seen
         task.cancel()
         await asyncio.wait({task})
 
@@ -129,7 +129,7 @@ class Roster:
     def _heard(self, name: str) -> float:
         """From when on a host's silence counts."""
         link = self._links.get(name)
-        seen = link.last_seen if link is not None else None
+        seen = link.line.last_seen if link is not None else None
         last = seen if seen is not None else self._last.get(name, 0.0)
         return max(last, self._since if self._hears else self._since + DEAF - self._silence)
 
@@ -137,4 +137,5 @@ class Roster:
         link = self._links.get(name)
         if link is None:
             return HostState(name, False, "is not joined", 0, False, "")
-        return HostState(name, not link.message, link.message, link.last_seen_ns, link.settled, link.boot)
+        line = link.line
+        return HostState(name, not line.message, line.message, line.last_seen_ns, link.settled, link.boot)
