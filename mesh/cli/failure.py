@@ -82,7 +82,8 @@ def _unexpected(error: BaseException, verbose: bool) -> None:
         return
     try:
         folder = Path("~/.mesh/crashes").expanduser()
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for directory in (folder.parent, folder):
+            directory.mkdir(mode=0o700, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=folder, suffix=".txt", prefix="crash-")
         with os.fdopen(handle, "w") as file:
             file.write(text)

@@ -131,7 +131,7 @@ async def test_a_change_of_what_can_not_change_names_the_field(cli: Cli) -> None
     assert (await cli("apply", "-f", "-", stdin=GOOD)).code == 0
     result = await cli("apply", "-f", "-", stdin=GOOD.replace("spec: {", "spec: {hostNetwork: true, "))
     assert (result.code, "spec" in result.err) == (1, True)
-    assert result.err.startswith("Error from server (Invalid): standard input, document 1: Pod \"web\" is invalid: ")
+    assert result.err.startswith('Error from server (Invalid): standard input, document 1: Pod "web" is invalid: ')
 
 
 async def _nothing_changed(cli: Cli) -> None:

@@ -89,7 +89,7 @@ def test_what_nobody_expected_is_one_line_with_details_in_a_private_file(
     assert err.startswith("error: mesh met an error it did not expect: KeyError: 'x'; details are in ")
     assert err.count("\n") == 1
     (file,) = (tmp_path / ".mesh" / "crashes").iterdir()
-    assert file.stat().st_mode & 0o777 == 0o600
+    assert [p.stat().st_mode & 0o777 for p in (file, file.parent, file.parent.parent)] == [0o600, 0o700, 0o700]
     assert "KeyError" in file.read_text()
     assert report(KeyError("x"), verbose=True) == 1
     assert "KeyError" in capsys.readouterr().err
