@@ -50,7 +50,7 @@ generate: venv ## mesh/v1 from proto/
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python tools/generate.py
 
 bench: venv ## figures against `podman kube play`, in one run
-	@tools/packages.sh netavark catatonit
+	@tools/packages.sh netavark catatonit iptables
 	@$(SUDO) $(BIN)/mesh up > /dev/null
 	$(SUDO) $(BIN)/python benchmarks/pods.py
 	$(SUDO) $(BIN)/python benchmarks/idle.py

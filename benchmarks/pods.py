@@ -126,7 +126,7 @@ class Mesh:
         for pod in pods:
             await self._client.delete(Pod, pod.metadata.name, namespace=NAMESPACE)
         for pod in pods:
-            await self._client.wait(Pod, pod.metadata.name, namespace=NAMESPACE, until="delete", timeout=60)
+            await self._client.wait(Pod, pod.metadata.name, namespace=NAMESPACE, delete=True, timeout=60)
 
 
 def phases_of(pod: Pod, applied: float, seen: float) -> dict[str, float]:
