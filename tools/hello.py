@@ -19,6 +19,12 @@ Try next:
 """
 
 
+def fetch(url: str) -> str:
+    """The page at `url`."""
+    with urllib.request.urlopen(url, timeout=10) as answer:  # noqa: S310 - a port-forward of our own
+        return str(answer.read().decode()).strip()
+
+
 def main() -> int:
     """Command line; returns the exit code."""
     try:
@@ -27,8 +33,8 @@ def main() -> int:
             print("waiting for pod hello …", flush=True)
             mesh.wait(Pod, "hello", condition="Ready", timeout=60)
             with mesh.port_forward("hello", 8080) as forward:
-                with urllib.request.urlopen(f"http://127.0.0.1:{forward.port}/", timeout=10) as answer:  # noqa: S310
-                    print("the pod answers:", answer.read().decode().strip())
+                page = fetch(f"http://127.0.0.1:{forward.port}/")
+            print("the pod answers:", page)
     except (MeshError, TimeoutError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from mesh import pki
 from mesh.errors import MeshError
+from mesh.fleet.ray_names import GCS_PORT
 from mesh.supervision import machine, setup
 from mesh.supervision.layout import Layout
 from mesh.supervision.port import Supervisor, systemd_runs
@@ -209,7 +210,7 @@ def _forwarding() -> Finding:
 
 
 def _ray(host: Host) -> Finding:
-    address = host.join or f"{host.node_ip}:{machine.GCS_PORT}"
+    address = host.join or f"{host.node_ip}:{GCS_PORT}"
     found = f"version {version('ray')}, head at {address}"
     if not machine.answers(address, 3.0):
         mend = "mesh up there, and open the port to this host" if host.join else "mesh up"

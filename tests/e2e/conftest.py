@@ -35,10 +35,10 @@ def host(tmp_path: Path) -> Iterator[FakeHost]:
         yield one
 
 
-@pytest.fixture
-def mesh_of_three(tmp_path: Path, archive: Path) -> Iterator[list[FakeHost]]:
+@pytest.fixture(scope="module")
+def mesh_of_three(tmp_path_factory: pytest.TempPathFactory, archive: Path) -> Iterator[list[FakeHost]]:
     """Three hosts in one mesh; the first has Ray's head and meshd."""
-    with machines(tmp_path, 3) as hosts:
+    with machines(tmp_path_factory.mktemp("mesh"), 3) as hosts:
         first, *others = hosts
         first.up()
         for other in others:

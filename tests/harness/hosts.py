@@ -1,8 +1,8 @@
 """Several hosts on one machine: each in network, mount, UTS, IPC and PID namespaces of its own, on one switch.
 
-Rules: a host has a private /run, /dev/shm and /var/lib/mesh; the last lives on disk below the given directory, so that
-a power-off (the kill of its first process) loses what a power-off loses. Needs root. Nothing outside is changed: when
-the processes of a host are gone, so are its namespaces, mounts and links.
+Rules: a host has a private /run and /dev/shm; the mesh's root on it, /run/mesh, is on disk below the given directory, so
+that a power-off (the kill of its first process) loses what a power-off loses. Needs root. Nothing outside is changed:
+when the processes of a host are gone, so are its namespaces, mounts and links.
 """
 
 import json
@@ -17,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-ROOT = Path("/var/lib/mesh")
+ROOT = Path("/run/mesh")  # of the mesh on each host: exists on its private /run only
 NETWORK = "10.77.0"
 
 _INIT = r"""
@@ -28,7 +28,8 @@ awk '$2 != "/" && ($3 == "overlay" || $3 == "nsfs" || $1 == "mesh") { print $2 }
 hostname "$NAME"
 mount -t tmpfs -o mode=755 tmpfs /run
 mount -t tmpfs tmpfs /dev/shm
-mount --bind "$STATE" /var/lib/mesh
+mkdir -m 700 "$ROOT"
+mount --bind "$STATE" "$ROOT"
 ip link set lo up
 : > /run/booted
 exec "$PYTHON" -I -S -c '
@@ -79,7 +80,8 @@ class FakeHost:
         self._shell = subprocess.Popen(
             ["unshare", "--net", "--mount", "--uts", "--ipc", "--pid", "--fork", "--kill-child", "--mount-proc",
              "bash", "-c", _INIT],
-            env={"PATH": os.environ["PATH"], "NAME": self.name, "STATE": str(self.state), "PYTHON": sys.executable},
+            env={"PATH": os.environ["PATH"], "NAME": self.name, "STATE": str(self.state), "ROOT": str(ROOT),
+                 "PYTHON": sys.executable},
             cwd="/", stdin=subprocess.DEVNULL,
         )  # fmt: skip
         self.init = until(self._first_process, 10, f"{self.name} boots")
@@ -114,7 +116,8 @@ class FakeHost:
         """For commands on this host."""
         return {
             "PATH": f"{Path(sys.executable).parent}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-            "HOME": "/root", "LANG": "C.UTF-8", "MESHCONFIG": str(self.context), "PYTHONDONTWRITEBYTECODE": "1",
+            "HOME": "/root", "LANG": "C.UTF-8", "MESHCONFIG": str(self.context), "MESH_ROOT": str(ROOT),
+            "PYTHONDONTWRITEBYTECODE": "1",
         }  # fmt: skip
 
     def mesh(self, *args: str, check: bool = True, text: str | None = None, timeout: float = 120) -> str:
@@ -198,14 +201,10 @@ class Machines:
     def __init__(self, directory: Path, count: int) -> None:
         self._directory = directory
         self._count = count
-        self._made_root = False
         self._switch: subprocess.Popen[bytes] | None = None
         self.hosts: list[FakeHost] = []
 
     def __enter__(self) -> Self:
-        if not ROOT.exists():
-            ROOT.mkdir(mode=0o700)  # only the place where each host mounts its own
-            self._made_root = True
         self._switch = subprocess.Popen(["unshare", "--net", "sleep", "infinity"])
         pid, own = self._switch.pid, Path("/proc/self/ns/net").readlink()
         until(lambda: Path(f"/proc/{pid}/ns/net").readlink() != own, 10, "the switch is there")
@@ -233,8 +232,6 @@ class Machines:
         if self._switch:
             self._switch.kill()
             self._switch.wait()
-        if self._made_root:
-            ROOT.rmdir()
 
 
 def ip(*args: str) -> None:

@@ -1,0 +1,109 @@
+"""Calls over a real Ray: what crosses, and what becomes of calls and hosts while parts of Ray are killed."""
+
+import json
+import secrets
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mesh.supervision.layout import Layout
+from mesh.supervision.setup import private_file
+from tests.harness.hosts import FakeHost, machines, until
+
+pytestmark = [pytest.mark.host, pytest.mark.timeout(180)]
+
+REPOSITORY = Path(__file__).parent.parent.parent
+
+START = """
+from pathlib import Path
+from dataclasses import replace
+from mesh.supervision.layout import Layout
+from mesh.supervision.programs import Host, programs
+from mesh.supervision.runit import Runit
+layout = Layout(Path("/run/mesh"))
+host = Host(layout, "host1", "10.77.0.1", ("127.0.0.1:7443",))
+(ray,) = [program for program in programs(host) if program.name == "mesh-ray"]
+ray = replace(ray, environment={**ray.environment, "PYTHONPATH": REPOSITORY})
+runit = Runit(layout)
+runit.install(replace(host, python=Path("/bin/true")), [ray])
+runit.start(["mesh-ray"])
+"""
+
+
+@pytest.fixture(scope="module")
+def ray(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FakeHost]:
+    """A host that runs Ray under its supervisor, and nothing else."""
+    with machines(tmp_path_factory.mktemp("ray"), 1) as (host,):
+        layout = Layout(host.state)
+        for directory in layout.private_directories():
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        private_file(layout.ray_token, secrets.token_hex(32))
+        host.run(sys.executable, "-c", f"REPOSITORY = {str(REPOSITORY)!r}\n{START}")
+        until(lambda: host.pids("ray::DashboardAgent"), 30, "Ray is up")
+        yield host
+
+
+def play(host: FakeHost, scenario: str) -> dict[str, Any]:
+    """The last line that the scenario prints."""
+    said = host.run("env", f"PYTHONPATH={REPOSITORY}", sys.executable, "-m", "tests.harness.ray_scenario", scenario)
+    found: dict[str, Any] = json.loads(said.splitlines()[-1])
+    return found
+
+
+def test_calls_and_errors_cross_and_polls_block_nobody(ray: FakeHost) -> None:
+    played = play(ray, "calls")
+    assert played["state"] == "connected"
+    assert played["older"] == ["Conflict", "epoch 1 is older than 2"]
+    assert played["bug"][0] == "Unavailable"
+    assert "ZeroDivisionError: a bug" in played["bug"][1]
+    assert played["big"] == 1 << 20
+    assert played["digest"] == "e"
+    assert played["beside_polls"] < 0.5
+
+
+@pytest.mark.parametrize(("ended_by", "seconds"), [("kill_actor", 3.0), ("end_agent", 5.0)])
+def test_a_dead_agent_is_answered_for_soon(ray: FakeHost, ended_by: str, seconds: float) -> None:
+    played = play(ray, ended_by)
+    assert played["other"]
+    assert played["back"] < seconds
+    assert played["lost"][0] == "Unavailable"
+    assert played["known"] == ["host1"]
+
+
+@pytest.mark.parametrize("killed", ["kill_raylet", "kill_head"])
+def test_all_of_ray_comes_back_when_a_part_is_killed(ray: FakeHost, killed: str) -> None:
+    played = play(ray, killed)
+    assert played["other"]
+    assert played["back"] < 20.0
+    assert played["lost"][0] == "Unavailable"
+    assert played["known"] == ["host1"]
+
+
+def test_the_control_services_loop_never_waits_for_ray(ray: FakeHost) -> None:
+    assert play(ray, "no_blocking")["longest"] < 0.5
+
+
+def test_the_child_dies_with_the_control_service(ray: FakeHost) -> None:
+    said = ray.run(
+        "env", f"PYTHONPATH={REPOSITORY}", sys.executable, "-m", "tests.harness.ray_scenario", "orphan", check=False
+    )
+    assert json.loads(said.splitlines()[-1])["child"]
+    until(lambda: not ray.pids("mesh.fleet.ray"), 5, "the child is gone")
+
+
+def test_ray_asks_for_its_token_and_runs_no_dashboard(ray: FakeHost) -> None:
+    assert not ray.pids("dashboard.py")
+    stranger = "import ray, sys; ray.init('10.77.0.1:7430', _node_ip_address='10.77.0.1')"
+    said = ray.run("env", "RAY_AUTH_MODE=disabled", "timeout", "8", sys.executable, "-c", stranger, check=False)
+    assert "Connected" not in said
+    assert ray.pids("raylet/raylet")
+
+
+def test_workers_are_neither_nice_nor_the_first_to_be_killed_for_memory(ray: FakeHost) -> None:
+    play(ray, "calls")
+    (worker,) = ray.pids("ray::StubActor")
+    assert Path(f"/proc/{worker}/oom_score_adj").read_text().strip() == "0"
+    assert Path(f"/proc/{worker}/stat").read_text().rsplit(")", 1)[1].split()[16] == "0"

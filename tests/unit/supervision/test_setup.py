@@ -1,0 +1,135 @@
+"""The files of `mesh up`: made once, kept, mended, private."""
+
+import stat
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from mesh import config, pki
+from mesh.errors import Invalid
+from mesh.sdk import context
+from mesh.store.keyring import load_key_file
+from mesh.supervision import setup
+from mesh.supervision.layout import Layout
+from mesh.supervision.programs import Host
+from mesh.supervision.setup import Told
+from nodeagent import config as agent_config
+
+NOW = 1_800_000_000
+
+
+@pytest.fixture
+def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
+    monkeypatch.setenv("MESHCONFIG", str(tmp_path / "home" / ".mesh" / "config"))
+    made = Host(Layout(tmp_path / "root"), "host1", "10.0.0.1", ("127.0.0.1:7443", "10.0.0.1:7443"))
+    setup.directories(made.layout)
+    return made
+
+
+def test_everything_is_private(host: Host) -> None:
+    setup.token(host.layout, None)
+    setup.certificates(host, NOW)
+    setup.store_key(host.layout)
+    setup.configurations(host)
+    for path in host.layout.root.rglob("*"):
+        assert stat.S_IMODE(path.stat().st_mode) == (0o700 if path.is_dir() else 0o600), path
+
+
+def test_a_second_run_changes_nothing(host: Host) -> None:
+    assert setup.token(host.layout, None)
+    assert setup.certificates(host, NOW)
+    assert setup.configurations(host)
+    setup.store_key(host.layout)
+    key = host.layout.store_key.read_bytes()
+    assert not setup.token(host.layout, None)
+    assert not setup.certificates(host, NOW + 200 * pki.DAY)
+    assert not setup.configurations(host)
+    setup.store_key(host.layout)
+    assert host.layout.store_key.read_bytes() == key
+
+
+def test_the_programs_understand_what_is_written(host: Host) -> None:
+    setup.configurations(host)
+    setup.store_key(host.layout)
+    meshd = config.parse(host.layout.meshd_config.read_text())
+    assert meshd.listen == host.listen
+    assert meshd.ray.address == "10.0.0.1:7430"
+    assert agent_config.parse(host.layout.agent_config.read_text()).node_name == "host1"
+    load_key_file(meshd.key_file)
+
+
+def test_what_a_user_adds_to_a_configuration_stays(host: Host) -> None:
+    setup.configurations(host)
+    path = host.layout.agent_config
+    path.write_text(path.read_text() + "max_pods = 20\n")
+    setup.configurations(host)
+    assert tomllib.loads(path.read_text())["max_pods"] == 20
+
+
+def test_a_broken_configuration_is_told_not_overwritten(host: Host) -> None:
+    host.layout.agent_config.write_text("not toml")
+    with pytest.raises(Invalid, match=r"agent\.toml"):
+        setup.configurations(host)
+    assert host.layout.agent_config.read_text() == "not toml"
+
+
+def test_certificates_are_renewed_before_they_end_and_the_authority_stays(host: Host) -> None:
+    setup.certificates(host, NOW)
+    authority = host.layout.ca_certificate.read_bytes()
+    changed = setup.certificates(host, NOW + 340 * pki.DAY)
+    assert {host.layout.meshd_certificate, host.layout.admin_certificate} <= changed
+    assert host.layout.ca_certificate.read_bytes() == authority
+
+
+def test_a_new_address_gets_a_new_certificate(host: Host) -> None:
+    setup.certificates(host, NOW)
+    moved = Host(host.layout, "host1", "10.0.0.2", host.listen)
+    assert setup.certificates(moved, NOW) == {host.layout.meshd_certificate, host.layout.meshd_key}
+    assert pki.covers(host.layout.meshd_certificate.read_bytes(), ("10.0.0.2", "localhost", "host1"))
+
+
+def test_a_token_that_others_can_read_is_refused(host: Host, tmp_path: Path) -> None:
+    given = tmp_path / "token"
+    given.write_text("a" * 64)
+    given.chmod(0o644)
+    with pytest.raises(Invalid, match="chmod 600"):
+        setup.token(host.layout, given)
+    given.chmod(0o600)
+    setup.token(host.layout, given)
+    assert host.layout.ray_token.read_text() == "a" * 64
+
+
+def test_the_context_leads_to_this_mesh_and_is_taken_away_again(host: Host) -> None:
+    setup.certificates(host, NOW)
+    path = setup.client_context(host, "local")
+    assert context.load(path=path).servers == ("127.0.0.1:7443",)
+    setup.forget_context(Told("host1", "10.0.0.1", host.listen, "", "local", str(path)))
+    assert not path.parent.exists()
+
+
+def test_another_meshs_context_is_not_overwritten(host: Host) -> None:
+    other = context.Context(("10.9.9.9:7443",), "ca", "certificate", "key", name="local")
+    context.write(context.Contexts({"local": other}, "local"))
+    with pytest.raises(Invalid, match="--context"):
+        setup.client_context(host, "local")
+
+
+def test_a_foreign_directory_is_not_taken(tmp_path: Path) -> None:
+    (tmp_path / "r").mkdir()
+    (tmp_path / "r" / "thesis.tex").touch()
+    with pytest.raises(Invalid, match="--root"):
+        setup.check(Host(Layout(tmp_path / "r"), "host1", "10.0.0.1", ("127.0.0.1:7443",)))
+
+
+@pytest.mark.parametrize("name", ["Host", "a_b", "", "-x"])
+def test_a_node_name_that_is_none(tmp_path: Path, name: str) -> None:
+    with pytest.raises(Invalid, match="--node-name"):
+        setup.check(Host(Layout(Path("/r")), name, "10.0.0.1", ("127.0.0.1:7443",)))
+
+
+def test_what_was_told_is_remembered(host: Host) -> None:
+    assert Told.read(host.layout) is None
+    told = Told("host1", "10.0.0.1", ("127.0.0.1:7443",), context="local", context_file="/c")
+    told.write(host.layout)
+    assert Told.read(host.layout) == told
