@@ -4,6 +4,7 @@ Rules: pure; all are siblings: none is the child of another, so none takes anoth
 given by files: nothing secret is in argv or environment.
 """
 
+import shlex
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -61,6 +62,12 @@ def programs(host: Host) -> tuple[Program, ...]:
 def prepare(host: Host) -> tuple[str, ...]:
     """The argv that makes the host ready for its programs, after every boot; doing it again is no work."""
     return (str(host.python), "-m", "nodeagent", "prepare", "--config", str(host.layout.agent_config))
+
+
+def prepare_once(host: Host) -> str:
+    """The shell command that does it if this boot has not yet; programs that start together wait for one of them."""
+    run, lock = shlex.quote(str(host.layout.run)), shlex.quote(str(host.layout.prepare_lock))
+    return f"mountpoint -q {run} || flock {lock} {shlex.join(prepare(host))}"
 
 
 def _base() -> dict[str, str]:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from mesh.supervision.layout import Layout
 from mesh.supervision.port import Failed, Status
-from mesh.supervision.programs import PATH, Host, Program, prepare
+from mesh.supervision.programs import PATH, Host, Program, prepare_once
 
 _PATIENCE = 20  # seconds for a program to end before it is killed
 _LOG_CONFIG = "s10000000\nn10\n"
@@ -23,14 +23,12 @@ _LOG_CONFIG = "s10000000\nn10\n"
 
 def run_script(host: Host, program: Program) -> str:
     """The `run` file of a service: prepares the host if this boot has not yet, then becomes the program."""
-    layout = host.layout
-    run, lock = shlex.quote(str(layout.run)), shlex.quote(str(layout.prepare_lock))
     environment = [f"{key}={value}" for key, value in sorted(program.environment.items())]
     return (
         f"#!/bin/sh\n# {program.title}; written by `mesh up`.\n"
         "exec 2>&1\numask 077\ncd / || exit 1\n"
         'ulimit -n "$(ulimit -Hn)"\n'
-        f"mountpoint -q {run} || flock {lock} {shlex.join(prepare(host))} || exit 1\n"
+        f"{prepare_once(host)} || exit 1\n"
         f"exec env -i {shlex.join([*environment, *program.argv])}\n"
     )
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from mesh.supervision.layout import Layout
 from mesh.supervision.port import Failed, Status
-from mesh.supervision.programs import Host, Program, prepare
+from mesh.supervision.programs import Host, Program, prepare_once
 
 UNITS = Path("/etc/systemd/system")
 TARGET = "mesh.target"
@@ -23,13 +23,14 @@ def unit(host: Host, program: Program) -> str:
         "[Unit]",
         f"Description={program.title}",
         f"PartOf={TARGET}",
-        "After=network-online.target mesh-prepare.service",
+        "After=network-online.target",
         "Wants=network-online.target",
-        "Requires=mesh-prepare.service",
+        f"RequiresMountsFor={_escape(str(host.layout.root))}",
         "StartLimitIntervalSec=0",
         "",
         "[Service]",
         *(f'Environment="{_escape(f"{key}={value}")}"' for key, value in sorted(program.environment.items())),
+        f"ExecStartPre={_command(('/bin/sh', '-c', prepare_once(host)))}",
         f"ExecStart={_command(program.argv)}",
         "Restart=always",
         "RestartSec=500ms",
@@ -46,17 +47,6 @@ def unit(host: Host, program: Program) -> str:
     return _MARK.format(root=host.layout.root) + "\n".join(lines) + "\n"
 
 
-def prepare_unit(host: Host) -> str:
-    """The text of the unit that makes the host ready after a boot."""
-    return (
-        _MARK.format(root=host.layout.root)
-        + "[Unit]\nDescription=Makes this host ready for the mesh\n"
-        + f"RequiresMountsFor={_escape(str(host.layout.root))}\n"
-        + "\n[Service]\nType=oneshot\nRemainAfterExit=yes\nUMask=0077\n"
-        + f"ExecStart={_command(prepare(host))}\n"
-    )
-
-
 def target_unit(layout: Layout) -> str:
     """The text of the target that stands for the whole mesh."""
     return (
@@ -66,11 +56,11 @@ def target_unit(layout: Layout) -> str:
 
 
 def _escape(text: str) -> str:
-    return text.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$")
+    return text.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
 
 
 def _command(argv: Sequence[str]) -> str:
-    return " ".join(f'"{_escape(part)}"' for part in argv)
+    return " ".join('"' + _escape(part).replace("$", "$$") + '"' for part in argv)
 
 
 class Systemd:
@@ -84,7 +74,6 @@ class Systemd:
 
     def install(self, host: Host, programs: Sequence[Program]) -> set[str]:
         texts = {f"{program.name}.service": unit(host, program) for program in programs}
-        texts["mesh-prepare.service"] = prepare_unit(host)
         texts[TARGET] = target_unit(self._layout)
         for path in self._ours():
             if path.name not in texts:
@@ -109,7 +98,7 @@ class Systemd:
             _systemctl("disable", "--quiet", "--now", f"{name}.service")
 
     def status(self) -> list[Status]:
-        return [self._status(path.stem) for path in self._ours() if path.name not in ("mesh-prepare.service", TARGET)]
+        return [self._status(path.stem) for path in self._ours() if path.name != TARGET]
 
     def uninstall(self) -> None:
         ours = self._ours()

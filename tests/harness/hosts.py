@@ -1,6 +1,6 @@
 """Several hosts on one machine: each in network, mount, UTS, IPC and PID namespaces of its own, on one switch.
 
-Rules: a host has a private /run and /dev/shm; the mesh's root on it, /run/mesh, is on disk below the given directory, so
+Rules: a host has a private /run and /dev/shm; the root of its mesh, /run/mesh, is on disk below the given directory, so
 that a power-off (the kill of its first process) loses what a power-off loses. Needs root. Nothing outside is changed:
 when the processes of a host are gone, so are its namespaces, mounts and links.
 """

@@ -13,7 +13,7 @@ from mesh.supervision.layout import LONGEST_ROOT, Layout
 from mesh.supervision.programs import Host, programs
 from mesh.supervision.ray_start import RayHost
 from mesh.supervision.runit import run_script
-from mesh.supervision.systemd import prepare_unit, unit
+from mesh.supervision.systemd import unit
 
 HOST = Host(Layout(Path("/var/lib/mesh")), "host1", "10.0.0.1", ("127.0.0.1:7443",), python=Path("/opt/py/bin/python"))
 
@@ -71,7 +71,7 @@ def test_units_restart_for_ever_and_spare_containers() -> None:
     assert "Restart=always\n" in text
     assert "StartLimitIntervalSec=0\n" in text
     assert "KillMode=mixed\n" in unit(HOST, ray)
-    assert "nodeagent" in prepare_unit(HOST)
+    assert "mountpoint -q /var/lib/mesh/run || flock /var/lib/mesh/.prepare.lock" in text
 
 
 def test_units_escape_what_systemd_would_expand() -> None:
