@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 import structlog
 
-from mesh.errors import Unavailable
+from mesh.errors import MeshError, Unavailable
 from mesh.model.pods import is_deleting
 from mesh.v1 import node_pb2
 from mesh.v1.core_pb2 import Pod
@@ -81,6 +81,8 @@ class Agent:
         self._trouble = ""  # why no pod can be run, in words
         self._static = StaticPods(config.manifest_dir, config.node_name, self._static_changed)
         self._workers: dict[str, Worker] = {}
+        self._empty = asyncio.Event()
+        self._empty.set()
         self._gone: set[str] = set()
         self._seen: dict[str, SeenPod] = {}  # of the last look at everything
         self._blind = True  # that look has not come yet
@@ -147,10 +149,9 @@ class Agent:
 
     # ---- life
 
-    @property
-    def busy(self) -> bool:
-        """Whether anything of a pod is on the host, as far as known."""
-        return bool(self._workers)
+    async def emptied(self) -> None:
+        """Returns once nothing of any pod is on this host, as far as known."""
+        await self._empty.wait()
 
     async def run(self) -> None:
         """Until cancelled; containers go on. An unexpected exception ends it: start a new Agent."""
@@ -169,7 +170,10 @@ class Agent:
     async def _start(self) -> None:
         kept = await asyncio.to_thread(self._checkpoint.read)
         if kept is not None:
-            self._desired = restored(kept, self.config.node_name)
+            try:
+                self._desired = restored(kept, self.config.node_name)
+            except MeshError as error:
+                log.error("checkpoint_refused", why=error.message)
             self.board.hold(self._desired.wire_fence, "")
         await self._static.scan()
         self._runtime.on_change(self._poked)
@@ -223,12 +227,15 @@ class Agent:
         if self._blind:
             worker.poke()
         self._workers[uid] = worker
+        self._empty.clear()
         self._spawn(self._employ(uid, worker))
 
     async def _employ(self, uid: str, worker: Worker) -> None:
         await worker.run()
         del self._workers[uid]
         self._gone.add(uid)
+        if not self._workers:
+            self._empty.set()
         if worker.absent and uid in self._wanted():
             self._spread()
 

@@ -15,6 +15,7 @@ from mesh.v1.node_pb2 import Fence, NodeReport, Observed, ObserveRequest, PodRep
 T = TypeVar("T")
 
 SETTLE = 0.002  # seconds: what happens together is told together
+BUSY_SETTLE, BUSY = 0.015, 0.05  # and more of it when the last answer was just given: each costs a commit elsewhere
 LAZY = 0.1
 EVENTS_KEPT = 1000
 LONGEST_WAIT = 60.0
@@ -36,6 +37,7 @@ class Board:
         self._route_digest = ""
         self._waiters: set[asyncio.Future[None]] = set()
         self._wake: asyncio.TimerHandle | None = None
+        self._woke_at = -BUSY
 
     # ---- what the agent says
 
@@ -128,6 +130,8 @@ class Board:
 
     def _news(self, delay: float) -> None:
         loop = asyncio.get_running_loop()
+        if loop.time() - self._woke_at < BUSY:
+            delay = max(delay, BUSY_SETTLE)
         due = loop.time() + delay
         if self._wake is not None and self._wake.when() <= due:
             return
@@ -137,6 +141,7 @@ class Board:
 
     def _wake_all(self) -> None:
         self._wake = None
+        self._woke_at = asyncio.get_running_loop().time()
         for waiter in self._waiters:
             _resolve(waiter)
 

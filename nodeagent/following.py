@@ -8,6 +8,7 @@ import asyncio
 import ctypes
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Protocol
 
 from mesh.errors import NotFound
 from mesh.v1.node_pb2 import Channel, LogOptions
@@ -56,18 +57,32 @@ class FileWatch:
                 event.set()
 
 
+class Followed(Protocol):
+    """The container whose log it is."""
+
+    name: str
+
+    def runs(self, attempt: int) -> bool:
+        """This very attempt runs."""
+        ...
+
+    @property
+    def waits(self) -> bool:
+        """It ended, and waits to be started again."""
+        ...
+
+
 class LogSource:
-    """One attempt's log. `running` says whether the container runs; its end is the end of a followed log."""
+    """One attempt's log; the end of that attempt is the end of a followed log."""
 
     def __init__(
-        self, put: Put, options: LogOptions, container: str, directory: Path | None, running: Callable[[], bool],
-        watch: FileWatch,
+        self, put: Put, options: LogOptions, directory: Path | None, container: Followed, watch: FileWatch
     ) -> None:  # fmt: skip
         self._put = put
         self._options = options
         self._container = container
         self._directory = directory
-        self._running = running
+        self._attempt = 0
         self._watch = watch
         self._tail: Tail | None = None
         self._path: Path | None = None
@@ -75,18 +90,21 @@ class LogSource:
 
     async def begin(self) -> None:
         """Finds and opens the log; raises NotFound in words."""
-        found = attempts(self._directory, self._container)
-        if self._options.previous:
+        name = self._container.name
+        found = attempts(self._directory, name)
+        if self._options.previous and not self._container.waits:
             found = found[:-1]
         if not found or self._directory is None:
-            which = "previous terminated container" if self._options.previous else "container"
-            raise NotFound(f"{which} {self._container} has no log" + ("" if found else ": it has not started yet"))
-        self._path = self._directory / self._container / f"{found[-1]}.log"
+            if self._options.previous:
+                raise NotFound(f"there is no previous log of container {name}: it was not restarted")
+            raise NotFound(f"container {name} has no log: it has not started yet")
+        self._attempt = found[-1]
+        self._path = self._directory / name / f"{self._attempt}.log"
         lines = self._options.tail_lines if self._options.HasField("tail_lines") else None
         try:
             self._tail = Tail(self._path, lines)
         except FileNotFoundError:
-            raise NotFound(f"the log of container {self._container} was just removed") from None
+            raise NotFound(f"the log of container {name} was just removed") from None
 
     async def run(self) -> None:
         """Hands on what the options ask for."""
@@ -106,7 +124,7 @@ class LogSource:
         last = False
         while not reader.full:
             grown.clear()
-            stopped = not follow or not self._running()
+            stopped = not follow or not self._container.runs(self._attempt)
             shown = await self._hand_on(reader)
             if shown:
                 last = False

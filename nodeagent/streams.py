@@ -12,8 +12,8 @@ from typing import Any
 
 import structlog
 
-from mesh.errors import Invalid, NotFound
-from mesh.model.pods import container_named, default_container
+from mesh.errors import Invalid, NotFound, Unavailable
+from mesh.model.pods import container_named, default_container, status_named
 from mesh.v1.core_pb2 import Pod
 from mesh.v1.node_pb2 import (
     Channel,
@@ -30,7 +30,7 @@ from mesh.v1.node_pb2 import (
 from nodeagent.following import FileWatch, LogSource
 from nodeagent.pods.worker import Worker
 from nodeagent.processes import ExecSource
-from nodeagent.runtime.port import Runtime
+from nodeagent.runtime.port import Runtime, RuntimeFailure
 from nodeagent.runtime.seen import SeenContainer, State
 from nodeagent.tunnel import Connect, TunnelSource
 from nodeagent.volumes.tree import Tree
@@ -231,8 +231,7 @@ class Streams:
         if what == "logs":
             name = _named(worker.pod, request.logs.container)
             directory = self._tree.log_directory(request.pod_uid)
-            running = lambda: _running(worker, name) is not None  # noqa: E731
-            return LogSource(stream.put, request.logs, name, directory, running, self._watch)
+            return LogSource(stream.put, request.logs, directory, _Container(worker, name), self._watch)
         if what == "exec":
             name = _named(worker.pod, request.exec.container)
             container = _running(worker, name)
@@ -241,7 +240,10 @@ class Streams:
                 raise NotFound(f"cannot execute in container {name} of pod {pod}: it is not running")
             if not request.exec.command:
                 raise Invalid("exec.command must name a program")
-            argv = self._runtime.exec_command(container, request.exec.command, tty=request.exec.tty)
+            try:
+                argv = self._runtime.exec_command(container, request.exec.command, tty=request.exec.tty)
+            except RuntimeFailure as failure:
+                raise Unavailable(failure.message) from failure
             return ExecSource(stream.put, stream.finish, argv, request.exec)
         if what == "port_forward":
             sandbox = worker.seen.sandbox if worker.seen else None
@@ -249,6 +251,25 @@ class Streams:
                 raise NotFound(f"cannot forward to pod {worker.pod.metadata.name}: it has no network yet")
             return TunnelSource(stream.put, sandbox.netns, request.port_forward.port, self._connect)
         raise Invalid("attach is not offered yet: use logs or exec")
+
+
+class _Container:
+    """What a log wants to know of its container."""
+
+    def __init__(self, worker: Worker, name: str) -> None:
+        self._worker = worker
+        self.name = name
+
+    def runs(self, attempt: int) -> bool:
+        """This very attempt runs."""
+        running = _running(self._worker, self.name)
+        return running is not None and running.attempt == attempt
+
+    @property
+    def waits(self) -> bool:
+        """It ended and waits to be started again: its last end is its "previous" one (lastState)."""
+        status = status_named(self._worker.status.container_statuses, self.name)
+        return status is not None and status.state.HasField("waiting") and status.last_state.HasField("terminated")
 
 
 def _named(pod: Pod, name: str) -> str:

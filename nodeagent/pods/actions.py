@@ -16,6 +16,9 @@ from nodeagent.runtime.seen import Role, SeenPod
 
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
+# Subjects of failures beside containers, whose names have no slash.
+SANDBOX, VOLUMES, STOP, REMOVAL = "/sandbox", "/volumes", "/stop", "/removal"
+
 
 @dataclass(frozen=True, slots=True)
 class Failure:
@@ -51,7 +54,7 @@ class ImageFact:
 class Memory:
     """What only this process knows; losing it costs a repeated look or try, nothing else.
 
-    `failures` by subject: "sandbox", "volumes", "removal", or a container's name.
+    `failures` by subject: a container's name, or one of SANDBOX, VOLUMES, STOP, REMOVAL.
     """
 
     volumes: Volumes = Volumes.UNKNOWN

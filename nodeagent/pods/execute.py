@@ -116,24 +116,29 @@ class Executor:
                 state.gone = True
 
     async def save(self, state: PodState) -> None:
-        """Puts the record on disk if it changed."""
-        if state.record != state.saved:
-            state.saved = state.record
-            await asyncio.to_thread(self.tree.write_record, state.uid, to_json(state.record))
+        """Puts the record on disk if it changed; a disk that takes nothing is told, and tried again another time."""
+        if state.record == state.saved:
+            return
+        record = state.record
+        try:
+            await asyncio.to_thread(self.tree.write_record, state.uid, to_json(record))
+            state.saved = record
+        except OSError as error:
+            log.error("record_not_written", pod=state.uid, why=str(error))
 
     # ---- ground
 
     async def _prepare_volumes(self, state: PodState) -> None:
         await asyncio.to_thread(self.tree.prepare, state.pod, self.host.memory)
-        state.memory = replace(state.memory.with_failure("volumes", None), volumes=do.Volumes.READY)
+        state.memory = replace(state.memory.with_failure(do.VOLUMES, None), volumes=do.Volumes.READY)
 
     async def _make_sandbox(self, action: do.MakeSandbox, state: PodState) -> None:
-        if action.changed and "sandbox" not in state.memory.failures:
+        if action.changed and do.SANDBOX not in state.memory.failures:
             self.events.normal(state.pod, "SandboxChanged", "Pod sandbox changed, it will be killed and re-created.")
         sandbox = await self.runtime.make_sandbox(sandbox_spec(state.pod, self.host.node_name))
         seen = state.seen or SeenPod(state.uid, state.pod.metadata.namespace, state.pod.metadata.name)
         state.seen = replace(seen, sandbox=sandbox)
-        state.memory = state.memory.with_failure("sandbox", None)
+        state.memory = state.memory.with_failure(do.SANDBOX, None)
 
     async def _write_etc(self, state: PodState) -> dict[str, str]:
         """The pod's own /etc files, written once for its address."""
@@ -250,7 +255,10 @@ class Executor:
         if container is not None and container.lifecycle.stop_signal:
             return container.lifecycle.stop_signal.removeprefix("SIG")
         ours = [c for c in (state.seen.containers if state.seen else ()) if c.id == action.container_id]
-        image = await self.images.find(ours[0].image_id) if ours and ours[0].image_id else None
+        try:
+            image = await self.images.find(ours[0].image_id) if ours and ours[0].image_id else None
+        except RuntimeFailure:
+            image = None  # stopping does not wait for an image that can't be looked at
         return (image.stop_signal.removeprefix("SIG") if image else "") or "TERM"
 
     async def _remove_container(self, action: do.RemoveContainer, state: PodState) -> None:
@@ -279,12 +287,16 @@ class Executor:
                 if not failure.transient:
                     self.events.warning(state.pod, "Failed", f"Error: {failure.message}", action.container)
             case do.MakeSandbox():
-                self._note(state, "sandbox", failure, now)
+                self._note(state, do.SANDBOX, failure, now)
                 if not failure.transient:
                     words = f"Failed to create pod sandbox: {failure.message}"
                     self.events.warning(state.pod, "FailedCreatePodSandBox", words)
+            case do.Terminate() | do.Kill():
+                noted = do.Failure(failure.reason, failure.message, now, now + TRANSIENT)
+                state.memory = state.memory.with_failure(do.STOP, noted)
+                log.warning("stop_failed", pod=state.uid, container=action.container, why=failure.message)
             case _:
-                self._note(state, "removal", failure, now)
+                self._note(state, do.REMOVAL, failure, now)
                 log.warning("step_failed", pod=state.uid, step=type(action).__name__, why=failure.message)
 
     def _note(self, state: PodState, subject: str, failure: RuntimeFailure, now: int) -> None:
@@ -293,12 +305,12 @@ class Executor:
         state.memory = state.memory.with_failure(subject, noted)
 
     def _mount_failed(self, state: PodState, failure: RuntimeFailure) -> None:
-        known = state.memory.failures.get("volumes")
+        known = state.memory.failures.get(do.VOLUMES)
         count = known.count + 1 if known else 1
         delay = min(MOUNT_FIRST * 2 ** min(count - 1, 10), MOUNT_LONGEST)
         now = self.clock()
         noted = do.Failure("FailedMount", failure.message, now, now + delay, count)
-        state.memory = state.memory.with_failure("volumes", noted)
+        state.memory = state.memory.with_failure(do.VOLUMES, noted)
         self.events.warning(state.pod, "FailedMount", f"MountVolume.SetUp failed for {failure.message}")
 
     def _start_failed(self, action: do.StartContainer, state: PodState, failure: RuntimeFailure) -> None:

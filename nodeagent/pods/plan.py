@@ -9,6 +9,10 @@ from itertools import chain
 
 from mesh.model.times import SECOND
 from nodeagent.pods.actions import (
+    REMOVAL,
+    SANDBOX,
+    STOP,
+    VOLUMES,
     Action,
     CreateContainer,
     Decision,
@@ -77,12 +81,12 @@ def _abandon(facts: Facts) -> Decision:
     """The sandbox is lost while containers of it are left: all of them go before a new one is made."""
     if not facts.may_kill:
         return Decision()
-    return _stop(facts, "Stopping container, the pod sandbox changed") or Decision(_remove_all(facts))
+    return _stop(facts, "Stopping container, the pod sandbox changed") or _remove(facts) or Decision()
 
 
 def _unfit(facts: Facts, all_of_them: Sequence[Standing]) -> tuple[Action, ...]:
     """Containers that must go before anything is started in their place: lost ones, and created ones that won't do."""
-    failure = facts.memory.failures.get("removal")
+    failure = facts.memory.failures.get(REMOVAL)
     if failure and failure.retry_at > facts.now:
         return ()
     return tuple(
@@ -98,7 +102,7 @@ def _unfit(facts: Facts, all_of_them: Sequence[Standing]) -> tuple[Action, ...]:
 
 def _outdated(facts: Facts) -> tuple[Action, ...]:
     """Dead containers but the last of each name (I6)."""
-    failure = facts.memory.failures.get("removal")
+    failure = facts.memory.failures.get(REMOVAL)
     if facts.seen is None or (failure and failure.retry_at > facts.now):
         return ()
     dead: dict[str, list[SeenContainer]] = {}
@@ -151,8 +155,8 @@ def _ground(facts: Facts) -> Decision | None:
     steps: list[Action] = []
     wake_at = 0
     for needed, subject, step in (
-        (needs_volumes, "volumes", PrepareVolumes()),
-        (needs_sandbox, "sandbox", MakeSandbox(changed=bool(facts.record.attempts))),
+        (needs_volumes, VOLUMES, PrepareVolumes()),
+        (needs_sandbox, SANDBOX, MakeSandbox(changed=bool(facts.record.attempts))),
     ):
         failure = facts.memory.failures.get(subject)
         if needed and failure and failure.retry_at > facts.now:
@@ -214,14 +218,14 @@ def _retire(facts: Facts) -> Decision:
     if left:
         return left
     if facts.pod.spec.volumes and facts.memory.volumes is not Volumes.REMOVED:
-        failure = facts.memory.failures.get("volumes")
+        failure = facts.memory.failures.get(REMOVAL)
         return _at(failure.retry_at if failure else 0, facts.now, RemoveVolumes())
     return Decision()
 
 
 def _remove(facts: Facts) -> Decision | None:
     """Containers, then their sandbox. None when nothing is left."""
-    failure = facts.memory.failures.get("removal")
+    failure = facts.memory.failures.get(REMOVAL)
     if failure and failure.retry_at > facts.now:
         return Decision(wake_at=failure.retry_at)
     if facts.seen and facts.seen.containers:
@@ -245,6 +249,9 @@ def _terminate(facts: Facts, containers: Sequence[SeenContainer], message: str) 
     """TERM to all in parallel, KILL at expiry; a shorter grace counts from now, a longer one is ignored (L9, L10)."""
     if not facts.may_kill:
         return Decision()
+    failure = facts.memory.failures.get(STOP)
+    if failure and failure.retry_at > facts.now:
+        return Decision(wake_at=failure.retry_at)
     wanted = facts.now + max(facts.grace, SHORTEST_GRACE) * SECOND
     actions: list[Action] = []
     wake_at = 0

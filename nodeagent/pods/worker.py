@@ -6,6 +6,7 @@ the host. The worker ends when nothing of the pod is left.
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 
 import structlog
 
@@ -53,6 +54,11 @@ class Worker:
         return self.state.pod
 
     @property
+    def status(self) -> PodStatus:
+        """What was last told of it."""
+        return self._told or PodStatus()
+
+    @property
     def seen(self) -> SeenPod | None:
         """What was last seen of it."""
         return self.state.seen
@@ -62,7 +68,7 @@ class Worker:
         if pod is None:
             self.absent = True
         else:
-            self.absent = False
+            self.absent = self._quiet = False
             if pod != self.state.pod:
                 self.state.hashes = _hashes(pod)
                 self.state.pod = pod
@@ -77,10 +83,10 @@ class Worker:
         """The loop; returns when the pod is gone."""
         state = self.state
         state.record = state.saved = await asyncio.to_thread(self._read_record)
-        if not state.record.started_at and not self._ending():
-            state.record = Record(started_at=self._executor.clock())
         self._remember()
         while not state.gone:
+            if not state.record.started_at and not self._ending():
+                state.record = replace(state.record, started_at=self._executor.clock())
             if state.stale and not await self._look():
                 continue
             facts = self._facts()

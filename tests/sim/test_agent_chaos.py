@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from mesh.v1.core_pb2 import Pod, PodStatus
-from nodeagent.runtime.port import ContainerSpec
+from nodeagent.runtime.port import ContainerSpec, RuntimeFailure
 from nodeagent.runtime.seen import State
 from tests.harness import bent_time
 from tests.harness.agents import World, a_container, a_pod
@@ -283,6 +283,107 @@ async def _run(plot: Story, root: Path, **how: Any) -> dict[str, Any]:
     assert not set(world.host.sandboxes) - wanted
     await world.kill()
     return result
+
+
+# ---- a host on which everything happens
+
+
+@pytest.mark.parametrize("batch", range(4))
+def test_on_a_hostile_host_what_should_run_runs_in_the_end(batch: int) -> None:
+    for seed in range(batch, 60, 4):
+        with _root() as root:
+            bent_time.run(_suffer(random.Random(seed), Path(root), f"seed {seed}"))
+
+
+async def _suffer(rng: random.Random, root: Path, told: str) -> None:
+    host, watch = FakeHost(), Watch()
+    host.default = Program(start_seconds=0.02, on_term=rng.choice([0, None]))
+    world = WatchedWorld(root, host, watch)
+    await world.start()
+    policies = [rng.choice(["Always", "Always", "OnFailure", "Never"]) for _ in range(5)]
+    pods = {
+        f"p{n}": a_pod(
+            f"p{n}", containers=(a_container("a"), a_container("b")), restart_policy=policy,
+            init=(a_container("i"),) * (n % 2), termination_grace_period_seconds=3,
+        )
+        for n, policy in enumerate(policies)
+    }  # fmt: skip
+    host.programs.update({"i": Program(exit_after=0.5)})
+    await world.assign(*pods.values())
+    for _ in range(rng.randint(5, 40)):
+        await asyncio.sleep(rng.expovariate(1 / 5))
+        await _strike(rng, world, pods)
+    await _heal(world)
+    await asyncio.sleep(LONG)
+    world.check()
+    for name, pod in pods.items():
+        status = world.status(name)
+        if pod.spec.restart_policy == "Always":
+            assert [s.ready for s in status.container_statuses] == [True, True], f"{told}: {name} {status}"
+        else:
+            assert status.phase in ("Running", "Succeeded", "Failed"), f"{told}: {name} {status.phase}"
+        running = [c for c in host.containers.values() if c.pod_uid == pod.metadata.uid and c.state is State.RUNNING]
+        assert len(running) == sum(s.state.HasField("running") for s in status.container_statuses), told
+        assert bool(running) == (pod.metadata.uid in host.sandboxes), told
+    assert max((c.attempt for c in host.containers.values()), default=0) < 200, told
+    await world.remove(*(n for n in list(pods)))
+    await asyncio.sleep(120)
+    assert not host.containers, told
+    assert not host.sandboxes, told
+    await world.kill()
+
+
+async def _strike(rng: random.Random, world: WatchedWorld, pods: dict[str, Pod]) -> None:
+    host, runtime = world.host, world.runtime
+    assert runtime is not None
+    running = [c for c in host.containers.values() if c.state is State.RUNNING]
+    kinds = ["exit", "exit", "lose", "sandbox", "reboot", "restart", "away", "no create", "no start", "no sandbox",
+             "no volume", "image", "heal"]  # fmt: skip
+    what = rng.choice(kinds)
+    if what == "exit" and running:
+        runtime.exit(rng.choice(running).id, rng.choice([0, 1]))
+    elif what == "lose" and running:
+        runtime.lose(rng.choice(running).id)
+    elif what == "sandbox" and host.sandboxes:
+        uid = rng.choice(sorted(host.sandboxes))
+        del host.sandboxes[uid]
+        runtime._tell(uid)
+    elif what == "reboot":
+        await world.kill()
+        host.containers.clear()
+        host.sandboxes.clear()
+        await world.start()
+        await world.assign()
+    elif what == "restart":
+        await world.restart(assign=rng.random() < 0.5)
+        if not world.watch.assigned:
+            await asyncio.sleep(rng.uniform(0, 20))
+            await world.assign()
+    elif what == "away":
+        runtime.set_away(True)
+        await asyncio.sleep(rng.uniform(0, 100))
+        runtime.set_away(False)
+    elif what == "no create":
+        failure = RuntimeFailure("CreateContainerError", "no", transient=rng.random() < 0.5)
+        host.default = Program(create_failure=failure, create_seconds=0.01)
+    elif what == "no start":
+        host.default = Program(start_failure=RuntimeFailure("RunContainerError", "no"))
+    elif what == "no sandbox":
+        host.sandbox_failure = RuntimeFailure("FailedCreatePodSandBox", "no")
+    elif what == "image":
+        name = rng.choice(sorted(pods))
+        changed = Pod()
+        changed.CopyFrom(pods[name])
+        changed.spec.containers[0].image = f"example:{rng.randint(2, 99)}"
+        pods[name] = changed
+        await world.assign(changed)
+    else:
+        await _heal(world)
+
+
+async def _heal(world: WatchedWorld) -> None:
+    world.host.default = Program(start_seconds=0.02)
+    world.host.sandbox_failure = None
 
 
 def test_an_agent_may_die_after_any_call() -> None:

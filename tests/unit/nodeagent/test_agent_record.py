@@ -54,5 +54,5 @@ def test_it_survives_as_text() -> None:
     record = record.with_stop("c0", 9).with_streak("main", Streak(10, 11, 1, "h"))
     assert from_json(to_json(record)) == record
     for broken in ("", "[]", "{}", '{"started_at": 1}'):
-        with pytest.raises(ValueError, match="."):
+        with pytest.raises(ValueError, match=r"."):
             from_json(broken)

@@ -63,7 +63,7 @@ def test_what_is_made_when_missing(tree: Tree, tmp_path: Path, kind: str, made: 
 
 @pytest.mark.parametrize("kind", ["", "Directory", "File", "Socket", "CharDevice", "BlockDevice"])
 def test_what_must_be_there(tree: Tree, tmp_path: Path, kind: str) -> None:  # V13
-    with pytest.raises(Unmountable, match='volume "v": hostPath .*missing does not exist'):
+    with pytest.raises(Unmountable, match=r'volume "v": hostPath .*missing does not exist'):
         tree.prepare(at(tmp_path / "missing", kind), 0)
 
 

@@ -1,0 +1,207 @@
+"""An Agent on a real Podman: volumes, identity, and what survives the deaths of agent and service."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mesh.v1.core_pb2 import Container, Pod, PodSpec, SecurityContext, Volume, VolumeMount
+from mesh.v1.meta_pb2 import ObjectMeta
+from mesh.v1.node_pb2 import Assignment, ExecOptions, ObserveRequest, PodReport, StreamOpen, StreamRead
+from nodeagent.agent import Agent
+from nodeagent.runtime.podman import PodmanRuntime
+from nodeagent.runtime.seen import State
+from tests.harness.podman import IMAGE, PodmanHost, podman_host
+
+pytestmark = pytest.mark.host
+DEADLINE = 60.0
+GENTLE = ["sh", "-c", "trap 'exit 0' TERM; sleep 100000 & wait $!"]
+
+
+class Node:
+    """One host and its agents."""
+
+    def __init__(self, host: PodmanHost) -> None:
+        self.host = host
+        self.pods: dict[str, Pod] = {}
+        self.heard: dict[str, PodReport] = {}
+        self.revision = 1_000_000
+        self.agent: Agent
+        self.runtime: PodmanRuntime
+        self._task: asyncio.Task[None]
+        self._cursor = ("", 0)
+
+    async def start(self) -> None:
+        self.runtime = PodmanRuntime(self.host.config)
+        self.agent = Agent(self.host.config, self.runtime)
+        self._task = asyncio.create_task(self.agent.run())
+        self._cursor = ("", 0)
+
+    async def kill(self) -> None:
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+        await self.runtime.close()
+
+    async def assign(self, *pods: Pod) -> None:
+        self.pods = {p.metadata.uid: p for p in pods}
+        self.revision += 1
+        order = Assignment(node=self.host.config.node_name, digest=f"d{self.revision}", pods=pods)
+        order.pod_cidr, order.cluster_cidr = self.host.pod_cidr, self.host.cluster_cidr
+        order.fence.revision = self.revision
+        await self.agent.assign(order)
+
+    async def until(self, true: Callable[[dict[str, PodReport]], bool]) -> None:
+        async with asyncio.timeout(DEADLINE):
+            while not true(self.heard):
+                boot, version = self._cursor
+                request = ObserveRequest(boot=boot, after_version=version, wait_milliseconds=5000)
+                observed = await self.agent.observe(request)
+                self._cursor = (observed.boot, observed.version)
+                self.heard.update({p.uid: p for p in observed.pods})
+
+    async def running(self, *pods: Pod) -> None:
+        await self.assign(*pods)
+        await self.until(lambda heard: all(_ready(heard.get(p.metadata.uid)) for p in pods))
+
+    async def said(self, pod: Pod, script: str) -> str:
+        """What a script says in the pod's first container."""
+        options = ExecOptions(container=pod.spec.containers[0].name, command=["sh", "-c", script])
+        opened = await self.agent.open_stream(StreamOpen(pod_uid=pod.metadata.uid, exec=options))
+        out = b""
+        async with asyncio.timeout(DEADLINE):
+            while True:
+                batch = await self.agent.read_stream(StreamRead(id=opened.id, wait_milliseconds=2000))
+                out += b"".join(c.data for c in batch.chunks)
+                if batch.done:
+                    return out.decode()
+
+    async def pids(self) -> dict[tuple[str, str], int]:
+        return {
+            (c.pod_uid, c.name): c.pid
+            for pod in (await self.runtime.pods()).values()
+            for c in pod.containers
+            if c.state is State.RUNNING
+        }
+
+
+def _ready(report: PodReport | None) -> bool:
+    statuses = report.status.container_statuses if report else []
+    return bool(statuses) and all(s.ready for s in statuses)
+
+
+def a_pod(number: int, *containers: Container, **spec: Any) -> Pod:
+    made = containers or (Container(name="main", image=IMAGE, image_pull_policy="IfNotPresent", command=GENTLE),)
+    uid = f"00000000-0000-4000-9000-{number:012d}"
+    return Pod(
+        metadata=ObjectMeta(name=f"p{number}", namespace="default", uid=uid, generation=1),
+        spec=PodSpec(containers=made, termination_grace_period_seconds=1, **spec),
+    )
+
+
+def a_container(name: str, **fields: Any) -> Container:
+    return Container(**{"name": name, "image": IMAGE, "image_pull_policy": "IfNotPresent", "command": GENTLE, **fields})
+
+
+@pytest.fixture(scope="module")
+def host() -> Iterator[PodmanHost]:
+    with podman_host() as made:
+        yield made
+
+
+@pytest.fixture
+async def node(host: PodmanHost) -> AsyncIterator[Node]:
+    made = Node(host)
+    (host.config.state_dir / "checkpoint").unlink(missing_ok=True)
+    await made.start()
+    yield made
+    await made.assign()
+    async with asyncio.timeout(DEADLINE):
+        await made.agent.emptied()
+    await made.kill()
+
+
+async def test_containers_of_a_pod_share_what_is_theirs(node: Node, tmp_path: Path) -> None:  # V2, V13, E8, E9
+    mounts = [VolumeMount(name="disk", mount_path="/disk"), VolumeMount(name="memory", mount_path="/memory"),
+              VolumeMount(name="host", mount_path="/host", read_only=True)]  # fmt: skip
+    volumes = [Volume(name="disk"), Volume(name="memory"), Volume(name="host")]
+    volumes[0].empty_dir.SetInParent()
+    volumes[1].empty_dir.medium, volumes[1].empty_dir.size_limit = "Memory", "1Mi"
+    volumes[2].host_path.path, volumes[2].host_path.type = str(tmp_path), "Directory"
+    (tmp_path / "file").write_text("of the host")
+    writer = a_container("writer", command=["sh", "-c", "echo hello >/disk/x; echo hi >/memory/y; exec sleep 100000"],
+                         volume_mounts=mounts)  # fmt: skip
+    pod = a_pod(1, a_container("main", volume_mounts=mounts), writer, volumes=volumes, hostname="box")
+    await node.running(pod)
+    script = "until [ -s /disk/x ] && [ -s /memory/y ]; do :; done; cat /disk/x /memory/y /host/file; echo; hostname"
+    assert await node.said(pod, script) == "hello\nhi\nof the host\nbox\n"
+    assert "tmpfs" in await node.said(pod, "mount | grep ' /memory '")
+    assert "full" in await node.said(pod, "head -c 2000000 /dev/zero >/memory/big || echo full")
+    assert await node.said(pod, "touch /host/no 2>/dev/null || echo read-only") == "read-only\n"
+    ip = node.heard[pod.metadata.uid].status.pod_ip
+    assert f"{ip}\tbox" in await node.said(pod, "cat /etc/hosts")
+    await node.assign()
+    await node.until(lambda heard: heard[pod.metadata.uid].gone)
+    assert not (node.host.config.state_dir / "pods" / pod.metadata.uid).exists()
+    assert (tmp_path / "file").read_text() == "of the host"
+
+
+async def test_a_container_is_who_its_manifest_says(node: Node) -> None:  # E11, E5
+    context = SecurityContext(run_as_user=1234, run_as_group=5678, read_only_root_filesystem=True)
+    main = a_container("main", security_context=context)
+    main.env.add(name="IP").value_from.field_ref.field_path = "status.podIP"
+    main.env.add(name="TWICE", value="$(IP) $(IP)")
+    pod = a_pod(2, main)
+    await node.running(pod)
+    ip = node.heard[pod.metadata.uid].status.pod_ip
+    assert await node.said(pod, "id -u; id -g; echo $TWICE; touch /x 2>/dev/null || echo no") == (
+        f"1234\n5678\n{ip} {ip}\nno\n"
+    )  # fmt: skip
+
+
+async def test_a_restarted_agent_restarts_nothing(node: Node) -> None:  # L18, P21
+    pods = [a_pod(n, a_container("a"), a_container("b")) for n in range(10, 14)]
+    await node.running(*pods)
+    before, told = await node.pids(), {u: r.status for u, r in node.heard.items() if u in node.pods}
+    for _ in range(3):
+        await node.kill()
+        node.heard.clear()
+        await node.start()
+        await node.running(*pods)
+    assert await node.pids() == before
+    assert {u: r.status for u, r in node.heard.items() if u in node.pods} == told
+
+
+async def test_podman_dies_while_pods_start_stop_and_run(node: Node) -> None:
+    steady = [a_pod(n) for n in range(20, 24)]
+    await node.running(*steady)
+    before = await node.pids()
+    for turn in range(3):
+        more = [a_pod(100 + turn * 10 + n) for n in range(5)]
+        await node.assign(*steady, *more)
+        await asyncio.sleep(0.05 * turn)
+        await asyncio.to_thread(node.host.restart)
+        await node.until(lambda heard, more=more: all(_ready(heard.get(p.metadata.uid)) for p in more))  # type: ignore[misc]
+        assert all(s.restart_count == 0 for p in more for s in node.heard[p.metadata.uid].status.container_statuses)
+        await node.assign(*steady)
+        await asyncio.sleep(0.05 * turn)
+        await asyncio.to_thread(node.host.restart)
+        await node.until(lambda heard, more=more: all(heard[p.metadata.uid].gone for p in more))  # type: ignore[misc]
+    after = await node.pids()
+    assert after == before
+    assert all(_ready(node.heard[p.metadata.uid]) for p in steady)
+
+
+async def test_an_agent_dies_while_pods_start(node: Node) -> None:
+    pods = [a_pod(n, a_container("a"), a_container("b")) for n in range(200, 210)]
+    await node.assign(*pods)
+    for turn in range(8):
+        await asyncio.sleep(0.03 * turn)
+        await node.kill()
+        await node.start()
+        await node.assign(*pods)
+    await node.until(lambda heard: all(_ready(heard.get(p.metadata.uid)) for p in pods))
+    running = await node.pids()
+    assert len(running) == 20
+    assert all(s.restart_count == 0 for p in pods for s in node.heard[p.metadata.uid].status.container_statuses)
