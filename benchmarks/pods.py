@@ -18,8 +18,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from google.protobuf.timestamp_pb2 import Timestamp
-
 from mesh.model import manifest
 from mesh.sdk import AsyncClient
 from mesh.v1.core_pb2 import Pod
@@ -78,7 +76,8 @@ class PodmanPlay:
 
     def run(self, *args: str) -> None:
         """One Podman command; raises CalledProcessError with its words printed."""
-        done = subprocess.run([*self._base, *args], env=self._env, capture_output=True, text=True, check=False)
+        argv = [*self._base, *args]
+        done = subprocess.run(argv, env=self._env, cwd=self._folder, capture_output=True, text=True, check=False)
         if done.returncode:
             print(done.stderr)
             done.check_returncode()
@@ -103,24 +102,25 @@ class Mesh:
     async def start(self, count: int) -> Sample:
         """Applies `count` pods, waits for all Running, deletes them and waits until they are gone."""
         pods = manifest.load(manifests(count), "pods").objects
-        events = self._client.watch(Pod, namespace=NAMESPACE)
-        running: dict[str, Pod] = {}
-        seen: dict[str, float] = {}
+        changes = self._client.watch(Pod, namespace=NAMESPACE)
+        marks: dict[str, dict[str, float]] = {pod.metadata.name: {} for pod in pods}
         cpu, wall, now = busy_seconds(), time.perf_counter(), time.time()
-        applying = asyncio.create_task(self._client.apply(pods))
-        async for event in events:
-            if event.object is not None and event.object.status.phase == "Running":
-                seen.setdefault(event.object.metadata.name, time.time())
-                running[event.object.metadata.name] = event.object
-            if len(running) == count:
+        applying = asyncio.create_task(self._apply(pods))
+        async for change in changes:
+            mark(marks[change.object.metadata.name], change.object, now)
+            if all("Running seen" in m for m in marks.values()):
                 break
         sample = Sample(time.perf_counter() - wall, busy_seconds() - cpu)
-        await applying
-        await events.aclose()
-        sample.phases = {phase: statistics.median(phases_of(p, now, seen[n])[phase] for n, p in running.items())
-                         for phase in ("scheduled", "sandbox", "started", "seen")}  # fmt: skip
+        sample.phases = {"applied": (await applying - now) * 1000}
+        for phase in ("scheduled", "started", "Running seen"):
+            sample.phases[phase] = statistics.median(m[phase] for m in marks.values())
+        await changes.aclose()
         await self._delete_all(pods)
         return sample
+
+    async def _apply(self, pods: Sequence[Pod]) -> float:
+        await self._client.apply(pods)
+        return time.time()
 
     async def _delete_all(self, pods: Sequence[Pod]) -> None:
         for pod in pods:
@@ -129,32 +129,28 @@ class Mesh:
             await self._client.wait(Pod, pod.metadata.name, namespace=NAMESPACE, delete=True, timeout=60)
 
 
-def phases_of(pod: Pod, applied: float, seen: float) -> dict[str, float]:
-    """Milliseconds from the apply to: scheduled, sandbox ready, container started, Running seen by the watch."""
-    at = {c.type: c.last_transition_time for c in pod.status.conditions}
-    marks = {
-        "scheduled": at["PodScheduled"],
-        "sandbox": at["PodReadyToStartContainers"],
-        "started": pod.status.container_statuses[0].state.running.started_at,
-    }
-    return {name: _milliseconds(mark, applied) for name, mark in marks.items()} | {"seen": (seen - applied) * 1000}
-
-
-def _milliseconds(mark: Timestamp, since: float) -> float:
-    return (mark.ToNanoseconds() / 1e9 - since) * 1000
+def mark(marks: dict[str, float], pod: Pod, applied: float) -> None:
+    """Notes milliseconds since the apply: scheduled and Running as the watch shows them, started as the host says."""
+    seen = (time.time() - applied) * 1000
+    if pod.spec.node_name:
+        marks.setdefault("scheduled", seen)
+    if pod.status.phase == "Running":
+        marks.setdefault("Running seen", seen)
+        started_at = pod.status.container_statuses[0].state.running.started_at
+        marks.setdefault("started", started_at.ToNanoseconds() / 1e6 - applied * 1000)
 
 
 @contextmanager
 def peer() -> Iterator[PodmanPlay]:
     """A private Podman root with the image in it; removed afterwards."""
     folder = Path(tempfile.mkdtemp(prefix="kube-play-"))
+    podman = PodmanPlay(folder)
     try:
-        podman = PodmanPlay(folder)
         podman.run("import", "--change", "ENV PATH=/bin", str(image_archive(folder)), IMAGE)
         yield podman
-        podman.run("system", "reset", "--force")
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        podman.run("system", "reset", "--force")
+        shutil.rmtree(folder)
 
 
 def image_archive(folder: Path) -> Path:
