@@ -35,7 +35,7 @@ def status_of(facts: Facts) -> PodStatus:
     sandbox = facts.seen.sandbox if facts.seen else None
     begun = initialized(init, apps, sandbox)
     init_statuses = [_init_status(facts, i, sandbox) for i in init]
-    statuses = [_app_status(facts, a, begun=begun) for a in apps]
+    statuses = [_app_status(facts, a) for a in apps]
     phase = _phase(facts.pod, init_statuses, statuses)
     status = PodStatus(
         phase=phase,
@@ -79,27 +79,23 @@ def final_status(facts: Facts) -> PodStatus:
 # ---- containers
 
 
-def _app_status(facts: Facts, standing: Standing, *, begun: bool) -> ContainerStatus:
-    status = _container_status(facts, standing, "ContainerCreating" if begun and _has_ground(facts) else "")
+def _app_status(facts: Facts, standing: Standing) -> ContainerStatus:
+    status = _container_status(facts, standing)
     status.ready = standing.running  # P10: without a readiness probe, ready as soon as it runs
     status.started = standing.running
     return status
 
 
-def _has_ground(facts: Facts) -> bool:
-    return not facts.pod.spec.init_containers or facts.seen is not None
-
-
 def _init_status(facts: Facts, standing: Standing, sandbox: SeenSandbox | None) -> ContainerStatus:
-    status = _container_status(facts, standing, "")
+    status = _container_status(facts, standing)
     status.ready = init_done(standing, sandbox)
     status.started = False
     return status
 
 
-def _container_status(facts: Facts, standing: Standing, waiting_reason: str) -> ContainerStatus:
+def _container_status(facts: Facts, standing: Standing) -> ContainerStatus:
     name = standing.name
-    state, last = _states(facts, standing, waiting_reason)
+    state, last = _states(facts, standing)
     status = ContainerStatus(
         name=name,
         state=state,
@@ -117,7 +113,7 @@ def _container_status(facts: Facts, standing: Standing, waiting_reason: str) -> 
     return status
 
 
-def _states(facts: Facts, standing: Standing, waiting_reason: str) -> tuple[ContainerState, Death | None]:
+def _states(facts: Facts, standing: Standing) -> tuple[ContainerState, Death | None]:
     """The state and the end before it."""
     previous = facts.record.previous.get(standing.name)
     if standing.running and standing.seen:
@@ -127,8 +123,8 @@ def _states(facts: Facts, standing: Standing, waiting_reason: str) -> tuple[Cont
     if waiting is None and standing.death is not None and not standing.ready_to_start:
         return ContainerState(terminated=_terminated(standing.death)), previous
     if waiting is None:
-        default = "PodInitializing" if facts.pod.spec.init_containers else "ContainerCreating"
-        waiting = ContainerStateWaiting(reason=waiting_reason or default)
+        reason = "PodInitializing" if facts.pod.spec.init_containers else "ContainerCreating"
+        waiting = ContainerStateWaiting(reason=reason)
     return ContainerState(waiting=waiting), standing.death
 
 
