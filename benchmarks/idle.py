@@ -23,8 +23,10 @@ TICKS = os.sysconf("SC_CLK_TCK")
 
 
 def program_of(pid: int) -> str | None:
-    """The program that a process belongs to."""
+    """The program that a process of this host belongs to; hosts made of namespaces are hosts of their own."""
     try:
+        if Path(f"/proc/{pid}/ns/pid").readlink() != Path("/proc/self/ns/pid").readlink():
+            return None
         line = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
     except OSError:
         return None
@@ -55,6 +57,9 @@ def main() -> None:
     used: dict[str, float] = defaultdict(float)
     memory: dict[str, float] = defaultdict(float)
     for pid, name in pids.items():
+        if not Path(f"/proc/{pid}").exists():
+            print(f"process {pid} of {name} has ended meanwhile")
+            continue
         used[name or ""] += seconds_of(pid) - before[pid]
         memory[name or ""] += memory_of(pid)
     print(f"{'program':28} {'CPU of a core':>14} {'memory (PSS)':>14}")
