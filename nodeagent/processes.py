@@ -39,6 +39,7 @@ class ExecSource:
         self._process: asyncio.subprocess.Process | None = None
         self._terminal: int | None = None  # our end
         self._input: asyncio.StreamWriter | None = None
+        self._room = asyncio.Event()  # the terminal takes more input
         self.ended = False
 
     async def begin(self) -> None:
@@ -64,13 +65,6 @@ class ExecSource:
         finally:
             os.close(theirs)
         os.set_blocking(ours, False)
-        if self._options.stdin:
-            loop = asyncio.get_running_loop()
-            writing = os.fdopen(os.dup(ours), "wb", buffering=0)
-            transport, protocol = await loop.connect_write_pipe(
-                lambda: asyncio.StreamReaderProtocol(asyncio.StreamReader()), writing
-            )
-            self._input = asyncio.StreamWriter(transport, protocol, None, loop)
 
     async def run(self) -> None:
         """Hands on the output, then the exit code."""
@@ -126,14 +120,40 @@ class ExecSource:
                     return
                 await self._hand_on(Channel.STDOUT, data)
         finally:
-            loop.remove_reader(terminal)
+            if self._terminal is not None:
+                loop.remove_reader(terminal)
 
     async def write(self, data: bytes) -> None:
         """Input for the process."""
-        if self._input is not None and not self._input.is_closing():
+        if self._terminal is not None:
+            if self._options.stdin:
+                await self._write_terminal(data)
+        elif self._input is not None and not self._input.is_closing():
             with contextlib.suppress(ConnectionError, OSError):
                 self._input.write(data)
                 await self._input.drain()
+
+    async def _write_terminal(self, data: bytes) -> None:
+        """Plain writes: not every event loop has a transport for terminals."""
+        rest = memoryview(data)
+        while rest and self._terminal is not None:
+            try:
+                rest = rest[os.write(self._terminal, rest) :]
+            except BlockingIOError:
+                await self._writable(self._terminal)
+            except OSError:  # nobody has the other end any more
+                return
+
+    async def _writable(self, terminal: int) -> None:
+        """Returns once the terminal takes more, or is closed."""
+        loop = asyncio.get_running_loop()
+        loop.add_writer(terminal, self._room.set)
+        try:
+            await self._room.wait()
+        finally:
+            self._room.clear()
+            if self._terminal is not None:
+                loop.remove_writer(terminal)
 
     async def close_input(self) -> None:
         """No more input: the pipe's end, or the terminal's end-of-file character."""
@@ -162,8 +182,11 @@ class ExecSource:
         if self._input is not None:
             self._input.close()
         if self._terminal is not None:
+            asyncio.get_running_loop().remove_writer(self._terminal)
+            asyncio.get_running_loop().remove_reader(self._terminal)
             os.close(self._terminal)
             self._terminal = None
+            self._room.set()
 
 
 def _descendants(pid: int) -> list[int]:

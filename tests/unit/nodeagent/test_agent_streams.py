@@ -1,14 +1,17 @@
 """Logs as kubectl shows them, and what streams promise: bounds, leases (G1, G3)."""
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import uvloop
 
 from mesh.errors import NotFound
 from mesh.model.times import SECOND
-from mesh.v1.node_pb2 import Channel, ExecOptions, LogOptions, StreamOpen, StreamRead
+from mesh.v1.node_pb2 import Channel, ExecOptions, LogOptions, StreamBatch, StreamOpen, StreamRead
 from nodeagent.logs import Reader, Tail, attempts, reader_for, start_of_tail
+from nodeagent.processes import ExecSource
 from nodeagent.streams import BATCH, BUFFER, LEASE, Stream
 from tests.harness.agents import World, a_pod
 from tests.harness.bent_time import bent
@@ -141,6 +144,46 @@ async def test_a_small_reader_gets_pieces_in_order() -> None:
     pieces = [await stream.take(4, 0), await stream.take(4, 0)]
     assert [p.chunks[0].data for p in pieces] == [b"abcd", b"ef"]
     assert [(p.done, p.error) for p in pieces] == [(False, ""), (True, "cut")]
+
+
+@pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop])  # Ray runs actors on uvloop
+def test_a_terminal_on_any_event_loop(loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
+    async def session() -> tuple[bytes, StreamBatch]:
+        stream = Stream()
+        options = ExecOptions(stdin=True, tty=True, rows=10, columns=40)
+        source = ExecSource(stream.put, stream.finish, ["sh", "-c", "stty size; read x; stty size; wc -c"], options)
+        await source.begin()
+        running = asyncio.create_task(source.run())
+        source.resize(20, 50)
+        await source.write(b"go\n" + b"line\n" * 2000)
+        await source.close_input()
+        out, batch = b"", StreamBatch()
+        async with asyncio.timeout(20):
+            while not batch.done:
+                batch = await stream.take(0, 5)
+                out += b"".join(c.data for c in batch.chunks)
+            await running
+        source.end()
+        return out, batch
+
+    with asyncio.Runner(loop_factory=loop) as runner:
+        out, last = runner.run(session())
+    assert b"20 50" in out
+    assert out.split()[-1] == b"10000"
+    assert last.exit_code == 0
+
+
+@bent
+async def test_input_to_a_terminal_that_takes_none_ends_with_the_stream() -> None:
+    stream = Stream()
+    options = ExecOptions(stdin=True, tty=True)
+    source = ExecSource(stream.put, stream.finish, ["sleep", "1000"], options)
+    await source.begin()
+    writing = asyncio.create_task(source.write(b"x\n" * 100_000))
+    await asyncio.sleep(1)
+    assert not writing.done()
+    source.end()
+    await asyncio.wait_for(writing, 1)
 
 
 async def test_a_stream_that_nobody_reads_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
