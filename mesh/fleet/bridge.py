@@ -234,4 +234,5 @@ class RayHosts:
 
 def _environment(base: Mapping[str, str], address: RayAddress) -> dict[str, str]:
     kept = {key: base[key] for key in ("PATH", "LANG", "LC_ALL", "TZ", "PYTHONPATH") if key in base}
-    return {**kept, **client_environment(address.token, address.home)}
+    # A call under way to an agent that died is given up at this heartbeat's pace (a second by default).
+    return {**kept, **client_environment(address.token, address.home), "RAY_core_worker_internal_heartbeat_ms": "250"}
