@@ -5,25 +5,22 @@ What can't be run is logged and left out; the others run.
 """
 
 import asyncio
-import hashlib
-import json
-import uuid
 from collections.abc import Callable
 from pathlib import Path
 
 import structlog
 
-from mesh.errors import MeshError, Violation
-from mesh.model import manifest, podchecks, poddefaults, support
-from mesh.model.pods import MIRROR, containers
-from mesh.v1.core_pb2 import EnvVar, Pod
+from mesh.errors import Invalid, MeshError
+from mesh.model import manifest
+from mesh.model.kinds import Object, kind_of
+from mesh.model.staticpods import static_pod
+from mesh.v1.core_pb2 import Pod
 from nodeagent.runtime import syscalls
 
 log = structlog.get_logger()
 
 RESCAN = 20.0
 SETTLE = 0.1  # an editor writes more than once
-SOURCE = "kubernetes.io/config.source"
 IN_DELETE, IN_MOVED_FROM = 0x200, 0x40
 WATCHED = syscalls.IN_CLOSE_WRITE | syscalls.IN_MOVED_TO | IN_MOVED_FROM | IN_DELETE
 SUFFIXES = (".yaml", ".yml", ".json")
@@ -92,63 +89,13 @@ class StaticPods:
     def _read(self, path: Path) -> list[Pod]:
         try:
             loaded = manifest.load(path.read_text(), path.name, default_namespace="default")
-            return [static_pod(obj, self._node) for obj in loaded.objects]
-        except (MeshError, OSError, UnicodeDecodeError, ValueError, TypeError) as error:
+            return [static_pod(_only_pods(obj), self._node) for obj in loaded.objects]
+        except (MeshError, OSError, UnicodeDecodeError) as error:
             log.error("static_pod_refused", file=str(path), why=str(error))
             return []
 
 
-def static_pod(obj: object, node: str) -> Pod:
-    """The pod as it runs here; raises TypeError and ValueError for what can't be a static pod."""
-    if not isinstance(obj, Pod):
-        raise TypeError("only Pods can be static")
-    refused = [str(v) for v in why_not(obj)]
-    if refused:
-        raise ValueError(f"Pod {obj.metadata.name}: " + "; ".join(refused))
-    pod = Pod()
-    pod.CopyFrom(obj)
-    pod.ClearField("status")
-    poddefaults.fill(pod.spec)
-    text = json.dumps(manifest.to_dict(obj), sort_keys=True)
-    uid = str(uuid.UUID(bytes=hashlib.sha256(f"{node}\0{text}".encode()).digest()[:16]))
-    pod.metadata.uid = uid
-    pod.metadata.name = f"{obj.metadata.name}-{node}"
-    pod.metadata.annotations[SOURCE] = "file"
-    pod.metadata.annotations[MIRROR] = uid
-    pod.spec.node_name = node
-    return pod
-
-
-def why_not(pod: Pod) -> list[Violation]:
-    """Why this pod can't run here as a static one: what no pod may ask, and whatever needs meshd's objects."""
-    if not pod.metadata.name:
-        return [Violation("metadata.name", "is required")]
-    filled = Pod()
-    filled.CopyFrom(pod)
-    poddefaults.fill(filled.spec)
-    unsupported, _ = support.check(pod.spec, "spec")
-    return [*unsupported, *podchecks.check(filled.spec, "spec"), *_strange(pod)]
-
-
-def _strange(pod: Pod) -> list[Violation]:
-    """References to ConfigMaps, Secrets and ServiceAccounts, which a static pod can't have (G10)."""
-    why = "a static pod can't refer to ConfigMaps, Secrets or ServiceAccounts"
-    found = [v.name for v in pod.spec.volumes if not (v.HasField("empty_dir") or v.HasField("host_path"))]
-    wrong = [Violation(f"spec.volumes[{name}]", why) for name in found if _has_source(pod, name)]
-    for container in containers(pod.spec):
-        references = [v.name for v in container.env if _refers(v)]
-        wrong += [Violation(f"{container.name}.env[{name}]", why) for name in references]
-        if container.env_from:
-            wrong.append(Violation(f"{container.name}.envFrom", why))
-    if pod.spec.service_account_name not in ("", "default"):
-        wrong.append(Violation("spec.serviceAccountName", why))
-    return wrong
-
-
-def _has_source(pod: Pod, name: str) -> bool:
-    return any(v.name == name and len(v.ListFields()) > 1 for v in pod.spec.volumes)
-
-
-def _refers(variable: EnvVar) -> bool:
-    source = variable.value_from
-    return source.HasField("config_map_key_ref") or source.HasField("secret_key_ref")
+def _only_pods(obj: Object) -> Pod:
+    if isinstance(obj, Pod):
+        return obj
+    raise Invalid(f"a {kind_of(obj).name} can't be static, only a Pod can")

@@ -184,8 +184,14 @@ class RayHosts:
 
     async def _one_life(self) -> None:
         ours, theirs = socket.socketpair()
-        process = await self._spawn(theirs)
-        theirs.close()
+        try:
+            process = await self._spawn(theirs)
+        except OSError as error:  # no memory, no processes left: tried again
+            ours.close()
+            self._say(f"cannot start what talks to Ray: {error.strerror}")
+            return
+        finally:
+            theirs.close()
         reader, writer = await asyncio.open_connection(sock=ours)
         connection = _Connection(reader, writer)
         try:

@@ -5,19 +5,21 @@ Rule: no frame is larger than LIMIT; a longer one, or a broken one, ends the con
 
 import asyncio
 
+from google.protobuf.message import DecodeError
+
 from mesh.v1 import bridge_pb2
 
 LIMIT = 256 * 1024 * 1024
 
 
 async def read_frame(reader: asyncio.StreamReader) -> bridge_pb2.BridgeFrame | None:
-    """The next frame; None at the end of the stream. Raises ValueError for one that is too long."""
+    """The next frame; None at the end of the stream, or of what can be understood of it."""
     try:
         size = int.from_bytes(await reader.readexactly(4), "big")
         if size > LIMIT:
-            raise ValueError(f"a frame of {size} bytes is too long")
+            return None
         return bridge_pb2.BridgeFrame.FromString(await reader.readexactly(size))
-    except (asyncio.IncompleteReadError, ConnectionError):
+    except (asyncio.IncompleteReadError, ConnectionError, DecodeError):
         return None
 
 

@@ -9,7 +9,7 @@ from mesh.errors import Invalid, Violation
 from mesh.model import podchecks, poddefaults, rules, support
 from mesh.model.fields import copy_of
 from mesh.model.pods import MIRROR
-from mesh.v1.core_pb2 import Pod
+from mesh.v1.core_pb2 import Pod, PodSpec
 
 SOURCE = "kubernetes.io/config.source"
 
@@ -23,6 +23,7 @@ def static_pod(manifest: Pod, node: str) -> Pod:
     pod.ClearField("status")
     subject = f'static Pod "{pod.metadata.name}"'
     wrong, _ = support.check(pod.spec, "spec")
+    wrong += references(pod.spec)
     if not pod.metadata.name:
         wrong.append(Violation("metadata.name", "is required"))
     if pod.spec.node_name not in ("", node):
@@ -39,6 +40,33 @@ def static_pod(manifest: Pod, node: str) -> Pod:
     pod.metadata.annotations[MIRROR] = pod.metadata.uid
     pod.metadata.annotations[SOURCE] = "file"
     return pod
+
+
+def references(spec: PodSpec) -> list[Violation]:
+    """What of the pod needs objects of the control service: ConfigMaps, Secrets, claims, ServiceAccounts (G10)."""
+    why = "a static pod can't refer to other objects"
+    own = ("name", "empty_dir", "host_path", "image", "nfs")
+    wrong = [
+        Violation(f"spec.volumes[{index}]", why)
+        for index, volume in enumerate(spec.volumes)
+        if any(field.name not in own for field, _ in volume.ListFields())
+    ]
+    placed = [("initContainers", i, c) for i, c in enumerate(spec.init_containers)]
+    placed += [("containers", i, c) for i, c in enumerate(spec.containers)]
+    for group, place, container in placed:
+        path = f"spec.{group}[{place}]"
+        wrong += [
+            Violation(f"{path}.env[{index}].valueFrom", why)
+            for index, variable in enumerate(container.env)
+            if variable.value_from.HasField("config_map_key_ref") or variable.value_from.HasField("secret_key_ref")
+        ]
+        if container.env_from:
+            wrong.append(Violation(f"{path}.envFrom", why))
+    if spec.service_account_name not in ("", "default"):
+        wrong.append(Violation("spec.serviceAccountName", why))
+    if spec.image_pull_secrets:
+        wrong.append(Violation("spec.imagePullSecrets", why))
+    return wrong
 
 
 def _uid(pod: Pod, node: str) -> str:

@@ -203,8 +203,10 @@ def found(view: View, key: Key) -> Object:
 
 
 def _object(box: Any) -> Object:
+    """The object sent; without a namespace it means the one called default."""
     obj = unpack(box)
-    served(kind_of(obj).name)
+    if served(kind_of(obj).name).namespaced and not obj.metadata.namespace:
+        obj.metadata.namespace = "default"
     return obj
 
 

@@ -71,6 +71,13 @@ async def test_apply_creates_then_changes_then_leaves(api: ResourcesStub) -> Non
     assert await get(api, "ConfigMap", "c") == now
 
 
+async def test_without_a_namespace_the_one_called_default_is_meant(api: ResourcesStub) -> None:
+    made = await apply(api, objects.config_map("c", "", a="1"))
+    again = await apply(api, objects.config_map("c", "", a="1"))
+    assert [outcomes(r) for r in (made, again)] == [["CREATED"], ["UNCHANGED"]]
+    assert await names(api, "ConfigMap", namespace="default") == ["c"]
+
+
 async def test_several_objects_are_one_commit_in_which_the_first_count_for_the_later(api: ResourcesStub) -> None:
     response = await apply(api, objects.namespace("team"), objects.pod("p", "team"), objects.config_map("c", "team"))
     assert outcomes(response) == ["CREATED"] * 3

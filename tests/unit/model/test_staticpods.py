@@ -41,6 +41,9 @@ def test_its_uid_follows_content_and_host() -> None:
     ("change", "words"),
     [
         (("containers:", "volumes: [{name: v, secret: {secretName: s}}], containers:"), "spec.volumes[0].secret"),
+        (("containers:", "volumes: [{name: v, configMap: {name: c}}], containers:"), "spec.volumes[0]"),
+        (("image: b", "image: b, envFrom: [{configMapRef: {name: c}}]"), "spec.containers[0].envFrom"),
+        (("containers:", "imagePullSecrets: [{name: s}], containers:"), "spec.imagePullSecrets"),
         (("image: b", "image: ''"), "spec.containers[0].image: is required"),
         (("containers:", "nodeName: other, containers:"), "spec.nodeName"),
         (("name: web", "generateName: web-"), "metadata.name: is required"),
