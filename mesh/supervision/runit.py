@@ -115,11 +115,13 @@ class Runit:
         return _replace(directory / "log" / "run", log_script(logs)) or changed
 
     def _remove(self, name: str) -> None:
-        if self._alive(name):
-            self._sv("force-stop", [name])
-            self._sv("exit", [name])
-            self._wait(lambda: not self._alive(name), f"{name} does not end")
-        shutil.rmtree(self._layout.services / name)
+        gone = f".{name}.gone"  # runsvdir overlooks it, so it does not start again the runsv that ends here
+        (self._layout.services / name).rename(self._layout.services / gone)
+        if self._alive(gone):
+            self._sv("force-stop", [gone])
+            self._sv("exit", [gone])
+            self._wait(lambda: not self._alive(gone), f"{name} does not end")
+        shutil.rmtree(self._layout.services / gone)
 
     # ---- processes
 
