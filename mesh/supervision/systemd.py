@@ -14,6 +14,8 @@ from mesh.supervision.programs import Host, Program, prepare_once
 
 UNITS = Path("/etc/systemd/system")
 TARGET = "mesh.target"
+# As many open files as the machine grants: LimitNOFILE= would fail where it grants fewer than we ask for.
+_WITH_ALL_FILES = ("/bin/sh", "-c", 'ulimit -n "$(ulimit -Hn)"; exec "$@"', "sh")
 _MARK = "# Written by `mesh up` for {root}; changes are lost.\n"
 
 
@@ -31,13 +33,12 @@ def unit(host: Host, program: Program) -> str:
         "[Service]",
         *(f'Environment="{_escape(f"{key}={value}")}"' for key, value in sorted(program.environment.items())),
         f"ExecStartPre={_command(('/bin/sh', '-c', prepare_once(host)))}",
-        f"ExecStart={_command(program.argv)}",
+        f"ExecStart={_command((*_WITH_ALL_FILES, *program.argv))}",
         "Restart=always",
         "RestartSec=500ms",
         "UMask=0077",
-        "LimitNOFILE=1048576",
         "TasksMax=infinity",
-        "TimeoutStopSec=20",
+        "TimeoutStopSec=12",
         # Containers' monitors live in the cgroup of the Podman service: systemd must neither end nor count them.
         *(("KillMode=process", "Delegate=yes") if program.spares_children else ("KillMode=mixed",)),
         "",
