@@ -340,6 +340,7 @@ class Agent:
         while True:
             if self._trouble and not self._away_since:
                 await self._configure()
+            self._beat.clear()  # what was told until here is in the report below
             if loop.time() >= images_due and not self._away_since:
                 try:
                     self._machine.images = await self._runtime.images()
@@ -348,7 +349,6 @@ class Agent:
                     log.warning("images_unknown", why=failure.message)
             self.board.put_report(self._report())
             await self._until(self._beat, HEARTBEAT)
-            self._beat.clear()
 
     def _report(self) -> node_pb2.NodeReport:
         return self._machine.report(

@@ -29,7 +29,6 @@ _M = TypeVar("_M", bound=Message)
 _CALL_SECONDS = 60.0  # for a call that is not a long-poll
 _POLL_MARGIN = 15.0  # beyond what a long-poll may wait
 _BACK_OFF = (0.1, 5.0)  # seconds between attempts to start the child: first, longest
-_STABLE = 10.0  # seconds of connection after which the next attempt is a first one
 _TCP_PATIENCE = 2.0
 
 log = structlog.get_logger(__name__)
@@ -159,10 +158,7 @@ class RayHosts:
         """Keeps the child alive until cancelled."""
         pause, longest = _BACK_OFF
         while True:
-            started = asyncio.get_running_loop().time()
-            if await self._ports_answer():
-                await self._one_life()
-            if asyncio.get_running_loop().time() - started > _STABLE:
+            if await self._ports_answer() and await self._one_life():
                 pause = _BACK_OFF[0]
             await asyncio.sleep(pause)
             pause = min(pause * 2, longest)
@@ -182,14 +178,15 @@ class RayHosts:
                 return False
         return True
 
-    async def _one_life(self) -> None:
+    async def _one_life(self) -> bool:
+        """Starts a child and listens to it until it ends; says whether it had reached Ray."""
         ours, theirs = socket.socketpair()
         try:
             process = await self._spawn(theirs)
         except OSError as error:  # no memory, no processes left: tried again
             ours.close()
             self._say(f"cannot start what talks to Ray: {error.strerror}")
-            return
+            return False
         finally:
             theirs.close()
         reader, writer = await asyncio.open_connection(sock=ours)
@@ -197,7 +194,7 @@ class RayHosts:
         try:
             await self._listen(connection)
         finally:
-            self._connection = None
+            reached, self._connection = self._connection is not None, None
             connection.fail()
             writer.close()
             with contextlib.suppress(ProcessLookupError):
@@ -205,6 +202,7 @@ class RayHosts:
             code = await process.wait()
         log.warning("ray_connection_lost", exit_code=code)
         self._say("the connection to Ray was lost")
+        return reached
 
     async def _spawn(self, theirs: socket.socket) -> asyncio.subprocess.Process:
         address = self._address

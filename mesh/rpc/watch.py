@@ -33,7 +33,7 @@ async def watch(
         after, objects = feed.view.revision, selection.of(feed.view)
         for obj in objects:
             await _send(context, WatchEvent(type=WatchEvent.ADDED, object=pack(obj), revision=after))
-        await _send(context, _bookmark(after))
+    await _send(context, _bookmark(after))  # at once, so that a client knows that it watches
     loop = asyncio.get_running_loop()
     sent = loop.time()
     async with aclosing(feed.follow(after)) as batches:  # type: ignore[type-var]  # it is an async generator

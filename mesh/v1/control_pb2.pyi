@@ -401,7 +401,9 @@ class WatchRequest(_message.Message):
     label_selector: _builtins.str
     field_selector: _builtins.str
     after_revision: _builtins.int
-    """Events after this revision; 0: the present objects first, as ADDED, then a bookmark, then what follows."""
+    """Events after this revision; 0: the present objects first, as ADDED. A bookmark says that the watch has begun
+    (and the present objects are complete), then comes what follows.
+    """
     def __init__(
         self,
         *,

@@ -46,6 +46,23 @@ async def read(call: Call, count: int, *, bookmarks: bool = False) -> list[tuple
     return seen
 
 
+async def news(call: Call) -> pb.WatchEvent:
+    """The next event that is no bookmark."""
+    async with asyncio.timeout(5):
+        while True:
+            event = await call.read()
+            assert isinstance(event, pb.WatchEvent)
+            if event.type != pb.WatchEvent.BOOKMARK:
+                return event
+
+
+async def test_a_watch_says_at_once_that_it_has_begun(mesh: RunningMeshd) -> None:
+    revision = await apply(mesh, objects.config_map("a"))
+    call = mesh.resources.Watch(pb.WatchRequest(kind="ConfigMap", after_revision=revision))
+    event = await call.read()
+    assert event == pb.WatchEvent(type=pb.WatchEvent.BOOKMARK, revision=revision)
+
+
 async def test_from_the_beginning_what_is_there_then_a_bookmark_then_what_follows(mesh: RunningMeshd) -> None:
     await apply(mesh, objects.config_map("a"), objects.config_map("b"))
     call = mesh.resources.Watch(pb.WatchRequest(kind="ConfigMap"))
@@ -60,8 +77,7 @@ async def test_resumed_from_a_revision_nothing_is_lost_or_twice(mesh: RunningMes
     revision = await apply(mesh, objects.config_map("a"))
     call = mesh.resources.Watch(pb.WatchRequest(kind="ConfigMap", after_revision=revision))
     await apply(mesh, objects.config_map("b"))
-    event = await call.read()
-    assert isinstance(event, pb.WatchEvent)
+    event = await news(call)
     call.cancel()
     await apply(mesh, objects.config_map("c"))
     await apply(mesh, objects.config_map("d"))
@@ -73,8 +89,7 @@ async def test_a_deleted_object_comes_in_its_last_state_at_the_revision_of_its_e
     revision = await apply(mesh, objects.config_map("a", x="1"))
     call = mesh.resources.Watch(pb.WatchRequest(kind="ConfigMap", after_revision=revision))
     end = await delete(mesh, "ConfigMap", "a")
-    event = await call.read()
-    assert isinstance(event, pb.WatchEvent)
+    event = await news(call)
     last = unpack(event.object)
     assert (event.type, event.revision, last.metadata.resource_version) == (pb.WatchEvent.DELETED, end, str(end))
     assert dict(last.data) == {"x": "1"}  # type: ignore[union-attr]  # it is a ConfigMap

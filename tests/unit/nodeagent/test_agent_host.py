@@ -9,16 +9,18 @@ import pytest
 
 from mesh.model.pods import MIRROR
 from mesh.v1.core_pb2 import Container
+from nodeagent.agent import HEARTBEAT
 from nodeagent.config import AgentConfig
 from nodeagent.images import pull_policy
 from nodeagent.machine import RUNTIME_GRACE, Machine, allocatable, capacity, pressures, read_vitals
-from nodeagent.runtime.port import Image
+from nodeagent.runtime.port import Image, RuntimeFailure
 from nodeagent.runtime.seen import SeenPod
 from nodeagent.static import StaticPods
 from nodeagent.sweep import leftovers, manifest_of
 from nodeagent.volumes.tree import Tree
 from tests.harness.agents import VITALS, World, a_pod
 from tests.harness.bent_time import bent
+from tests.harness.fake_runtime import FakeRuntime
 
 GOOD = """
 apiVersion: v1
@@ -122,6 +124,28 @@ async def test_a_static_pod_runs_without_meshd_and_is_mirrored(tmp_path: Path) -
 
 
 # ---- the host
+
+
+class NoNetwork(FakeRuntime):
+    """A runtime whose bridge can't be made."""
+
+    tries = 0
+
+    async def configure(self, pod_cidr: str, cluster_cidr: str) -> None:
+        NoNetwork.tries += 1
+        raise RuntimeFailure("NetworkNotReady", "no bridge")
+
+
+@bent
+async def test_a_network_that_is_not_ready_is_tried_again_with_each_heartbeat(tmp_path: Path) -> None:
+    world = World(tmp_path, runtime=NoNetwork)
+    await world.start()
+    await world.assign()
+    await asyncio.sleep(5 * HEARTBEAT)
+    ready = next(c for c in world.report.report.status.conditions if c.type == "Ready")
+    assert (ready.status, "no bridge" in ready.message) == ("False", True)
+    assert 5 <= NoNetwork.tries <= 8
+    await world.kill()
 
 
 def test_capacity_and_what_of_it_is_given() -> None:  # R8, R9

@@ -109,3 +109,9 @@ async def test_later_refusals_are_not_healed() -> None:
     changes = watching.watch(Source([bookmark(1), GONE], [Forbidden("no longer")]))
     with pytest.raises(Forbidden, match="no longer"):
         await anext(changes)
+
+
+async def test_a_watch_that_has_begun_outlives_its_connection_though_nothing_came_yet() -> None:
+    source = Source([bookmark(7), Unavailable("meshd is gone")], [event(ADDED, "late", 9)])
+    assert await told(source, after=7) == [("ADDED", "late")]
+    assert source.asked[:2] == [7, 7]
