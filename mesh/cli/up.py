@@ -115,6 +115,9 @@ def _await_node(context: str, name: str) -> str:
 
 
 async def _node_ready(context: str, name: str) -> str:
+    import asyncio
+
+    from mesh.errors import Unavailable
     from mesh.model.kinds import Object
     from mesh.sdk.client import AsyncClient
     from mesh.sdk.wait import Goal, Wait
@@ -125,6 +128,11 @@ async def _node_ready(context: str, name: str) -> str:
         return any(c.type == "Ready" and c.status == "True" for c in conditions)
 
     async with AsyncClient(context, timeout=_READY_SECONDS) as client:
+        until = time.monotonic() + _READY_SECONDS
+        while not any(h.name == name and h.connected for h in (await client.status()).hosts):
+            if time.monotonic() > until:
+                raise Unavailable(f"the agent of {name} does not come: `mesh status` and `mesh doctor` tell more")
+            await asyncio.sleep(0.1)  # a Node may still say Ready of its agent's last life, so meshd is asked
         goal = Goal("condition Ready", ready, absent=True)
         await Wait(client, "Node", name, "", goal).run(_READY_SECONDS)
     return "Ready"

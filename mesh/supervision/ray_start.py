@@ -48,6 +48,7 @@ def environment(layout: Layout, base: Mapping[str, str]) -> dict[str, str]:
         "RAY_health_check_timeout_ms": "1000",
         "RAY_health_check_failure_threshold": "3",
         "RAY_memory_monitor_refresh_ms": "0",
+        "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",  # 30 s by default for a `ray start` ended while it starts
         "RAY_worker_niceness": "0",
         "RAY_worker_oom_score_adjustment": "0",
         "RAY_worker_maximum_startup_concurrency": "2",
