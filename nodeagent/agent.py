@@ -24,8 +24,11 @@ from nodeagent.events import Events
 from nodeagent.images import Images
 from nodeagent.machine import Machine, Vitals, read_vitals
 from nodeagent.pods.execute import Executor
+from nodeagent.pods.hooks import Hooks
 from nodeagent.pods.spec import Host
 from nodeagent.pods.worker import Worker
+from nodeagent.probes.checks import Checks, RealChecks
+from nodeagent.probes.prober import Bench
 from nodeagent.runtime.port import Runtime, RuntimeFailure
 from nodeagent.runtime.seen import SeenPod
 from nodeagent.static import StaticPods
@@ -61,7 +64,7 @@ class Agent:
     def __init__(  # noqa: PLR0913 - what may differ between a host and a test of one
         self, config: AgentConfig, runtime: Runtime, *, clock: Callable[[], int] = time.time_ns,
         proxy: Callable[[Callable[[str], None]], ProxyPort] | None = None, runtime_version: str = "",
-        connect: Connect | None = None, vitals: Callable[[], Vitals] | None = None,
+        connect: Connect | None = None, vitals: Callable[[], Vitals] | None = None, checks: Checks | None = None,
     ) -> None:  # fmt: skip
         self.config = config
         self.board = Board(config.node_name)
@@ -94,9 +97,13 @@ class Agent:
         self._proxy = proxy(self.board.hold_route) if proxy else None
         self._images = Images(runtime, clock, self._spawn)
         host = Host(config.node_name, config.node_ip, self._vitals().memory)
+        checks = checks or RealChecks(runtime)
+        events = Events(self.board, clock)
+        self._bench = Bench(checks, events, clock)
         self._executor = Executor(
-            runtime, self._images, self._tree, Events(self.board, clock), host, clock, self._poke_timer, self._kept
-        )
+            runtime, self._images, self._tree, events, host, clock, self._poke_timer, self._kept,
+            Hooks(checks, clock, self._spawn),
+        )  # fmt: skip
         self._streams = Streams(runtime, self._tree, self._find_worker, self._spawn, connect)
 
     # ---- the port
@@ -158,6 +165,7 @@ class Agent:
         try:
             async with asyncio.TaskGroup() as group:
                 self._group = group
+                self._bench.began = asyncio.get_running_loop().time()
                 await self._start()
                 for loop in (self._resync(), self._heartbeat(), self._keep_checkpoints(), self._static.run()):
                     group.create_task(loop)
@@ -221,8 +229,8 @@ class Agent:
     def _hire(self, pod: Pod, *, leftover: bool = False) -> None:
         uid = pod.metadata.uid
         worker = Worker(
-            pod, self._executor, self.board, lambda: self._assigned, self._away, seen=self._seen.pop(uid, None),
-            mirror=uid in self._static.pods, quiet=leftover,
+            pod, self._executor, self.board, lambda: self._assigned, self._away, self._bench,
+            seen=self._seen.pop(uid, None), mirror=uid in self._static.pods, quiet=leftover,
         )  # fmt: skip
         if self._blind:
             worker.poke()

@@ -3,6 +3,7 @@
 Rule: pure questions of one spec; every violation is reported by its path.
 """
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 
 from mesh.errors import Violation
@@ -10,6 +11,7 @@ from mesh.model import formats, quantity
 from mesh.model.fields import has
 from mesh.v1.core_pb2 import (
     Container,
+    LifecycleHandler,
     NodeSelectorTerm,
     PodSpec,
     Probe,
@@ -23,6 +25,7 @@ FIELD_PATHS = (
 )  # fmt: skip
 _KEYED_PATHS = ("metadata.labels", "metadata.annotations")
 _RESOURCES = ("cpu", "memory")
+_HEADER_NAME = re.compile(r"[-A-Za-z0-9!#$%&'*+.^_`|~]+")
 
 
 def check(spec: PodSpec, path: str) -> list[Violation]:
@@ -87,6 +90,9 @@ def _check_container(container: Container, volumes: set[str], path: str) -> Iter
     ):
         if has(container, _PROBE_FIELDS[name]):
             yield from _check_probe(name, probe, f"{path}.{name}")
+    for name, hook in (("postStart", container.lifecycle.post_start), ("preStop", container.lifecycle.pre_stop)):
+        if has(container.lifecycle, _HOOK_FIELDS[name]):
+            yield from _check_hook(hook, f"{path}.lifecycle.{name}")
 
 
 def _check_ports(container: Container, path: str) -> Iterator[Violation]:
@@ -183,6 +189,8 @@ _PROBE_FIELDS = {
     "readinessProbe": "readiness_probe",
     "startupProbe": "startup_probe",
 }
+_HOOK_FIELDS = {"postStart": "post_start", "preStop": "pre_stop"}
+_HOOKS = {"exec": "exec", "httpGet": "http_get", "tcpSocket": "tcp_socket", "sleep": "sleep"}
 _ACTIONS = {"exec": "exec", "httpGet": "http_get", "tcpSocket": "tcp_socket", "grpc": "grpc"}
 
 
@@ -191,10 +199,38 @@ def _check_probe(name: str, probe: Probe, path: str) -> Iterator[Violation]:
     actions = [json for json, field in _ACTIONS.items() if has(probe, field)]
     if len(actions) != 1:
         yield Violation(path, _exactly_one("of exec, httpGet, tcpSocket and grpc", actions))
+    yield from _check_action(probe, path)
     if name != "readinessProbe" and probe.HasField("success_threshold") and probe.success_threshold not in (0, 1):
         yield Violation(f"{path}.successThreshold", f"must be 1, is {probe.success_threshold}")
     if name == "readinessProbe" and probe.HasField("termination_grace_period_seconds"):
         yield Violation(f"{path}.terminationGracePeriodSeconds", "must be absent in a readinessProbe")
+
+
+def _check_hook(hook: LifecycleHandler, path: str) -> Iterator[Violation]:
+    """Rows L7, L8."""
+    actions = [json for json, field in _HOOKS.items() if has(hook, field)]
+    if len(actions) != 1:
+        yield Violation(path, _exactly_one("of exec, httpGet and sleep", actions))
+    yield from _check_action(hook, path)
+
+
+def _check_action(action: Probe | LifecycleHandler, path: str) -> Iterator[Violation]:
+    if has(action, "exec") and not action.exec.command:
+        yield Violation(f"{path}.exec.command", "is required")
+    for name, field, port in (
+        ("httpGet", "http_get", action.http_get.port),
+        ("tcpSocket", "tcp_socket", action.tcp_socket.port),
+    ):
+        if not has(action, field):
+            continue
+        where = f"{path}.{name}.port"
+        if port.WhichOneof("kind") == "int_value" and not 0 < port.int_value < 65536:
+            yield Violation(where, f"must be between 1 and 65535, is {port.int_value}")
+        elif port.string_value and (reason := formats.port_name(port.string_value)):
+            yield Violation(where, reason)
+    for index, header in enumerate(action.http_get.http_headers):
+        if not _HEADER_NAME.fullmatch(header.name):
+            yield Violation(f"{path}.httpGet.httpHeaders[{index}].name", f'"{header.name}" is no name of a header')
 
 
 def _no_probes(container: Container, path: str) -> Iterator[Violation]:

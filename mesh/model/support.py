@@ -35,8 +35,6 @@ def _refused(why: str, accepts: Callable[[Any, PodSpec], bool] | None = None) ->
 
 
 _YES = Support("honoured")
-_PROBES = _refused("probes are not honoured yet: they come with a later release")
-_HOOKS = _refused("lifecycle hooks are not honoured yet: they come with a later release")
 _CONFIG = _refused("ConfigMaps and Secrets in pods are not honoured yet: they come with a later release")
 _RESTART_RULES = _refused(
     "restart rules of single containers, and sidecars, are not honoured yet: they come with a later release"
@@ -117,10 +115,10 @@ _CONTAINER: dict[str, Support] = {
     "restartPolicyRules": _RESTART_RULES,
     "volumeMounts": _YES,
     "volumeDevices": _CLAIMS,
-    "livenessProbe": _PROBES,
-    "readinessProbe": _PROBES,
-    "startupProbe": _PROBES,
-    "lifecycle": _HOOKS,
+    "livenessProbe": _YES,
+    "readinessProbe": _YES,
+    "startupProbe": _YES,
+    "lifecycle": _YES,
     "terminationMessagePath": _refused(
         "termination messages are not read yet: they come with a later release", _values(TERMINATION_LOG, "")
     ),
@@ -146,6 +144,21 @@ _SECURITY: dict[str, Support] = {
     "procMount": _refused(_PROFILES.why, _values("Default")),
     "seccompProfile": _PROFILES,
     "appArmorProfile": _PROFILES,
+}
+
+_PROBE: dict[str, Support] = {
+    "exec": _YES,
+    "httpGet": _YES,
+    "tcpSocket": _YES,
+    "grpc": _YES,
+    "initialDelaySeconds": _YES,
+    "timeoutSeconds": _YES,
+    "periodSeconds": _YES,
+    "successThreshold": _YES,
+    "failureThreshold": _YES,
+    "terminationGracePeriodSeconds": _YES,
+    "periodMilliseconds": _YES,  # our own, as is the next: below one second
+    "timeoutMilliseconds": _YES,
 }
 
 _VOLUME: dict[str, Support] = {
@@ -181,6 +194,20 @@ TABLE: dict[str, dict[str, Support]] = {
         "fsGroupChangePolicy": _GROUPS,
         "sysctls": _refused("sysctls are not honoured yet: they come with a later release"),
     },
+    "Probe": _PROBE,
+    "ExecAction": {"command": _YES},
+    "HTTPGetAction": dict.fromkeys(("path", "port", "host", "scheme", "httpHeaders"), _YES),
+    "HTTPHeader": {"name": _YES, "value": _YES},
+    "TCPSocketAction": {"port": _YES, "host": _YES},
+    "GRPCAction": {"port": _YES, "service": _YES},
+    "Lifecycle": {"postStart": _YES, "preStop": _YES, "stopSignal": _YES},
+    "LifecycleHandler": {
+        "exec": _YES,
+        "httpGet": _YES,
+        "tcpSocket": _refused("hooks over TCP do nothing in Kubernetes either; use exec, httpGet or sleep"),
+        "sleep": _YES,
+    },
+    "SleepAction": {"seconds": _YES},
     "Capabilities": {"add": _YES, "drop": _YES},
     "ContainerPort": {
         "name": _YES,

@@ -14,7 +14,7 @@ from nodeagent.pods.record import Record, Streak
 from nodeagent.runtime.port import Image
 from nodeagent.runtime.seen import Role, SeenPod
 
-_NOTHING: Mapping[str, Any] = MappingProxyType({})
+_NOTHING: Mapping[Any, Any] = MappingProxyType({})
 
 # Subjects of failures beside containers, whose names have no slash.
 SANDBOX, VOLUMES, STOP, REMOVAL = "/sandbox", "/volumes", "/stop", "/removal"
@@ -61,6 +61,7 @@ class Memory:
     images: Mapping[str, ImageFact] = field(default_factory=lambda: _NOTHING)
     failures: Mapping[str, Failure] = field(default_factory=lambda: _NOTHING)
     killed: Mapping[str, int] = field(default_factory=lambda: _NOTHING)  # container id: when KILL was sent
+    hooks: Mapping[tuple[str, str], bool] = field(default_factory=lambda: _NOTHING)  # (id, hook): begun here; is done
 
     def with_image(self, name: str, fact: ImageFact) -> "Memory":
         """With the image of a container."""
@@ -70,6 +71,10 @@ class Memory:
         """With a failure, or (None) without the one that was."""
         rest = {k: v for k, v in self.failures.items() if k != subject}
         return replace(self, failures={**rest, subject: failure} if failure else rest)
+
+    def with_hook(self, container_id: str, hook: str, *, done: bool) -> "Memory":
+        """With a hook ("postStart", "preStop") that runs, or has run."""
+        return replace(self, hooks={**self.hooks, (container_id, hook): done})
 
     def with_kill(self, container_id: str, at: int) -> "Memory":
         """With a KILL that was sent."""
@@ -138,13 +143,41 @@ class StartContainer:
 
 @dataclass(frozen=True, slots=True)
 class Terminate:
-    """Ask a container to stop; KILL follows at `deadline`. `again`: it was asked before, now it has less time."""
+    """Ask a container to stop; KILL follows at `deadline`. `again`: it was asked before, now it has less time. With
+    `hook`, its preStop hook begins first (L8), TERM follows (Term)."""
 
     container: str
     container_id: str
     deadline: int
     message: str
     again: bool = False
+    hook: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """The preStop hook is over, or its time is: TERM; KILL at `deadline`, or when the grace ends if that is later."""
+
+    container: str
+    container_id: str
+    deadline: int
+
+
+@dataclass(frozen=True, slots=True)
+class Greet:
+    """Begin the postStart hook of a container that has just been started (L7)."""
+
+    container: str
+    container_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Leave:
+    """Begin the preStop hook, or begin it again: the agent that did is no more."""
+
+    container: str
+    container_id: str
+    deadline: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,8 +225,8 @@ class Forget:
 
 
 Action = (
-    PrepareVolumes | MakeSandbox | ResolveImage | CreateContainer | StartContainer | Terminate | Kill
-    | RemoveContainer | RemoveSandbox | RemoveVolumes | Fail | Settle | Forget
+    PrepareVolumes | MakeSandbox | ResolveImage | CreateContainer | StartContainer | Greet | Terminate | Leave | Term
+    | Kill | RemoveContainer | RemoveSandbox | RemoveVolumes | Fail | Settle | Forget
 )  # fmt: skip
 
 

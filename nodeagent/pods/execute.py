@@ -18,9 +18,11 @@ from nodeagent.events import Events
 from nodeagent.images import Images, Pulled, pull_policy
 from nodeagent.pods import actions as do
 from nodeagent.pods import etc
+from nodeagent.pods.hooks import Hooks
 from nodeagent.pods.record import Death, Record, to_json
 from nodeagent.pods.spec import Ground, Host, container_spec, sandbox_spec
 from nodeagent.pods.status import final_status
+from nodeagent.probes.wanted import Place, verdict_of
 from nodeagent.runtime.port import Runtime, RuntimeFailure
 from nodeagent.runtime.seen import SeenContainer, SeenPod, State
 from nodeagent.volumes.tree import Tree, Unmountable
@@ -67,6 +69,7 @@ class Executor:
     clock: Callable[[], int]
     poke: Callable[[str], None]
     kept: Callable[[], Awaitable[None]]
+    hooks: Hooks
 
     async def perform(self, action: do.Action, state: PodState, facts: do.Facts) -> None:
         """Does it; failures are noted in `state`."""
@@ -88,8 +91,14 @@ class Executor:
                 await self._create(action, state)
             case do.StartContainer():
                 await self._start(action, state)
+            case do.Greet():
+                self._greet(action, state)
             case do.Terminate():
                 await self._terminate(action, state)
+            case do.Leave():
+                self._leave(action, state)
+            case do.Term():
+                await self._term(action, state)
             case do.Kill():
                 await self.runtime.kill(action.container_id, "KILL")
                 state.memory = state.memory.with_kill(action.container_id, self.clock())
@@ -244,12 +253,23 @@ class Executor:
 
     async def _terminate(self, action: do.Terminate, state: PodState) -> None:
         if not action.again:
-            self.events.normal(state.pod, "Killing", f"{action.message} {action.container}", action.container)
-            await self.runtime.kill(action.container_id, await self._stop_signal(action, state))
+            self.events.normal(state.pod, "Killing", action.message, action.container)
+            if not action.hook:
+                await self.runtime.kill(action.container_id, await self._stop_signal(action, state))
         state.record = state.record.with_stop(action.container_id, action.deadline)
+        if action.hook:
+            state.record = state.record.with_leaving(action.container_id)
+        elif action.again:
+            self.hooks.shorten(action.container_id, action.deadline)
         await self.save(state)
 
-    async def _stop_signal(self, action: do.Terminate, state: PodState) -> str:
+    async def _term(self, action: do.Term, state: PodState) -> None:
+        self.hooks.shorten(action.container_id, 0)
+        await self.runtime.kill(action.container_id, await self._stop_signal(action, state))
+        state.record = state.record.with_term(action.container_id, action.deadline)
+        await self.save(state)
+
+    async def _stop_signal(self, action: do.Terminate | do.Term, state: PodState) -> str:
         """The container's wish, else its image's, else TERM (L10)."""
         container = container_named(state.pod.spec, action.container)
         if container is not None and container.lifecycle.stop_signal:
@@ -260,6 +280,47 @@ class Executor:
         except RuntimeFailure:
             image = None  # stopping does not wait for an image that can't be looked at
         return (image.stop_signal.removeprefix("SIG") if image else "") or "TERM"
+
+    # ---- hooks
+
+    def _greet(self, action: do.Greet, state: PodState) -> None:
+        seen = _seen(state, action.container_id)
+        state.memory = state.memory.with_hook(action.container_id, "postStart", done=False)
+        if seen is None:
+            return
+
+        def done(failure: str) -> None:
+            verdict = replace(verdict_of(state.record.verdicts, seen), greeted=True)
+            if failure:
+                verdict = replace(verdict, failed="PostStart")
+                self.events.warning(state.pod, "FailedPostStartHook", "PostStartHook failed", seen.name)
+            state.record = state.record.with_verdict(seen.name, verdict)
+            self.poke(state.uid)
+
+        container = _container(state.pod, seen.name)
+        self.hooks.begin(self._place(state), container, container.lifecycle.post_start, seen, done)
+
+    def _leave(self, action: do.Leave, state: PodState) -> None:
+        seen = _seen(state, action.container_id)
+        container = container_named(state.pod.spec, action.container)
+        state.memory = state.memory.with_hook(action.container_id, "preStop", done=seen is None or container is None)
+        if seen is None or container is None:
+            return
+
+        def done(failure: str) -> None:
+            state.memory = state.memory.with_hook(seen.id, "preStop", done=True)
+            now = _seen(state, seen.id)
+            if failure and now is not None and now.state is State.RUNNING:
+                self.events.warning(state.pod, "FailedPreStopHook", "PreStopHook failed", seen.name)
+            self.poke(state.uid)
+
+        self.hooks.begin(
+            self._place(state), container, container.lifecycle.pre_stop, seen, done, deadline=action.deadline
+        )
+
+    def _place(self, state: PodState) -> Place:
+        sandbox = state.seen.sandbox if state.seen else None
+        return Place(state.pod, self.host.ip if state.pod.spec.host_network else sandbox.ip if sandbox else "")
 
     async def _remove_container(self, action: do.RemoveContainer, state: PodState) -> None:
         await self.runtime.remove(action.container_id)
@@ -291,7 +352,7 @@ class Executor:
                 if not failure.transient:
                     words = f"Failed to create pod sandbox: {failure.message}"
                     self.events.warning(state.pod, "FailedCreatePodSandBox", words)
-            case do.Terminate() | do.Kill():
+            case do.Terminate() | do.Term() | do.Kill():
                 noted = do.Failure(failure.reason, failure.message, now, now + TRANSIENT)
                 state.memory = state.memory.with_failure(do.STOP, noted)
                 log.warning("stop_failed", pod=state.uid, container=action.container, why=failure.message)
@@ -358,6 +419,10 @@ def _container(pod: Pod, name: str) -> Container:
     if found is None:
         raise KeyError(name)
     return found
+
+
+def _seen(state: PodState, container_id: str) -> SeenContainer | None:
+    return next((c for c in (state.seen.containers if state.seen else ()) if c.id == container_id), None)
 
 
 def _with(seen: SeenPod | None, container: SeenContainer) -> SeenPod:

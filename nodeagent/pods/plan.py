@@ -7,6 +7,7 @@ have worked, and is safe to ask again after any of them failed or the agent was 
 from collections.abc import Iterable, Sequence
 from itertools import chain
 
+from mesh.model.pods import container_named
 from mesh.model.times import SECOND
 from nodeagent.pods.actions import (
     REMOVAL,
@@ -19,7 +20,9 @@ from nodeagent.pods.actions import (
     Facts,
     Fail,
     Forget,
+    Greet,
     Kill,
+    Leave,
     MakeSandbox,
     PrepareVolumes,
     RemoveContainer,
@@ -28,11 +31,14 @@ from nodeagent.pods.actions import (
     ResolveImage,
     Settle,
     StartContainer,
+    Term,
     Terminate,
     Volumes,
 )
-from nodeagent.pods.restart import grown, next_start, over, should_restart
+from nodeagent.pods.restart import grown, next_start, over, policy_of, should_restart
 from nodeagent.pods.standing import Standing, init_done, initialized, standings
+from nodeagent.probes.state import Kind, Verdict
+from nodeagent.probes.wanted import has_greeted, probe_of, verdict_of
 from nodeagent.runtime.seen import SeenContainer, State
 
 SHORTEST_GRACE = 2  # seconds that TERM always has before KILL (L9)
@@ -47,7 +53,7 @@ def next_actions(facts: Facts) -> Decision:
     if facts.record.final:
         return _retire(facts)
     if facts.record.reason:
-        return _stop(facts, f"Stopping container, the pod failed: {facts.record.reason}") or Decision((Settle(),))
+        return _stop(facts, f"Stopping container {{}}, the pod failed: {facts.record.reason}") or Decision((Settle(),))
     deadline = _deadline(facts)
     if deadline and facts.now >= deadline:
         return Decision((Fail("DeadlineExceeded", DEADLINE_MESSAGE),))
@@ -68,20 +74,57 @@ def _run(facts: Facts) -> Decision:
     if unfit:
         return Decision(unfit)
     changed = [a.seen for a in apps if a.seen and a.running and a.seen.spec_hash != a.spec_hash]
-    stop = _terminate(facts, changed, "Container definition changed, will be restarted") if changed else Decision()
+    stop = _terminate(facts, changed, "Container {} definition changed, will be restarted") if changed else Decision()
+    for standing in (*init, *apps):
+        if standing.seen not in changed and _verdict(facts, standing).failed:
+            stop = _both(stop, _condemn(facts, standing))
     if stop.actions:
         return stop
-    start = _start(facts, init, apps)
+    greeting, greet = _greet(facts, (*init, *apps))
+    if greet:
+        return Decision(greet)
+    start = Decision() if greeting else _start(facts, init, apps)
     if not start.actions:
         start = Decision(_outdated(facts), start.wake_at)
     return _sooner(start, stop.wake_at)
+
+
+def _verdict(facts: Facts, standing: Standing) -> Verdict:
+    """What is decided of the instance that runs."""
+    if standing.seen is None or not standing.running:
+        return Verdict("")
+    return verdict_of(facts.record.verdicts, standing.seen)
+
+
+def _condemn(facts: Facts, standing: Standing) -> Decision:
+    """Stops a container that its own probe (P7) or hook (L7) has condemned, in the time that the probe gives."""
+    failed = _verdict(facts, standing).failed
+    grace = facts.grace
+    words = "FailedPostStartHook"
+    if failed in tuple(Kind):
+        probe = probe_of(standing.container, Kind(failed))
+        if probe is not None and probe.HasField("termination_grace_period_seconds"):
+            grace = probe.termination_grace_period_seconds
+        again = "" if policy_of(facts.pod) == "Never" else ", will be restarted"
+        words = f"Container {{}} failed {failed.lower()} probe{again}"
+    return _terminate(facts, [standing.seen] if standing.seen else [], words, grace)
+
+
+def _greet(facts: Facts, all_of_them: Sequence[Standing]) -> tuple[bool, tuple[Action, ...]]:
+    """Whether a postStart hook is awaited, which nothing else of the pod overtakes (L6, L7); and those to begin."""
+    awaited = [s for s in all_of_them if s.running and not has_greeted(s.container, _verdict(facts, s))]
+    awaited = [s for s in awaited if not _verdict(facts, s).failed]
+    begun = facts.memory.hooks
+    return bool(awaited), tuple(
+        Greet(s.name, s.seen.id) for s in awaited if s.seen and (s.seen.id, "postStart") not in begun
+    )
 
 
 def _abandon(facts: Facts) -> Decision:
     """The sandbox is lost while containers of it are left: all of them go before a new one is made."""
     if not facts.may_kill:
         return Decision()
-    return _stop(facts, "Stopping container, the pod sandbox changed") or _remove(facts) or Decision()
+    return _stop(facts, "Stopping container {}, the pod sandbox changed") or _remove(facts) or Decision()
 
 
 def _unfit(facts: Facts, all_of_them: Sequence[Standing]) -> tuple[Action, ...]:
@@ -202,7 +245,7 @@ def _end(facts: Facts) -> Decision:
     """Stop, keep the last word, remove everything."""
     if not facts.may_kill:
         return Decision()
-    stop = _stop(facts, "Stopping container")
+    stop = _stop(facts, "Stopping container {}")
     if stop:
         return stop
     if not facts.record.final and facts.record.started_at:
@@ -214,7 +257,7 @@ def _retire(facts: Facts) -> Decision:
     """A pod that is over keeps its status and its logs; containers, network and volumes are given back."""
     if not facts.may_kill:
         return Decision()
-    left = _stop(facts, "Stopping container") or _remove(facts)
+    left = _stop(facts, "Stopping container {}") or _remove(facts)
     if left:
         return left
     if facts.pod.spec.volumes and facts.memory.volumes is not Volumes.REMOVED:
@@ -245,20 +288,34 @@ def _stop(facts: Facts, message: str) -> Decision | None:
     return _terminate(facts, running, message) if running else None
 
 
-def _terminate(facts: Facts, containers: Sequence[SeenContainer], message: str) -> Decision:
-    """TERM to all in parallel, KILL at expiry; a shorter grace counts from now, a longer one is ignored (L9, L10)."""
+def _terminate(facts: Facts, containers: Sequence[SeenContainer], message: str, seconds: int | None = None) -> Decision:
+    """TERM to all in parallel, KILL at expiry; a shorter grace counts from now, a longer one is ignored (L9, L10).
+
+    Where there is a preStop hook, it comes first and eats the grace; TERM then has what is left, at least 2 s (L8).
+    `message`: "{}" stands for the container. `seconds`: another grace than the pod's.
+    """
     if not facts.may_kill:
         return Decision()
     failure = facts.memory.failures.get(STOP)
     if failure and failure.retry_at > facts.now:
         return Decision(wake_at=failure.retry_at)
-    wanted = facts.now + max(facts.grace, SHORTEST_GRACE) * SECOND
+    grace = facts.grace if seconds is None else seconds
     actions: list[Action] = []
     wake_at = 0
     for container in containers:
         deadline = facts.record.stops.get(container.id)
+        leaving = container.id in facts.record.leaving
+        hook = deadline is None and grace > 0 and _says_goodbye(facts, container)
+        wanted = facts.now + (grace if hook or leaving else max(grace, SHORTEST_GRACE)) * SECOND
         if deadline is None or wanted < deadline:
-            actions.append(Terminate(container.name, container.id, wanted, message, again=deadline is not None))
+            words = message.replace("{}", container.name)
+            again = deadline is not None
+            actions.append(Terminate(container.name, container.id, wanted, words, again=again, hook=hook))
+            continue
+        if leaving:
+            step = _leave(facts, container, deadline)
+            actions += step.actions
+            wake_at = _earliest((wake_at, step.wake_at))
             continue
         killed = facts.memory.killed.get(container.id)
         due = deadline if killed is None else killed + KILL_AGAIN
@@ -269,10 +326,30 @@ def _terminate(facts: Facts, containers: Sequence[SeenContainer], message: str) 
     return Decision(tuple(actions), wake_at)
 
 
+def _says_goodbye(facts: Facts, container: SeenContainer) -> bool:
+    """Whether the container has a preStop hook."""
+    spec = container_named(facts.pod.spec, container.name)
+    return spec is not None and spec.lifecycle.HasField("pre_stop")
+
+
+def _leave(facts: Facts, container: SeenContainer, deadline: int) -> Decision:
+    """While a preStop hook runs: TERM once it is over or the grace is (L8)."""
+    done = facts.memory.hooks.get((container.id, "preStop"))
+    if done or facts.now >= deadline:
+        return Decision((Term(container.name, container.id, facts.now + SHORTEST_GRACE * SECOND),))
+    if done is None:
+        return Decision((Leave(container.name, container.id, deadline),))
+    return Decision(wake_at=deadline)
+
+
 def _deadline(facts: Facts) -> int:
     """When activeDeadlineSeconds is over (L15), 0 for never."""
     seconds = facts.pod.spec.active_deadline_seconds
     return facts.record.started_at + seconds * SECOND if seconds and facts.record.started_at else 0
+
+
+def _both(one: Decision, other: Decision) -> Decision:
+    return Decision((*one.actions, *other.actions), _earliest((one.wake_at, other.wake_at)))
 
 
 def _earliest(times: Iterable[int]) -> int:

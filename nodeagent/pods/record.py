@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
+from nodeagent.probes.state import Verdict
 from nodeagent.runtime.seen import SeenContainer, SeenPod, State
 
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
@@ -44,8 +45,9 @@ class Streak:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One pod's. `stops`: by container id, when KILL follows the TERM that was sent. `final`: a PodStatus, once nothing
-    of the pod runs any more and never will."""
+    """One pod's. `stops`: by container id, when KILL follows the TERM that was sent. `leaving`: ids of those in `stops`
+    whose preStop hook was begun and that have had no TERM yet (L8). `verdicts`: what probes and hooks have decided, by
+    container. `final`: a PodStatus, once nothing of the pod runs any more and never will."""
 
     started_at: int = 0  # when this host took the pod: startTime (S6)
     attempts: Mapping[str, int] = field(default_factory=lambda: _NOTHING)  # newest that was started, by container
@@ -53,6 +55,8 @@ class Record:
     previous: Mapping[str, Death] = field(default_factory=lambda: _NOTHING)  # the one before
     streaks: Mapping[str, Streak] = field(default_factory=lambda: _NOTHING)
     stops: Mapping[str, int] = field(default_factory=lambda: _NOTHING)
+    leaving: tuple[str, ...] = ()
+    verdicts: Mapping[str, Verdict] = field(default_factory=lambda: _NOTHING)
     reason: str = ""  # why the whole pod failed, "DeadlineExceeded"
     message: str = ""
     final: bytes = b""
@@ -70,6 +74,20 @@ class Record:
         """TERM was sent; KILL follows at `deadline`, which can only come nearer (L9)."""
         known = self.stops.get(container_id, deadline)
         return replace(self, stops={**self.stops, container_id: min(known, deadline)})
+
+    def with_leaving(self, container_id: str) -> "Record":
+        """The preStop hook of a container that is to stop begins."""
+        return replace(self, leaving=tuple(dict.fromkeys((*self.leaving, container_id))))
+
+    def with_term(self, container_id: str, deadline: int) -> "Record":
+        """TERM follows the preStop hook; it gets what is left of the grace, and at least its minimum (L8, L9)."""
+        left = max(self.stops.get(container_id, deadline), deadline)
+        rest = tuple(i for i in self.leaving if i != container_id)
+        return replace(self, stops={**self.stops, container_id: left}, leaving=rest)
+
+    def with_verdict(self, name: str, verdict: Verdict) -> "Record":
+        """What is decided of a container's newest instance."""
+        return replace(self, verdicts={**self.verdicts, name: verdict})
 
     def with_streak(self, name: str, streak: Streak) -> "Record":
         """A restart was let through."""
@@ -126,6 +144,8 @@ def to_json(record: Record) -> str:
         "previous": {k: asdict(v) for k, v in record.previous.items()},
         "streaks": {k: asdict(v) for k, v in record.streaks.items()},
         "stops": dict(record.stops),
+        "leaving": list(record.leaving),
+        "verdicts": {k: asdict(v) for k, v in record.verdicts.items()},
         "reason": record.reason,
         "message": record.message,
         "final": record.final.hex(),
@@ -144,6 +164,8 @@ def from_json(text: str) -> Record:
             previous={k: Death(**v) for k, v in plain["previous"].items()},
             streaks={k: Streak(**v) for k, v in plain["streaks"].items()},
             stops=dict(plain["stops"]),
+            leaving=tuple(plain.get("leaving", ())),  # absent in records of the first release
+            verdicts={k: Verdict(**v) for k, v in plain.get("verdicts", {}).items()},
             reason=plain["reason"],
             message=plain["message"],
             final=bytes.fromhex(plain["final"]),

@@ -9,6 +9,7 @@ from mesh.model.times import SECOND
 from mesh.v1.core_pb2 import Pod
 from nodeagent.pods.record import Death, Record, Streak
 from nodeagent.pods.standing import Standing, standings
+from nodeagent.probes.state import Kind
 from nodeagent.runtime.seen import SeenPod, State
 
 FIRST = 10 * SECOND
@@ -22,14 +23,17 @@ def policy_of(pod: Pod) -> str:
 
 
 def should_restart(pod: Pod, standing: Standing, record: Record) -> bool:
-    """Whether an ended container runs again: by policy (L1), or because a new definition stopped it (L5)."""
+    """Whether an ended container runs again: by policy (L1), because a new definition stopped it (L5), or because a
+    probe of its own did, however it ended then (P7)."""
     death = standing.death
     if death is None:
         return True
     if death.container_id in record.stops and death.spec_hash != standing.spec_hash:
         return True
     policy = policy_of(pod)
-    return policy == "Always" or (policy == "OnFailure" and death.exit_code != 0)
+    verdict = record.verdicts.get(standing.name)
+    condemned = verdict is not None and verdict.failed in tuple(Kind) and verdict.container_id == death.container_id
+    return policy == "Always" or (policy == "OnFailure" and (death.exit_code != 0 or condemned))
 
 
 def next_start(streak: Streak | None, death: Death, spec_hash: str) -> int:

@@ -22,6 +22,7 @@ from nodeagent.pods.actions import Facts
 from nodeagent.pods.record import Death
 from nodeagent.pods.restart import next_start, policy_of, should_restart
 from nodeagent.pods.standing import Standing, init_done, initialized, standings
+from nodeagent.probes.wanted import has_started, is_ready, verdict_of
 from nodeagent.runtime.seen import Role, SeenSandbox, State
 
 FRESH = SECOND  # how long a failed pull reads ErrImagePull before it reads ImagePullBackOff
@@ -81,8 +82,12 @@ def final_status(facts: Facts) -> PodStatus:
 
 def _app_status(facts: Facts, standing: Standing) -> ContainerStatus:
     status = _container_status(facts, standing)
-    status.ready = standing.running  # P10: without a readiness probe, ready as soon as it runs
-    status.started = standing.running
+    if standing.running and standing.seen:
+        verdict = verdict_of(facts.record.verdicts, standing.seen)
+        status.started = has_started(standing.container, verdict)
+        status.ready = is_ready(standing.container, verdict)
+    else:
+        status.started = status.ready = False
     return status
 
 
@@ -233,7 +238,8 @@ def _conditions(
     incomplete = [s.name for s in init if not init_done(s, sandbox)]
     completed = phase == "Succeeded"
     ready = not unready and phase == "Running"
-    changed = max(ran if ready else ended, default=start)
+    probed = [v.changed_at for v in facts.record.verdicts.values() if v.changed_at]
+    changed = max([*(ran if ready else ended), *probed], default=start)
     containers_ready = _not_ready(phase, "ContainersNotReady", f"containers with unready status: [{' '.join(unready)}]")
     not_initialized = (
         ("ContainersNotInitialized", f"containers with incomplete status: [{' '.join(incomplete)}]")

@@ -16,12 +16,16 @@ from mesh.v1.core_pb2 import ContainerStatus, Pod, PodStatus
 from mesh.v1.node_pb2 import PodReport
 from nodeagent.board import Board
 from nodeagent.pods.actions import Facts
+from nodeagent.pods.environment import expand
 from nodeagent.pods.execute import Executor, PodState
 from nodeagent.pods.plan import next_actions
 from nodeagent.pods.record import Record, from_json, remember
 from nodeagent.pods.status import next_change, status_of
+from nodeagent.probes.prober import Bench, Prober
+from nodeagent.probes.state import Kind
+from nodeagent.probes.wanted import Place, verdict_of, wanted_probes
 from nodeagent.runtime.port import RuntimeFailure
-from nodeagent.runtime.seen import SeenPod
+from nodeagent.runtime.seen import SeenPod, State
 
 log = structlog.get_logger()
 
@@ -34,7 +38,7 @@ class Worker:
 
     def __init__(  # noqa: PLR0913 - what a worker works with
         self, pod: Pod, executor: Executor, board: Board, may_kill: Callable[[], bool], away: Callable[[], None],
-        *, seen: SeenPod | None, mirror: bool = False, quiet: bool = False,
+        bench: Bench, *, seen: SeenPod | None, mirror: bool = False, quiet: bool = False,
     ) -> None:  # fmt: skip
         self._executor = executor
         self._board = board
@@ -47,6 +51,8 @@ class Worker:
         self._late: asyncio.TimerHandle | None = None
         self._told: PodStatus | None = None
         self.state = PodState(pod, _hashes(pod), seen=seen, stale=False)
+        self._resting = False
+        self.prober = Prober(bench, lambda: self.state.pod, self._judged)
 
     @property
     def pod(self) -> Pod:
@@ -81,6 +87,13 @@ class Worker:
 
     async def run(self) -> None:
         """The loop; returns when the pod is gone."""
+        async with asyncio.TaskGroup() as probes:
+            try:
+                await self._run(probes)
+            finally:
+                self.prober.stop()
+
+    async def _run(self, probes: asyncio.TaskGroup) -> None:
         state = self.state
         state.record = state.saved = await asyncio.to_thread(self._read_record)
         self._remember()
@@ -91,6 +104,7 @@ class Worker:
                 continue
             facts = self._facts()
             decision = next_actions(facts)
+            self._probe(facts, probes)
             if decision.actions:
                 self._tell_later()
                 steps = [self._executor.perform(action, state, facts) for action in decision.actions]
@@ -99,6 +113,9 @@ class Worker:
                 else:
                     await asyncio.gather(*steps)
                 continue
+            if state.record.verdicts != state.saved.verdicts:  # or a new agent would say otherwise for a moment (P21)
+                await self._executor.save(state)
+                facts = self._facts()
             self._tell(facts)
             await self._executor.save(state)
             await self._rest(min((t for t in (decision.wake_at, next_change(facts)) if t), default=0))
@@ -145,6 +162,34 @@ class Worker:
             grace=grace_seconds(state.pod), host_ip=executor.host.ip,
         )  # fmt: skip
 
+    # ---- probes
+
+    def _probe(self, facts: Facts, group: asyncio.TaskGroup) -> None:
+        """Sees to it that the probes run which the pod wants now."""
+        if self._quiet:
+            return
+        running = {c.name: c for c in (facts.seen.containers if facts.seen else ()) if c.state is State.RUNNING}
+        sandbox = facts.seen.sandbox if facts.seen else None
+        ip = facts.host_ip if facts.pod.spec.host_network else sandbox.ip if sandbox else ""
+        ending = facts.ending or bool(facts.record.reason) or bool(facts.record.final)
+        wanted = wanted_probes(Place(facts.pod, ip), running, facts.record.verdicts, ending=ending, expand=expand)
+        self.prober.want(wanted, group)
+
+    def _judged(self, container_id: str, kind: Kind, good: bool) -> None:
+        """A threshold is reached: readiness is told at once, whatever else is being done."""
+        state = self.state
+        ours = [c for c in (state.seen.containers if state.seen else ()) if c.id == container_id]
+        if not ours:
+            return
+        before = verdict_of(state.record.verdicts, ours[0])
+        after = before.after(kind, good, self._executor.clock())
+        if after == before:
+            return
+        state.record = state.record.with_verdict(ours[0].name, after)
+        if not self._resting:
+            self._tell(self._facts())
+        self._poked.set()
+
     # ---- rest
 
     async def _rest(self, wake_at: int) -> None:
@@ -153,7 +198,9 @@ class Worker:
         if wake_at and not self._poked.is_set():
             seconds = max(0.0, (wake_at - self._executor.clock()) / 1e9)
             timer = asyncio.get_running_loop().call_later(seconds, self._poked.set)
+        self._resting = True
         await self._poked.wait()
+        self._resting = False
         self._poked.clear()
         if timer:
             timer.cancel()
@@ -184,6 +231,8 @@ class Worker:
         self._tell_backoffs(self._told, status)
         self._told = status
         self._board.put_pod(self._report(status))
+        unready = {s.container_id.rpartition("/")[2] for s in _statuses(status) if s.started and not s.ready}
+        self.prober.hurry(unready)
 
     def _tell_gone(self) -> None:
         self._quiet_later()

@@ -151,10 +151,10 @@ BAD = {
         f"{C}.livenessProbe",
         "must have exactly one of exec, httpGet, tcpSocket and grpc, has exec and tcpSocket",
     ),
-    "probe": (
-        container("readinessProbe: {tcpSocket: {port: 80}}"),
-        f"{C}.readinessProbe",
-        "probes are not honoured yet",
+    "hook over TCP": (
+        container("lifecycle: {preStop: {tcpSocket: {port: 80}}}"),
+        f"{C}.lifecycle.preStop.tcpSocket",
+        "do nothing in Kubernetes either",
     ),
     "absurd quantity": (container("resources: {limits: {memory: 1e40}}"), f"{C}.resources.limits.memory", "too large"),
     "bad quantity": (

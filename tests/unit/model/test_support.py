@@ -49,12 +49,10 @@ def spec(text: str) -> PodSpec:
     ("text", "field", "words"),
     [
         (
-            "containers: [{name: a, livenessProbe: {exec: {}}}]",
-            "containers[0].livenessProbe",
-            "probes are not honoured yet",
+            "containers: [{name: a, lifecycle: {preStop: {tcpSocket: {port: 80}}}}]",
+            "containers[0].lifecycle.preStop.tcpSocket",
+            "hooks over TCP do nothing in Kubernetes either",
         ),
-        ("containers: [{name: a, readinessProbe: {}}]", "containers[0].readinessProbe", "probes are not honoured yet"),
-        ("containers: [{name: a, lifecycle: {}}]", "containers[0].lifecycle", "lifecycle hooks are not honoured yet"),
         ("containers: [{name: a, envFrom: [{prefix: x}]}]", "containers[0].envFrom", "ConfigMaps and Secrets"),
         (
             "containers: [{name: a, env: [{name: b, valueFrom: {secretKeyRef: {key: k}}}]}]",
@@ -113,6 +111,9 @@ def test_refuses_by_name(text: str, field: str, words: str) -> None:
     [
         "hostPID: false\nhostIPC: false\nserviceAccountName: default\nautomountServiceAccountToken: false",
         "schedulerName: default-scheduler\npriority: 0\nenableServiceLinks: true\ndnsPolicy: Default",
+        "containers: [{name: a, livenessProbe: {exec: {command: [a]}, periodMilliseconds: 100}, lifecycle: "
+        "{postStart: {sleep: {seconds: 1}}, preStop: {httpGet: {port: web}}}, startupProbe: {grpc: {port: 1}}, "
+        "readinessProbe: {httpGet: {port: 80, httpHeaders: [{name: a, value: b}]}}}]",
         "hostNetwork: true\ncontainers: [{name: a, ports: [{containerPort: 80, hostPort: 80}]}]",
         "containers: [{name: a, terminationMessagePath: /dev/termination-log, "
         "terminationMessagePolicy: File, stdin: true, tty: true}]",
