@@ -19,6 +19,7 @@ from mesh.v1.node_pb2 import Assignment, Observed, ObserveRequest, PodReport
 from nodeagent.agent import Agent
 from nodeagent.config import AgentConfig
 from nodeagent.machine import Vitals
+from tests.harness.fake_checks import FakeChecks
 from tests.harness.fake_runtime import FakeHost, FakeRuntime
 
 VITALS = Vitals(4, 8 << 30, 6 << 30, 100 << 30, 50 << 30, 1 << 20, 1 << 19, 200, 32768)
@@ -53,6 +54,7 @@ class World:
         self.revision = 0
         self.agent: Agent | None = None
         self.runtime: FakeRuntime | None = None
+        self.checks = FakeChecks()
         self._runtime_class = runtime
         self._tasks: list[asyncio.Task[None]] = []
         self._news = asyncio.Event()
@@ -62,7 +64,7 @@ class World:
     async def start(self) -> Agent:
         """A new agent on this host."""
         self.runtime = self._runtime_class(self.host)
-        self.agent = Agent(self.config, self.runtime, clock=FakeRuntime.now, vitals=lambda: VITALS)
+        self.agent = Agent(self.config, self.runtime, clock=FakeRuntime.now, vitals=lambda: VITALS, checks=self.checks)
         self._tasks = [asyncio.create_task(self.agent.run()), asyncio.create_task(self._listen(self.agent))]
         return self.agent
 
