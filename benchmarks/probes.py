@@ -1,4 +1,4 @@
-"""What one probe costs, by kind: CPU of the agent's process and of what it spawns, latency; on a real Podman of its own.
+"""What one probe costs, by kind: CPU of the agent and of what it spawns, and latency; on a real Podman.
 
 `python benchmarks/probes.py [--runs 200]`; needs root, Podman and busybox-static. CPU is user + system of this process
 and its ended children (the OCI runtime and the command in the container); the server's own CPU is not in it.

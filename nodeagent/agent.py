@@ -102,7 +102,7 @@ class Agent:
         self._bench = Bench(checks, events, clock)
         self._executor = Executor(
             runtime, self._images, self._tree, events, host, clock, self._poke_timer, self._kept,
-            Hooks(checks, clock, self._spawn),
+            Hooks(checks, events, host.ip, clock, self._poke_timer, self._spawn),
         )  # fmt: skip
         self._streams = Streams(runtime, self._tree, self._find_worker, self._spawn, connect)
 

@@ -5,8 +5,8 @@ bug is raised. What the outcome of an action makes certain is written into `seen
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import structlog
@@ -19,10 +19,10 @@ from nodeagent.images import Images, Pulled, pull_policy
 from nodeagent.pods import actions as do
 from nodeagent.pods import etc
 from nodeagent.pods.hooks import Hooks
-from nodeagent.pods.record import Death, Record, to_json
+from nodeagent.pods.podstate import PodState
+from nodeagent.pods.record import Death, to_json
 from nodeagent.pods.spec import Ground, Host, container_spec, sandbox_spec
 from nodeagent.pods.status import final_status
-from nodeagent.probes.wanted import Place, verdict_of
 from nodeagent.runtime.port import Runtime, RuntimeFailure
 from nodeagent.runtime.seen import SeenContainer, SeenPod, State
 from nodeagent.volumes.tree import Tree, Unmountable
@@ -34,27 +34,6 @@ TRANSIENT = SECOND  # L21: the runtime is away
 START_ERROR_CODE = 128
 MOUNT_FIRST, MOUNT_LONGEST = SECOND // 2, 10 * SECOND  # V16
 EXECUTE_FAILURES = (RuntimeFailure, Unmountable, OSError)
-
-
-@dataclass(slots=True)
-class PodState:
-    """What is known of one pod now; its worker and the steps it takes are the only writers."""
-
-    pod: Pod
-    hashes: Mapping[str, str]
-    seen: SeenPod | None = None
-    record: Record = field(default_factory=Record)
-    memory: do.Memory = field(default_factory=do.Memory)
-    saved: Record = field(default_factory=Record)
-    etc: dict[str, str] = field(default_factory=dict)  # the pod's /etc files on the host, by destination
-    etc_for: str | None = None  # the address they were written for
-    stale: bool = True  # look before the next decision
-    gone: bool = False
-
-    @property
-    def uid(self) -> str:
-        """The pod's."""
-        return self.pod.metadata.uid
 
 
 @dataclass(slots=True)
@@ -92,11 +71,11 @@ class Executor:
             case do.StartContainer():
                 await self._start(action, state)
             case do.Greet():
-                self._greet(action, state)
+                self.hooks.greet(action, state)
             case do.Terminate():
                 await self._terminate(action, state)
             case do.Leave():
-                self._leave(action, state)
+                self.hooks.leave(action, state)
             case do.Term():
                 await self._term(action, state)
             case do.Kill():
@@ -281,47 +260,6 @@ class Executor:
             image = None  # stopping does not wait for an image that can't be looked at
         return (image.stop_signal.removeprefix("SIG") if image else "") or "TERM"
 
-    # ---- hooks
-
-    def _greet(self, action: do.Greet, state: PodState) -> None:
-        seen = _seen(state, action.container_id)
-        state.memory = state.memory.with_hook(action.container_id, "postStart", done=False)
-        if seen is None:
-            return
-
-        def done(failure: str) -> None:
-            verdict = replace(verdict_of(state.record.verdicts, seen), greeted=True)
-            if failure:
-                verdict = replace(verdict, failed="PostStart")
-                self.events.warning(state.pod, "FailedPostStartHook", "PostStartHook failed", seen.name)
-            state.record = state.record.with_verdict(seen.name, verdict)
-            self.poke(state.uid)
-
-        container = _container(state.pod, seen.name)
-        self.hooks.begin(self._place(state), container, container.lifecycle.post_start, seen, done)
-
-    def _leave(self, action: do.Leave, state: PodState) -> None:
-        seen = _seen(state, action.container_id)
-        container = container_named(state.pod.spec, action.container)
-        state.memory = state.memory.with_hook(action.container_id, "preStop", done=seen is None or container is None)
-        if seen is None or container is None:
-            return
-
-        def done(failure: str) -> None:
-            state.memory = state.memory.with_hook(seen.id, "preStop", done=True)
-            now = _seen(state, seen.id)
-            if failure and now is not None and now.state is State.RUNNING:
-                self.events.warning(state.pod, "FailedPreStopHook", "PreStopHook failed", seen.name)
-            self.poke(state.uid)
-
-        self.hooks.begin(
-            self._place(state), container, container.lifecycle.pre_stop, seen, done, deadline=action.deadline
-        )
-
-    def _place(self, state: PodState) -> Place:
-        sandbox = state.seen.sandbox if state.seen else None
-        return Place(state.pod, self.host.ip if state.pod.spec.host_network else sandbox.ip if sandbox else "")
-
     async def _remove_container(self, action: do.RemoveContainer, state: PodState) -> None:
         await self.runtime.remove(action.container_id)
         if state.seen is not None:
@@ -419,10 +357,6 @@ def _container(pod: Pod, name: str) -> Container:
     if found is None:
         raise KeyError(name)
     return found
-
-
-def _seen(state: PodState, container_id: str) -> SeenContainer | None:
-    return next((c for c in (state.seen.containers if state.seen else ()) if c.id == container_id), None)
 
 
 def _with(seen: SeenPod | None, container: SeenContainer) -> SeenPod:

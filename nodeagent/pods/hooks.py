@@ -6,35 +6,69 @@ hook that an agent did not live to see the end of is begun again by the next one
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import structlog
 
-from mesh.v1.core_pb2 import Container, LifecycleHandler
+from mesh.model.pods import container_named
+from nodeagent.events import Events
+from nodeagent.pods import actions as do
+from nodeagent.pods.podstate import PodState
 from nodeagent.probes.checks import Checks
 from nodeagent.probes.state import COUNTS
-from nodeagent.probes.wanted import Place, hook_check
-from nodeagent.runtime.seen import SeenContainer
+from nodeagent.probes.wanted import Check, Place, hook_check, verdict_of
+from nodeagent.runtime.seen import SeenContainer, State
 
 log = structlog.get_logger()
 
 
 @dataclass(slots=True)
 class Hooks:
-    """A host's. `clock` gives nanoseconds since the epoch; deadlines are its times, 0 for none."""
+    """A host's. `clock` gives nanoseconds since the epoch; deadlines are its times. `poke` wakes a pod's worker."""
 
     checks: Checks
+    events: Events
+    host_ip: str
     clock: Callable[[], int]
+    poke: Callable[[str], None]
     spawn: Callable[[Coroutine[Any, Any, None]], None]
     _scopes: dict[str, asyncio.Timeout] = field(default_factory=dict)
 
-    def begin(
-        self, place: Place, container: Container, hook: LifecycleHandler, seen: SeenContainer,
-        done: Callable[[str], None], *, deadline: int = 0,
-    ) -> None:  # fmt: skip
-        """Begins it; `done` gets why it failed, or nothing."""
-        self.spawn(self._run(hook_check(place, container, hook), seen, done, deadline))
+    def greet(self, action: do.Greet, state: PodState) -> None:
+        """Begins the postStart hook; its end is a verdict."""
+        seen, container = state.container(action.container_id), container_named(state.pod.spec, action.container)
+        state.memory = state.memory.with_hook(action.container_id, "postStart", done=False)
+        if seen is None or container is None:
+            return
+
+        def done(failure: str) -> None:
+            verdict = replace(verdict_of(state.record.verdicts, seen), greeted=True)
+            if failure:
+                verdict = replace(verdict, failed="PostStart")
+                self.events.warning(state.pod, "FailedPostStartHook", "PostStartHook failed", seen.name)
+            state.record = state.record.with_verdict(seen.name, verdict)
+            self.poke(state.uid)
+
+        check = hook_check(self._place(state), container, container.lifecycle.post_start)
+        self.spawn(self._run(check, seen, done, 0))
+
+    def leave(self, action: do.Leave, state: PodState) -> None:
+        """Begins the preStop hook; TERM follows its end, see the plan."""
+        seen, container = state.container(action.container_id), container_named(state.pod.spec, action.container)
+        state.memory = state.memory.with_hook(action.container_id, "preStop", done=seen is None or container is None)
+        if seen is None or container is None:
+            return
+
+        def done(failure: str) -> None:
+            state.memory = state.memory.with_hook(seen.id, "preStop", done=True)
+            now = state.container(seen.id)
+            if failure and now is not None and now.state is State.RUNNING:
+                self.events.warning(state.pod, "FailedPreStopHook", "PreStopHook failed", seen.name)
+            self.poke(state.uid)
+
+        check = hook_check(self._place(state), container, container.lifecycle.pre_stop)
+        self.spawn(self._run(check, seen, done, action.deadline))
 
     def shorten(self, container_id: str, deadline: int) -> None:
         """A hook of this container that runs under a deadline ends then; 0: at once."""
@@ -45,7 +79,7 @@ class Hooks:
         when = scope.when()
         scope.reschedule(due if when is None else min(when, due))
 
-    async def _run(self, check: Any, seen: SeenContainer, done: Callable[[str], None], deadline: int) -> None:
+    async def _run(self, check: Check, seen: SeenContainer, done: Callable[[str], None], deadline: int) -> None:
         failure = ""
         try:
             async with asyncio.timeout(self._left(deadline) if deadline else None) as scope:
@@ -62,6 +96,10 @@ class Hooks:
         if failure:
             log.warning("hook_failed", container=seen.name, pod=seen.pod_uid, why=failure)
         done(failure)
+
+    def _place(self, state: PodState) -> Place:
+        sandbox = state.seen.sandbox if state.seen else None
+        return Place(state.pod, self.host_ip if state.pod.spec.host_network else sandbox.ip if sandbox else "")
 
     def _left(self, deadline: int) -> float:
         return max(0.0, (deadline - self.clock()) / 1e9) if deadline else 0.0

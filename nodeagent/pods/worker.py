@@ -17,8 +17,9 @@ from mesh.v1.node_pb2 import PodReport
 from nodeagent.board import Board
 from nodeagent.pods.actions import Facts
 from nodeagent.pods.environment import expand
-from nodeagent.pods.execute import Executor, PodState
+from nodeagent.pods.execute import Executor
 from nodeagent.pods.plan import next_actions
+from nodeagent.pods.podstate import PodState
 from nodeagent.pods.record import Record, from_json, remember
 from nodeagent.pods.status import next_change, status_of
 from nodeagent.probes.prober import Bench, Prober
@@ -178,14 +179,14 @@ class Worker:
     def _judged(self, container_id: str, kind: Kind, good: bool) -> None:
         """A threshold is reached: readiness is told at once, whatever else is being done."""
         state = self.state
-        ours = [c for c in (state.seen.containers if state.seen else ()) if c.id == container_id]
-        if not ours:
+        ours = state.container(container_id)
+        if ours is None:
             return
-        before = verdict_of(state.record.verdicts, ours[0])
+        before = verdict_of(state.record.verdicts, ours)
         after = before.after(kind, good, self._executor.clock())
         if after == before:
             return
-        state.record = state.record.with_verdict(ours[0].name, after)
+        state.record = state.record.with_verdict(ours.name, after)
         if not self._resting:
             self._tell(self._facts())
         self._poked.set()

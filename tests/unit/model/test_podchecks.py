@@ -40,6 +40,18 @@ HTTP = "httpGet: {port: 80}"
         ("livenessProbe: {}", "livenessProbe"),
         (f"livenessProbe: {{{HTTP}, grpc: {{port: 1}}}}", "livenessProbe"),
         ("startupProbe: {exec: {command: [a]}, tcpSocket: {port: a}}", "startupProbe"),
+        ("livenessProbe: {exec: {command: []}}", "livenessProbe.exec.command"),
+        ("livenessProbe: {httpGet: {port: 0}}", "livenessProbe.httpGet.port"),
+        ("livenessProbe: {tcpSocket: {port: 65536}}", "livenessProbe.tcpSocket.port"),
+        ("livenessProbe: {tcpSocket: {port: Not_A_Name}}", "livenessProbe.tcpSocket.port"),
+        (
+            "livenessProbe: {httpGet: {port: 80, httpHeaders: [{name: 'a b'}]}}",
+            "livenessProbe.httpGet.httpHeaders[0].name",
+        ),
+        ("lifecycle: {preStop: {sleep: {seconds: 1}}}", ""),
+        ("lifecycle: {preStop: {}}", "lifecycle.preStop"),
+        ("lifecycle: {postStart: {exec: {command: [a]}, sleep: {seconds: 1}}}", "lifecycle.postStart"),
+        ("lifecycle: {postStart: {httpGet: {port: 70000}}}", "lifecycle.postStart.httpGet.port"),
     ],
 )
 def test_probes(probe: str, field: str) -> None:

@@ -1,8 +1,11 @@
 """What is remembered of a pod: it only grows, and survives as text."""
 
+import json
+
 import pytest
 
 from nodeagent.pods.record import Record, Streak, from_json, remember, to_json
+from nodeagent.probes.state import Verdict
 from nodeagent.runtime.seen import Role, SeenContainer, SeenPod, State
 
 
@@ -56,3 +59,23 @@ def test_it_survives_as_text() -> None:
     for broken in ("", "[]", "{}", '{"started_at": 1}'):
         with pytest.raises(ValueError, match=r"."):
             from_json(broken)
+
+
+def test_verdicts_and_hooks_survive_as_text() -> None:  # P21, L8
+    record = Record(started_at=3).with_stop("c0", 9).with_leaving("c0").with_leaving("c0")
+    record = record.with_verdict("main", Verdict("c0", greeted=True, started=True, ready=True, changed_at=5))
+    assert record.leaving == ("c0",)
+    assert from_json(to_json(record)) == record
+
+
+def test_term_after_a_hook_has_its_minimum() -> None:  # L9
+    record = Record().with_stop("c0", 9).with_leaving("c0")
+    assert record.with_term("c0", 11).stops == {"c0": 11}
+    assert record.with_term("c0", 5).stops == {"c0": 9}
+    assert record.with_term("c0", 5).leaving == ()
+
+
+def test_a_record_of_the_first_release_is_read() -> None:
+    plain = json.loads(to_json(Record(started_at=3)))
+    del plain["verdicts"], plain["leaving"]
+    assert from_json(json.dumps(plain)) == Record(started_at=3)

@@ -28,7 +28,9 @@ from nodeagent.probes.wanted import (
     TcpCheck,
     Unresolved,
     Wanted,
+    has_started,
     hook_check,
+    is_ready,
     wanted_probes,
 )
 from nodeagent.runtime.seen import Role, SeenContainer, State
@@ -95,6 +97,16 @@ def test_nothing_is_wanted_of_what_does_not_run_or_has_not_greeted() -> None:  #
     greets.lifecycle.post_start.sleep.seconds = 1
     assert wanted(greets) == []
     assert [w.kind for w in wanted(greets, Verdict("c1", greeted=True))] == [Kind.LIVENESS]
+
+
+def test_without_a_probe_what_runs_is_started_and_ready() -> None:  # P10
+    fresh = Verdict("c1")
+    assert has_started(Container(), fresh)
+    assert is_ready(Container(liveness_probe=LIVE), fresh)
+    assert not is_ready(Container(readiness_probe=LIVE), fresh)
+    assert is_ready(Container(readiness_probe=LIVE), Verdict("c1", ready=True))
+    assert not is_ready(Container(startup_probe=LIVE), fresh)
+    assert not has_started(Container(startup_probe=LIVE), fresh)
 
 
 def test_http() -> None:  # P12

@@ -1,0 +1,37 @@
+"""What is known of one pod now: the value that its worker and the steps it takes share.
+
+Rule: they are its only writers, on one event loop; losing it costs a look at the host and at the record.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from mesh.v1.core_pb2 import Pod
+from nodeagent.pods import actions as do
+from nodeagent.pods.record import Record
+from nodeagent.runtime.seen import SeenContainer, SeenPod
+
+
+@dataclass(slots=True)
+class PodState:
+    """What is known of one pod now; its worker and the steps it takes are the only writers."""
+
+    pod: Pod
+    hashes: Mapping[str, str]
+    seen: SeenPod | None = None
+    record: Record = field(default_factory=Record)
+    memory: do.Memory = field(default_factory=do.Memory)
+    saved: Record = field(default_factory=Record)
+    etc: dict[str, str] = field(default_factory=dict)  # the pod's /etc files on the host, by destination
+    etc_for: str | None = None  # the address they were written for
+    stale: bool = True  # look before the next decision
+    gone: bool = False
+
+    @property
+    def uid(self) -> str:
+        """The pod's."""
+        return self.pod.metadata.uid
+
+    def container(self, container_id: str) -> SeenContainer | None:
+        """What was last seen of a container."""
+        return next((c for c in (self.seen.containers if self.seen else ()) if c.id == container_id), None)
