@@ -96,6 +96,7 @@ class Record:
 
 def remember(record: Record, seen: SeenPod | None, now: int) -> Record:
     """The record after a true look at the host: what runs or ended, and what ended unseen because it is gone (137)."""
+    record = _without_old_stops(record, seen)
     newest: dict[str, int] = {}
     for container in seen.containers if seen else ():
         newest[container.name] = max(container.attempt, newest.get(container.name, 0))
@@ -109,6 +110,15 @@ def remember(record: Record, seen: SeenPod | None, now: int) -> Record:
         if newest.get(name, -1) < attempt:
             record = record.with_death(name, _vanished(attempt, now))
     return record
+
+
+def _without_old_stops(record: Record, seen: SeenPod | None) -> Record:
+    """Of containers that are gone, only the last end matters: a container may be stopped any number of times (P7)."""
+    there = {c.id for c in (seen.containers if seen else ())} | {d.container_id for d in record.deaths.values()}
+    if there.issuperset(record.stops):
+        return record
+    stops = {i: at for i, at in record.stops.items() if i in there}
+    return replace(record, stops=stops, leaving=tuple(i for i in record.leaving if i in there))
 
 
 def death_of(container: SeenContainer, now: int) -> Death:

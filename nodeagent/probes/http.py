@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import socket
 import ssl
+import struct
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from urllib.parse import quote, urljoin, urlsplit
@@ -102,14 +103,25 @@ async def _get(check: HttpCheck, connect: Connect) -> Response:
         raise
     try:
         writer.write(request(check))
-        return await _answer(reader)
+        response = await _answer(reader)
     except asyncio.LimitOverrunError as error:
+        _abort(sock, writer)
         raise Malformed("the answer's head is too long") from error
-    finally:
-        if check.tls:
-            writer.transport.abort()
-        else:
-            writer.close()
+    except BaseException:
+        _abort(sock, writer)
+        raise
+    if check.tls:
+        writer.transport.abort()
+    else:
+        writer.close()
+    return response
+
+
+def _abort(sock: socket.socket, writer: asyncio.StreamWriter) -> None:
+    """Lets go without waiting for the other side: it may be gone, and closing would linger for it."""
+    with contextlib.suppress(OSError):
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    writer.transport.abort()
 
 
 def _server_name(check: HttpCheck) -> str:

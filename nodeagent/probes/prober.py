@@ -21,6 +21,7 @@ from nodeagent.probes.wanted import Wanted
 log = structlog.get_logger()
 
 RETRIES = 3  # of a check that could not be done, in a row (P18)
+EVENT_EVERY = 0.95  # seconds between two equal events
 Key = tuple[str, Kind]
 Told = Callable[[str, Kind, bool], None]
 
@@ -104,6 +105,7 @@ class _Loop:
         self._told = told
         self._count = count
         self._streak = Streak()
+        self._said: tuple[str, float] = ("", 0.0)
 
     def stop(self) -> None:
         """Ends it, and a check that is under way."""
@@ -164,18 +166,16 @@ class _Loop:
         return outcome
 
     def _judge(self, outcome: Outcome) -> None:
-        wanted, events = self.wanted, self._bench.events
-        name = wanted.container.name
+        wanted = self.wanted
         match outcome.result:
             case Result.FAILURE:
-                events.warning(self._pod(), "Unhealthy", f"{wanted.kind} probe failed: {outcome.output}", name)
+                self._say("Unhealthy", f"{wanted.kind} probe failed: {outcome.output}")
             case Result.WARNING:
-                events.warning(self._pod(), "ProbeWarning", f"{wanted.kind} probe warning: {outcome.output}", name)
+                self._say("ProbeWarning", f"{wanted.kind} probe warning: {outcome.output}")
             case Result.ERROR:
-                words = f"{wanted.kind} probe errored and resulted in unknown state: {outcome.output}"
-                events.warning(self._pod(), "Unhealthy", words, name)
+                self._say("Unhealthy", f"{wanted.kind} probe errored and resulted in unknown state: {outcome.output}")
             case Result.STARVED:
-                log.warning("probe_starved", container=name, kind=wanted.kind, why=outcome.output)
+                log.warning("probe_starved", container=wanted.container.name, kind=wanted.kind, why=outcome.output)
             case Result.SUCCESS:
                 pass
         good = COUNTS.get(outcome.result)
@@ -184,3 +184,11 @@ class _Loop:
         self._streak = self._streak.after(good)
         if reached(self._streak, wanted.success_threshold, wanted.failure_threshold):
             self._told(wanted.container.id, wanted.kind, good)
+
+    def _say(self, reason: str, words: str) -> None:
+        """An event for each attempt (P19); of periods below a second, one a second."""
+        now = asyncio.get_running_loop().time()
+        if self._said[0] == words and now - self._said[1] < EVENT_EVERY:
+            return
+        self._said = (words, now)
+        self._bench.events.warning(self._pod(), reason, words, self.wanted.container.name)

@@ -78,11 +78,17 @@ class _Run:
     def _close(self) -> None:
         self._loop.remove_reader(self._pidfd)
         self._loop.remove_reader(self._pipe)
+        os.close(self._pipe)
         if self._process.returncode is None:
             kill_tree(self._process.pid)
-            self._process.wait()  # it is dead: no wait to speak of
+            self._loop.add_reader(self._pidfd, self._reap)
+        else:
+            os.close(self._pidfd)
+
+    def _reap(self) -> None:
+        self._loop.remove_reader(self._pidfd)
+        self._process.wait()  # it has ended
         os.close(self._pidfd)
-        os.close(self._pipe)
 
     def _read(self) -> None:
         try:

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from mesh.v1.core_pb2 import Pod, PodStatus
+from mesh.v1.core_pb2 import ExecAction, Lifecycle, Pod, PodStatus, Probe
 from nodeagent.runtime.port import ContainerSpec, RuntimeFailure
 from nodeagent.runtime.seen import State
 from tests.harness import bent_time
@@ -120,6 +120,20 @@ class Story:
     orders: list[tuple[float, str, str, int]]  # when, "assign" "delete" "remove", pod, grace
 
 
+def _extras(rng: random.Random) -> dict[str, Any]:
+    """Probes that are content, and hooks that take a while: they must change nothing about the end."""
+    extras: dict[str, Any] = {}
+    for field in ("startup_probe", "readiness_probe", "liveness_probe"):
+        if rng.random() < 0.3:
+            extras[field] = Probe(exec=ExecAction(command=[field]), period_seconds=rng.randint(1, 20))
+    if rng.random() < 0.3:
+        lifecycle = extras["lifecycle"] = Lifecycle()
+        for hook in (lifecycle.post_start, lifecycle.pre_stop):
+            if rng.random() < 0.7:
+                hook.exec.command.append("hook")
+    return extras
+
+
 def story(rng: random.Random) -> Story:
     """Every container ends up either ended for good or running for ever, so that the end does not depend on timing."""
     pods, programs, orders = [], {}, []
@@ -135,7 +149,7 @@ def story(rng: random.Random) -> Story:
             programs[f"{name}/{container}"] = [*lives, Program(exit_after=rng.uniform(0, 3))]
         pods.append(
             a_pod(
-                name, containers=tuple(a_container(c) for c in apps), init=tuple(a_container(c) for c in inits),
+                name, containers=tuple(a_container(c, **_extras(rng)) for c in apps), init=tuple(a_container(c) for c in inits),
                 restart_policy=policy, termination_grace_period_seconds=rng.choice([0, 1, 10, 30]),
             )
         )  # fmt: skip
@@ -166,6 +180,7 @@ async def play(plot: Story, root: Path, *, mischief: random.Random | None = None
     """Runs a story to its end, with or without misfortune."""
     host, watch = FakeHost(programs=dict(plot.programs)), Watch(kill_at=kill_at)
     world = WatchedWorld(root, host, watch)
+    world.checks.seconds["hook"] = 1.5
     died = asyncio.Event()
     watch.die = died.set
     await world.start()
@@ -299,6 +314,7 @@ async def _suffer(rng: random.Random, root: Path, told: str) -> None:
     host, watch = FakeHost(), Watch()
     host.default = Program(start_seconds=0.02, on_term=rng.choice([0, None]))
     world = WatchedWorld(root, host, watch)
+    world.checks.seconds["hook"] = 1.5
     await world.start()
     policies = [rng.choice(["Always", "Always", "OnFailure", "Never"]) for _ in range(5)]
     pods = {

@@ -61,6 +61,15 @@ def test_it_survives_as_text() -> None:
             from_json(broken)
 
 
+def test_stops_of_containers_long_gone_are_forgotten() -> None:
+    record = Record().with_stop("c0", 1).with_leaving("c0").with_stop("c1", 2)
+    record = remember(record, seen(container(0, exit_code=1), container(1, State.RUNNING)), 10)
+    assert record.stops == {"c0": 1, "c1": 2}
+    record = remember(record, seen(container(1, exit_code=1), container(2, State.RUNNING)), 10)
+    record = remember(record, seen(container(2, State.RUNNING)), 10)
+    assert (record.stops, record.leaving) == ({"c1": 2}, ())  # how c1 came to end still matters (L5)
+
+
 def test_verdicts_and_hooks_survive_as_text() -> None:  # P21, L8
     record = Record(started_at=3).with_stop("c0", 9).with_leaving("c0").with_leaving("c0")
     record = record.with_verdict("main", Verdict("c0", greeted=True, started=True, ready=True, changed_at=5))

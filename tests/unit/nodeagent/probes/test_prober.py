@@ -1,9 +1,11 @@
 """What the loops keep: counts, and this host's own lateness apart from the application's (P20)."""
 
 import asyncio
-from pathlib import Path
+
+import pytest
 
 from mesh.v1.core_pb2 import ExecAction, Probe
+from mesh.v1.node_pb2 import ObserveRequest
 from nodeagent.board import Board
 from nodeagent.events import Events
 from nodeagent.probes.prober import Bench, Prober
@@ -41,34 +43,32 @@ async def test_results_and_seconds_are_counted() -> None:  # P20
     assert told[0] == ("c1", Kind.LIVENESS, True)
 
 
-class Stalling(FakeChecks):
-    """The first check keeps the whole loop busy for a while, as a starved host does."""
-
-    async def perform(self, check: object, container: object, seconds: float | None) -> object:  # type: ignore[override]
-        outcome = await super().perform(check, container, seconds)  # type: ignore[arg-type]
-        if len(self.asked) == 1:
-            asyncio.get_running_loop()._now += 3.3  # type: ignore[attr-defined] # of the bent loop
-        return outcome
+@bent
+async def test_lateness_of_this_host_is_counted_apart() -> None:
+    checks, pod = FakeChecks(), a_pod("web")
+    prober = Prober(Bench(checks, Events(Board("n"), now_ns), now_ns), lambda: pod, lambda *_: None)
+    loop = asyncio.get_running_loop()
+    async with asyncio.TaskGroup() as group:
+        prober.want([wanted()], group)
+        loop.call_later(0.9, lambda: setattr(loop, "_now", 1.2))  # nothing ran in between: a busy host
+        await asyncio.sleep(3.5)
+        prober.stop()
+    count = prober.counts["main", Kind.LIVENESS]
+    assert checks.times("live") == [0, 1.2, 2, 3]
+    assert count.worst_lag == pytest.approx(0.2)
+    assert count.lag == pytest.approx(0.2)
+    assert count.seconds == 0
 
 
 @bent
-async def test_lateness_is_ours() -> None:
-    checks = Stalling()
-    pod = a_pod("web")
-    prober = Prober(Bench(checks, Events(Board("n"), now_ns), now_ns), lambda: pod, lambda *_: None)
-    late = wanted(period=1)
-    other = Wanted(late.container, Kind.READINESS, ExecCheck(("ready",)), 0, 2.0, 1, 1, 3)
+async def test_equal_failures_below_a_second_are_told_once_a_second() -> None:  # P19
+    checks, pod, board = FakeChecks(), a_pod("web"), Board("n")
+    checks.answers["live"] = Result.FAILURE
+    prober = Prober(Bench(checks, Events(board, now_ns), now_ns), lambda: pod, lambda *_: None)
     async with asyncio.TaskGroup() as group:
-        prober.want([other], group)
-        await asyncio.sleep(0)
-        prober.want([other, late], group)
-        await asyncio.sleep(5)
+        prober.want([wanted(period=0.1)], group)
+        await asyncio.sleep(4.95)
         prober.stop()
-    count = prober.counts["main", Kind.READINESS]
-    assert count.results == {"success": count.runs}
-    assert count.worst_lag == 0  # after an overrun of its own the next run is due at once, and not late
-
-
-def test_the_room_has_no_sleep_of_its_own(tmp_path: Path) -> None:
-    text = Path("nodeagent/probes/prober.py").read_text()
-    assert text.count("asyncio.sleep") == 1  # the initial delay
+    observed = await board.observe(ObserveRequest())
+    assert [e.count for e in observed.events] == [5]
+    assert len(checks.asked) == 50
