@@ -123,9 +123,9 @@ class Story:
 def _extras(rng: random.Random) -> dict[str, Any]:
     """Probes that are content, and hooks that take a while: they must change nothing about the end."""
     extras: dict[str, Any] = {}
-    for field in ("startup_probe", "readiness_probe", "liveness_probe"):
+    for name in ("startup_probe", "readiness_probe", "liveness_probe"):
         if rng.random() < 0.3:
-            extras[field] = Probe(exec=ExecAction(command=[field]), period_seconds=rng.randint(1, 20))
+            extras[name] = Probe(exec=ExecAction(command=[name]), period_seconds=rng.randint(1, 20))
     if rng.random() < 0.3:
         lifecycle = extras["lifecycle"] = Lifecycle()
         for hook in (lifecycle.post_start, lifecycle.pre_stop):
@@ -149,7 +149,8 @@ def story(rng: random.Random) -> Story:
             programs[f"{name}/{container}"] = [*lives, Program(exit_after=rng.uniform(0, 3))]
         pods.append(
             a_pod(
-                name, containers=tuple(a_container(c, **_extras(rng)) for c in apps), init=tuple(a_container(c) for c in inits),
+                name, containers=tuple(a_container(c, **_extras(rng)) for c in apps),
+                init=tuple(a_container(c) for c in inits),
                 restart_policy=policy, termination_grace_period_seconds=rng.choice([0, 1, 10, 30]),
             )
         )  # fmt: skip
