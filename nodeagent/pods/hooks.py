@@ -43,6 +43,8 @@ class Hooks:
             return
 
         def done(failure: str) -> None:
+            if state.newest(seen.id) is None:
+                return
             verdict = replace(verdict_of(state.record.verdicts, seen), greeted=True)
             if failure:
                 verdict = replace(verdict, failed="PostStart")

@@ -35,3 +35,9 @@ class PodState:
     def container(self, container_id: str) -> SeenContainer | None:
         """What was last seen of a container."""
         return next((c for c in (self.seen.containers if self.seen else ()) if c.id == container_id), None)
+
+    def newest(self, container_id: str) -> SeenContainer | None:
+        """The same, unless there is a newer attempt of it: what is decided of an older one comes too late."""
+        found = self.container(container_id)
+        latest = self.seen.latest(found.name) if found and self.seen else None
+        return found if found and latest and latest.id == container_id else None

@@ -179,7 +179,7 @@ class Worker:
     def _judged(self, container_id: str, kind: Kind, good: bool) -> None:
         """A threshold is reached: readiness is told at once, whatever else is being done."""
         state = self.state
-        ours = state.container(container_id)
+        ours = state.newest(container_id)
         if ours is None:
             return
         before = verdict_of(state.record.verdicts, ours)

@@ -315,6 +315,16 @@ async def test_post_start_holds_everything_up(tmp_path: Path) -> None:  # L7, L6
 
 
 @bent
+async def test_a_hook_of_an_attempt_that_is_over_decides_nothing(tmp_path: Path) -> None:  # L7
+    world = World(tmp_path, FakeHost(programs={"main": [Program(exit_after=0, exit_code=1), Program()]}))
+    world.checks.seconds["hello"] = 1.5
+    await world.start()
+    await world.assign(a_pod("web", containers=(a_container(lifecycle=hooked(post_start="hello")),)))
+    await world.until(lambda: world.restarts("web") == 1 and ready(world))
+    assert len(world.checks.times("hello")) == 2
+
+
+@bent
 async def test_a_failed_post_start_ends_the_container(tmp_path: Path) -> None:  # L7
     world = World(tmp_path)
     world.checks.answers["hello"] = Result.FAILURE
