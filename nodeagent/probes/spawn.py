@@ -126,9 +126,12 @@ def kill_tree(pid: int) -> None:
 
 
 def has_begun(pid: int) -> bool:
-    """Whether the OCI runtime's process has come as far as the command: a child of another name than its own."""
+    """Whether the OCI runtime's process has come as far as the command: a child of another name than its own.
+
+    runc's child is "runc:[2:INIT]" until then.
+    """
     own = _name(pid)
-    return any(_name(child) != own for child in descendants(pid))
+    return any(not _name(child).startswith(own) for child in descendants(pid))
 
 
 def _name(pid: int) -> str:
