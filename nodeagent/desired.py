@@ -36,6 +36,17 @@ class Desired:
         return {name: config for name, config in found.items() if config is not None}
 
 
+def same(some: Mapping[str, ConfigMap], others: Mapping[str, ConfigMap]) -> bool:
+    """Whether two sets of ConfigMaps hold the same values; labels and revisions are nothing to a pod."""
+    return some.keys() == others.keys() and all(_equal(config, others[name]) for name, config in some.items())
+
+
+def _equal(one: ConfigMap, other: ConfigMap) -> bool:
+    return one is other or (
+        one.metadata.uid == other.metadata.uid and one.data == other.data and one.binary_data == other.binary_data
+    )
+
+
 def accept(held: Desired, assignment: Assignment, node: str) -> Desired:
     """What is desired from now on.
 

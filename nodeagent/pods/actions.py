@@ -58,6 +58,7 @@ class Memory:
     """
 
     volumes: Volumes = Volumes.UNKNOWN
+    projected: Mapping[str, str] = field(default_factory=lambda: _NOTHING)  # revision that is shown, by volume
     images: Mapping[str, ImageFact] = field(default_factory=lambda: _NOTHING)
     failures: Mapping[str, Failure] = field(default_factory=lambda: _NOTHING)
     killed: Mapping[str, int] = field(default_factory=lambda: _NOTHING)  # container id: when KILL was sent
@@ -71,6 +72,11 @@ class Memory:
         rest = {k: v for k, v in self.failures.items() if k != subject}
         return replace(self, failures={**rest, subject: failure} if failure else rest)
 
+    def reconfigured(self) -> "Memory":
+        """Configuration has changed: what could not be mounted or created without it may be tried at once."""
+        rest = {k: f for k, f in self.failures.items() if k != VOLUMES and f.reason != "CreateContainerConfigError"}
+        return replace(self, failures=rest)
+
     def with_kill(self, container_id: str, at: int) -> "Memory":
         """With a KILL that was sent."""
         return replace(self, killed={**self.killed, container_id: at})
@@ -82,7 +88,7 @@ class Facts:
 
     `ending`: the pod is to go, deleted or no longer assigned. `may_kill`: this process has had an Assignment, so
     something that runs may be stopped (nothing is removed before). `grace` in seconds, for whatever must stop.
-    `hashes` are the spec hashes by container.
+    `hashes` are the spec hashes by container, `revisions` what volumes should show, "" where that can't be told now.
     """
 
     pod: Pod
@@ -95,11 +101,17 @@ class Facts:
     may_kill: bool = True
     grace: int = 30
     host_ip: str = ""
+    revisions: Mapping[str, str] = field(default_factory=lambda: _NOTHING)
 
 
 @dataclass(frozen=True, slots=True)
 class PrepareVolumes:
     """Make the pod's volumes on the host."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectVolumes:
+    """Give volumes the files that they should show by now; nothing is restarted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +204,7 @@ class Forget:
 
 
 Action = (
-    PrepareVolumes | MakeSandbox | ResolveImage | CreateContainer | StartContainer | Terminate | Kill
+    PrepareVolumes | ProjectVolumes | MakeSandbox | ResolveImage | CreateContainer | StartContainer | Terminate | Kill
     | RemoveContainer | RemoveSandbox | RemoveVolumes | Fail | Settle | Forget
 )  # fmt: skip
 

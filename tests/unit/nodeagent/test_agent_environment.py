@@ -3,7 +3,8 @@
 import pytest
 
 from mesh.v1.core_pb2 import EnvVar, EnvVarSource, HostAlias, ObjectFieldSelector, PodDNSConfig, PodDNSConfigOption
-from nodeagent.pods.environment import environment, expand, fields_of
+from nodeagent.fieldrefs import Around
+from nodeagent.pods.environment import environment, expand
 from nodeagent.pods.etc import host_hosts, hostname_of, hosts, resolv_conf
 from nodeagent.runtime.port import RuntimeFailure
 from tests.harness.agents import a_container, a_pod
@@ -32,7 +33,7 @@ def test_only_earlier_names_are_seen_and_later_entries_win() -> None:  # E2, E3
             EnvVar(name="BOTH", value="$(LATE)-$(EARLY)"), EnvVar(name="LATE", value="later"),
         ]
     )  # fmt: skip
-    env = environment(a_pod("p"), container, {})
+    env = environment(a_pod("p"), container, Around())
     assert env == {"EARLY": "$(LATE)", "LATE": "later", "BOTH": "late-$(LATE)"}
 
 
@@ -49,14 +50,14 @@ def test_fields() -> None:  # E5
     for path, expected in paths.items():
         source = EnvVarSource(field_ref=ObjectFieldSelector(field_path=path))
         container = a_container(env=[EnvVar(name="X", value_from=source)])
-        assert environment(pod, container, fields_of(pod, "192.0.2.1", "10.1.1.2")) == {"X": expected}
+        assert environment(pod, container, Around("192.0.2.1", "10.1.1.2")) == {"X": expected}
 
 
 def test_what_cant_be_resolved_is_said() -> None:
     source = EnvVarSource()
     source.secret_key_ref.name = "s"
     with pytest.raises(RuntimeFailure, match="secretKeyRef is not honoured yet") as raised:
-        environment(a_pod("p"), a_container(env=[EnvVar(name="X", value_from=source)]), {})
+        environment(a_pod("p"), a_container(env=[EnvVar(name="X", value_from=source)]), Around())
     assert raised.value.reason == "CreateContainerConfigError"
 
 
