@@ -1,107 +1,16 @@
 """An Agent on a real Podman: volumes, identity, and what survives the deaths of agent and service."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from mesh.v1.core_pb2 import Container, Pod, PodSpec, SecurityContext, Volume, VolumeMount
-from mesh.v1.meta_pb2 import ObjectMeta
-from mesh.v1.node_pb2 import Assignment, ExecOptions, ObserveRequest, PodReport, StreamOpen, StreamRead
-from nodeagent.agent import Agent
-from nodeagent.runtime.podman import PodmanRuntime
-from nodeagent.runtime.seen import State
-from tests.harness.podman import IMAGE, PodmanHost, podman_host
+from mesh.v1.core_pb2 import SecurityContext, Volume, VolumeMount
+from tests.harness.nodes import DEADLINE, Node, a_container, a_pod, ready
+from tests.harness.podman import PodmanHost, podman_host
 
 pytestmark = pytest.mark.host
-DEADLINE = 60.0
-GENTLE = ["sh", "-c", "trap 'exit 0' TERM; sleep 100000 & wait $!"]
-
-
-class Node:
-    """One host and its agents."""
-
-    def __init__(self, host: PodmanHost) -> None:
-        self.host = host
-        self.pods: dict[str, Pod] = {}
-        self.heard: dict[str, PodReport] = {}
-        self.revision = 1_000_000
-        self.agent: Agent
-        self.runtime: PodmanRuntime
-        self._task: asyncio.Task[None]
-        self._cursor = ("", 0)
-
-    async def start(self) -> None:
-        self.runtime = PodmanRuntime(self.host.config)
-        self.agent = Agent(self.host.config, self.runtime)
-        self._task = asyncio.create_task(self.agent.run())
-        self._cursor = ("", 0)
-
-    async def kill(self) -> None:
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
-        await self.runtime.close()
-
-    async def assign(self, *pods: Pod) -> None:
-        self.pods = {p.metadata.uid: p for p in pods}
-        self.revision += 1
-        order = Assignment(node=self.host.config.node_name, digest=f"d{self.revision}", pods=pods)
-        order.pod_cidr, order.cluster_cidr = self.host.pod_cidr, self.host.cluster_cidr
-        order.fence.revision = self.revision
-        await self.agent.assign(order)
-
-    async def until(self, true: Callable[[dict[str, PodReport]], bool]) -> None:
-        async with asyncio.timeout(DEADLINE):
-            while not true(self.heard):
-                boot, version = self._cursor
-                request = ObserveRequest(boot=boot, after_version=version, wait_milliseconds=5000)
-                observed = await self.agent.observe(request)
-                self._cursor = (observed.boot, observed.version)
-                self.heard.update({p.uid: p for p in observed.pods})
-
-    async def running(self, *pods: Pod) -> None:
-        await self.assign(*pods)
-        await self.until(lambda heard: all(_ready(heard.get(p.metadata.uid)) for p in pods))
-
-    async def said(self, pod: Pod, script: str) -> str:
-        """What a script says in the pod's first container."""
-        options = ExecOptions(container=pod.spec.containers[0].name, command=["sh", "-c", script])
-        opened = await self.agent.open_stream(StreamOpen(pod_uid=pod.metadata.uid, exec=options))
-        out = b""
-        async with asyncio.timeout(DEADLINE):
-            while True:
-                batch = await self.agent.read_stream(StreamRead(id=opened.id, wait_milliseconds=2000))
-                out += b"".join(c.data for c in batch.chunks)
-                if batch.done:
-                    return out.decode()
-
-    async def pids(self) -> dict[tuple[str, str], int]:
-        return {
-            (c.pod_uid, c.name): c.pid
-            for pod in (await self.runtime.pods()).values()
-            for c in pod.containers
-            if c.state is State.RUNNING
-        }
-
-
-def _ready(report: PodReport | None) -> bool:
-    statuses = report.status.container_statuses if report else []
-    return bool(statuses) and all(s.ready for s in statuses)
-
-
-def a_pod(number: int, *containers: Container, **spec: Any) -> Pod:
-    made = containers or (Container(name="main", image=IMAGE, image_pull_policy="IfNotPresent", command=GENTLE),)
-    uid = f"00000000-0000-4000-9000-{number:012d}"
-    return Pod(
-        metadata=ObjectMeta(name=f"p{number}", namespace="default", uid=uid, generation=1),
-        spec=PodSpec(containers=made, termination_grace_period_seconds=1, **spec),
-    )
-
-
-def a_container(name: str, **fields: Any) -> Container:
-    return Container(**{"name": name, "image": IMAGE, "image_pull_policy": "IfNotPresent", "command": GENTLE, **fields})
 
 
 @pytest.fixture(scope="module")
@@ -182,7 +91,7 @@ async def test_podman_dies_while_pods_start_stop_and_run(node: Node) -> None:
         await node.assign(*steady, *more)
         await asyncio.sleep(0.05 * turn)
         await asyncio.to_thread(node.host.restart)
-        await node.until(lambda heard, more=more: all(_ready(heard.get(p.metadata.uid)) for p in more))  # type: ignore[misc]
+        await node.until(lambda heard, more=more: all(ready(heard.get(p.metadata.uid)) for p in more))  # type: ignore[misc]
         assert all(s.restart_count == 0 for p in more for s in node.heard[p.metadata.uid].status.container_statuses)
         await node.assign(*steady)
         await asyncio.sleep(0.05 * turn)
@@ -190,7 +99,7 @@ async def test_podman_dies_while_pods_start_stop_and_run(node: Node) -> None:
         await node.until(lambda heard, more=more: all(heard[p.metadata.uid].gone for p in more))  # type: ignore[misc]
     after = await node.pids()
     assert after == before
-    assert all(_ready(node.heard[p.metadata.uid]) for p in steady)
+    assert all(ready(node.heard[p.metadata.uid]) for p in steady)
 
 
 async def test_an_agent_dies_while_pods_start(node: Node) -> None:
@@ -201,7 +110,7 @@ async def test_an_agent_dies_while_pods_start(node: Node) -> None:
         await node.kill()
         await node.start()
         await node.assign(*pods)
-    await node.until(lambda heard: all(_ready(heard.get(p.metadata.uid)) for p in pods))
+    await node.until(lambda heard: all(ready(heard.get(p.metadata.uid)) for p in pods))
     running = await node.pids()
     assert len(running) == 20
     assert all(s.restart_count == 0 for p in pods for s in node.heard[p.metadata.uid].status.container_statuses)
