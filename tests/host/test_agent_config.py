@@ -10,9 +10,9 @@ import pytest
 
 from mesh.model.digest import LAST_APPLIED
 from mesh.v1.core_pb2 import Pod, SecurityContext, Volume, VolumeMount
-from tests.harness.nodes import DEADLINE, Node, a_container, a_pod, ready
 from tests.harness.objects import config_map
 from tests.harness.podman import PodmanHost, podman_host, wait_for_text
+from tests.harness.podman_node import DEADLINE, Node, a_container, a_pod, is_ready
 
 pytestmark = pytest.mark.host
 
@@ -128,7 +128,7 @@ async def test_a_sub_path_does_not_lead_out_of_its_volume(node: Node, tmp_path: 
     main.env.add(name="NAME").value_from.field_ref.field_path = "metadata.name"
     good = a_pod(6, main, volumes=[volume])
     await node.assign(bad, up, good)
-    await node.until(lambda heard: ready(heard.get(good.metadata.uid)))
+    await node.until(lambda heard: is_ready(heard.get(good.metadata.uid)))
     for pod in (bad, up):
         await node.until(lambda heard, pod=pod: "leads out of the volume" in _message(heard, pod))  # type: ignore[misc]
     await node.said(good, "touch /v/one /w/two")

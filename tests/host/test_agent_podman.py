@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from mesh.v1.core_pb2 import SecurityContext, Volume, VolumeMount
-from tests.harness.nodes import DEADLINE, Node, a_container, a_pod, ready
 from tests.harness.podman import PodmanHost, podman_host
+from tests.harness.podman_node import DEADLINE, Node, a_container, a_pod, is_ready
 
 pytestmark = pytest.mark.host
 
@@ -91,7 +91,7 @@ async def test_podman_dies_while_pods_start_stop_and_run(node: Node) -> None:
         await node.assign(*steady, *more)
         await asyncio.sleep(0.05 * turn)
         await asyncio.to_thread(node.host.restart)
-        await node.until(lambda heard, more=more: all(ready(heard.get(p.metadata.uid)) for p in more))  # type: ignore[misc]
+        await node.until(lambda heard, more=more: all(is_ready(heard.get(p.metadata.uid)) for p in more))  # type: ignore[misc]
         assert all(s.restart_count == 0 for p in more for s in node.heard[p.metadata.uid].status.container_statuses)
         await node.assign(*steady)
         await asyncio.sleep(0.05 * turn)
@@ -99,7 +99,7 @@ async def test_podman_dies_while_pods_start_stop_and_run(node: Node) -> None:
         await node.until(lambda heard, more=more: all(heard[p.metadata.uid].gone for p in more))  # type: ignore[misc]
     after = await node.pids()
     assert after == before
-    assert all(ready(node.heard[p.metadata.uid]) for p in steady)
+    assert all(is_ready(node.heard[p.metadata.uid]) for p in steady)
 
 
 async def test_an_agent_dies_while_pods_start(node: Node) -> None:
@@ -110,7 +110,7 @@ async def test_an_agent_dies_while_pods_start(node: Node) -> None:
         await node.kill()
         await node.start()
         await node.assign(*pods)
-    await node.until(lambda heard: all(ready(heard.get(p.metadata.uid)) for p in pods))
+    await node.until(lambda heard: all(is_ready(heard.get(p.metadata.uid)) for p in pods))
     running = await node.pids()
     assert len(running) == 20
     assert all(s.restart_count == 0 for p in pods for s in node.heard[p.metadata.uid].status.container_statuses)

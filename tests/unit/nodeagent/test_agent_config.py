@@ -174,3 +174,19 @@ async def test_last_words_survive_the_agent(tmp_path: Path) -> None:  # L16
     await world.until(lambda: world.phase("web") == "Failed")
     assert world.status("web").container_statuses[0].state.terminated.message == "y" * 4096  # the end of it
     await world.kill()
+
+
+@bent
+async def test_last_words_of_a_pod_are_12_kib_at_most(tmp_path: Path) -> None:  # L16
+    world = World(tmp_path, FakeHost(default=Program(exit_after=5, exit_code=2)))
+    await world.start()
+    names = ("a", "b", "c", "d", "e", "f")
+    containers = tuple(a_container(n, termination_message_path="/words") for n in names)
+    await world.assign(a_pod("web", containers=containers, restart_policy="Never"))
+    await world.until(lambda: world.phase("web") == "Running")
+    for spec in world.host.specs.values():
+        Path(next(m.source for m in spec.mounts if m.destination == "/words")).write_text("é" * 2048)
+    await world.until(lambda: world.phase("web") == "Failed")
+    messages = [s.state.terminated.message for s in world.status("web").container_statuses]
+    assert messages == ["é" * 1024] * 6
+    await world.kill()

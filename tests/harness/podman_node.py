@@ -1,13 +1,13 @@
-"""A host with a real Podman and the agents that live on it one after another; pods and ConfigMaps are handed to it.
+"""One real host and the agents that live on it one after another.
 
-node = Node(host); await node.start(); await node.running(a_pod(1)); await node.said(pod, "cat /etc/hosts")
+Rule: it only orders and listens; the host is of tests/harness/podman.py.
 """
 
 import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from mesh.v1.core_pb2 import ConfigMap, Container, Pod, PodSpec
+from mesh.v1.core_pb2 import ConfigMap, Container, Event, Pod, PodSpec
 from mesh.v1.meta_pb2 import ObjectMeta
 from mesh.v1.node_pb2 import Assignment, ExecOptions, ObserveRequest, PodReport, StreamOpen, StreamRead
 from nodeagent.agent import Agent
@@ -25,8 +25,9 @@ class Node:
     def __init__(self, host: PodmanHost) -> None:
         self.host = host
         self.pods: dict[str, Pod] = {}
-        self.heard: dict[str, PodReport] = {}
         self.configs: dict[str, ConfigMap] = {}
+        self.heard: dict[str, PodReport] = {}
+        self.events: list[Event] = []
         self.revision = 1_000_000
         self.agent: Agent
         self.runtime: PodmanRuntime
@@ -61,10 +62,11 @@ class Node:
                 observed = await self.agent.observe(request)
                 self._cursor = (observed.boot, observed.version)
                 self.heard.update({p.uid: p for p in observed.pods})
+                self.events.extend(observed.events)
 
     async def running(self, *pods: Pod) -> None:
         await self.assign(*pods)
-        await self.until(lambda heard: all(ready(heard.get(p.metadata.uid)) for p in pods))
+        await self.until(lambda heard: all(is_ready(heard.get(p.metadata.uid)) for p in pods))
 
     async def said(self, pod: Pod, script: str, container: str = "") -> str:
         """What a script says in one container of the pod, the first one unless named."""
@@ -87,12 +89,14 @@ class Node:
         }
 
 
-def ready(report: PodReport | None) -> bool:
+def is_ready(report: PodReport | None) -> bool:
+    """Whether every container of the pod is."""
     statuses = report.status.container_statuses if report else []
     return bool(statuses) and all(s.ready for s in statuses)
 
 
 def a_pod(number: int, *containers: Container, **spec: Any) -> Pod:
+    """A pod with a uid of its own; without containers, one that ends at TERM."""
     made = containers or (Container(name="main", image=IMAGE, image_pull_policy="IfNotPresent", command=GENTLE),)
     uid = f"00000000-0000-4000-9000-{number:012d}"
     return Pod(
@@ -102,4 +106,5 @@ def a_pod(number: int, *containers: Container, **spec: Any) -> Pod:
 
 
 def a_container(name: str, **fields: Any) -> Container:
+    """A container of the local image that ends at TERM."""
     return Container(**{"name": name, "image": IMAGE, "image_pull_policy": "IfNotPresent", "command": GENTLE, **fields})
