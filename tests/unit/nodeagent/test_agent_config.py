@@ -190,3 +190,15 @@ async def test_last_words_of_a_pod_are_12_kib_at_most(tmp_path: Path) -> None:  
     messages = [s.state.terminated.message for s in world.status("web").container_statuses]
     assert messages == ["é" * 1024] * 6
     await world.kill()
+
+
+@bent
+async def test_an_optional_config_map_may_come_later(tmp_path: Path) -> None:  # E4, V6
+    world = World(tmp_path)
+    await world.start()
+    await world.assign(with_volume("web", "c", optional=True))
+    await world.until(lambda: world.phase("web") == "Running")
+    assert [p.name for p in world.volume("web", "v").iterdir() if not p.name.startswith("..")] == []
+    await world.configure(config_map("c", key="here"))
+    await shows(world, "web", "key", "here")
+    await world.kill()
