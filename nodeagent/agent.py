@@ -19,10 +19,10 @@ from mesh.v1.core_pb2 import Pod
 from nodeagent.board import Board
 from nodeagent.checkpoint import Checkpoint
 from nodeagent.config import AgentConfig
-from nodeagent.desired import Desired, accept, restored
+from nodeagent.desired import Desired, accept, restored, same
 from nodeagent.events import Events
 from nodeagent.images import Images
-from nodeagent.machine import Machine, Vitals, read_vitals
+from nodeagent.machine import Machine, Vitals, amounts, read_vitals
 from nodeagent.pods.execute import Executor
 from nodeagent.pods.hooks import Hooks
 from nodeagent.pods.spec import Host
@@ -96,7 +96,8 @@ class Agent:
         self._group: asyncio.TaskGroup | None = None
         self._proxy = proxy(self.board.hold_route) if proxy else None
         self._images = Images(runtime, clock, self._spawn)
-        host = Host(config.node_name, config.node_ip, self._vitals().memory)
+        now = self._vitals()
+        host = Host(config.node_name, config.node_ip, now.memory, amounts(now, config))
         checks = checks or RealChecks(runtime)
         events = Events(self.board, clock)
         self._bench = Bench(checks, events, clock)
@@ -213,9 +214,10 @@ class Agent:
         wanted = self._wanted()
         for uid, pod in wanted.items():
             worker = self._workers.get(uid)
+            configs = self._desired.configs_of(pod)
             if worker is not None:
-                if (worker.pod is not pod and worker.pod != pod) or worker.absent:
-                    worker.want(pod)
+                if (worker.pod is not pod and worker.pod != pod) or worker.absent or not same(worker.configs, configs):
+                    worker.want(pod, configs)
             elif uid not in self._gone or not is_deleting(pod):
                 self._gone.discard(uid)
                 self._hire(pod)
@@ -231,6 +233,7 @@ class Agent:
         worker = Worker(
             pod, self._executor, self.board, lambda: self._assigned, self._away, self._bench,
             seen=self._seen.pop(uid, None), mirror=uid in self._static.pods, quiet=leftover,
+            configs=self._desired.configs_of(pod),
         )  # fmt: skip
         if self._blind:
             worker.poke()

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 
 from mesh.errors import Conflict, Invalid
 from mesh.model.pods import is_mirror
-from mesh.v1.core_pb2 import Pod
+from mesh.model.references import config_maps_of
+from mesh.v1.core_pb2 import ConfigMap, Pod
 from mesh.v1.node_pb2 import Assignment, Fence
 
 
@@ -21,11 +22,29 @@ class Desired:
     pod_cidr: str = ""
     cluster_cidr: str = ""
     pods: Mapping[str, Pod] = field(default_factory=dict)
+    config_maps: Mapping[tuple[str, str], ConfigMap] = field(default_factory=dict)  # by namespace and name
 
     @property
     def wire_fence(self) -> Fence:
         """The fence as it travels."""
         return Fence(epoch=self.fence[0], revision=self.fence[1])
+
+    def configs_of(self, pod: Pod) -> dict[str, ConfigMap]:
+        """The ConfigMaps that a pod refers to and that there are, by name."""
+        namespace = pod.metadata.namespace
+        found = {name: self.config_maps.get((namespace, name)) for name in sorted(config_maps_of(pod.spec))}
+        return {name: config for name, config in found.items() if config is not None}
+
+
+def same(some: Mapping[str, ConfigMap], others: Mapping[str, ConfigMap]) -> bool:
+    """Whether two sets of ConfigMaps hold the same values; labels and revisions are nothing to a pod."""
+    return some.keys() == others.keys() and all(_equal(config, others[name]) for name, config in some.items())
+
+
+def _equal(one: ConfigMap, other: ConfigMap) -> bool:
+    return one is other or (
+        one.metadata.uid == other.metadata.uid and one.data == other.data and one.binary_data == other.binary_data
+    )
 
 
 def accept(held: Desired, assignment: Assignment, node: str) -> Desired:
@@ -43,7 +62,8 @@ def accept(held: Desired, assignment: Assignment, node: str) -> Desired:
     pods = {p.metadata.uid: p for p in assignment.pods if not is_mirror(p)}
     if "" in pods:
         raise Invalid(f"cannot assign to {node}: pod {pods[''].metadata.name} has no uid")
-    return Desired(fence, assignment.digest, assignment.pod_cidr, assignment.cluster_cidr, pods)
+    configs = {(c.metadata.namespace, c.metadata.name): c for c in assignment.config_maps}
+    return Desired(fence, assignment.digest, assignment.pod_cidr, assignment.cluster_cidr, pods, configs)
 
 
 def restored(assignment: Assignment, node: str) -> Desired:

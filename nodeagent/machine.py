@@ -14,6 +14,7 @@ from mesh.model.times import SECOND, to_timestamp
 from mesh.v1.core_pb2 import ContainerImage, NodeAddress, NodeCondition, NodeStatus, NodeSystemInfo
 from mesh.v1.node_pb2 import NodeReport
 from nodeagent.config import AgentConfig
+from nodeagent.fieldrefs import Allocatable
 from nodeagent.runtime.port import Image
 
 MEMORY_EVICTION = 100 * 1024 * 1024  # R9: memory.available
@@ -116,6 +117,13 @@ def allocatable(vitals: Vitals, config: AgentConfig) -> dict[str, str]:
         "ephemeral-storage": f"{int(vitals.disk * (1 - DISK_EVICTION)) // 1024}Ki",
         "pods": str(config.max_pods),
     }
+
+
+def amounts(vitals: Vitals, config: AgentConfig) -> Allocatable:
+    """What is allocatable, in numbers."""
+    texts = allocatable(vitals, config)
+    cpu, memory, storage = (quantity.amount(name, texts[name]) for name in ("cpu", "memory", "ephemeral-storage"))
+    return Allocatable(cpu, memory, storage)
 
 
 def pressures(vitals: Vitals) -> list[tuple[str, bool, str, str]]:

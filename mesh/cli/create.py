@@ -38,7 +38,12 @@ def _output_options(function: "click.decorators.FC") -> "click.decorators.FC":
 def _literal_options(function: "click.decorators.FC") -> "click.decorators.FC":
     for option in (
         click.option("--from-env-file", multiple=True, metavar="FILE", help="Lines of KEY=VALUE."),
-        click.option("--from-file", multiple=True, metavar="[KEY=]FILE", help="A file, or every file of a directory."),
+        click.option(
+            "--from-file",
+            multiple=True,
+            metavar="[KEY=]FILE",
+            help="A file, or each regular file of a directory.",
+        ),
         click.option("--from-literal", multiple=True, metavar="KEY=VALUE", help="A key and its value."),
     ):
         function = option(function)
@@ -172,7 +177,7 @@ def _file_pairs(text: str) -> list[tuple[str, bytes]]:
     key, equals, name = text.rpartition("=")
     path = Path(name).expanduser()
     if not equals and path.is_dir():
-        return [(p.name, _read(p)) for p in sorted(path.iterdir()) if p.is_file()]
+        return [(p.name, _read(p)) for p in sorted(path.iterdir()) if p.is_file() and not p.is_symlink()]
     if equals and not key:
         raise click.UsageError(f'--from-file "{text}" should read FILE or KEY=FILE')
     return [(key or path.name, _read(path))]

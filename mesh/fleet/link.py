@@ -12,7 +12,7 @@ import structlog
 
 from mesh.errors import MeshError, Unavailable
 from mesh.fleet.line import BackOff, Line
-from mesh.fleet.needs import digest_of, needs_of
+from mesh.fleet.needs import digest_of, needs_of, refers
 from mesh.fleet.picture import Picture
 from mesh.fleet.port import AgentPort
 from mesh.fleet.publisher import service_table
@@ -21,7 +21,7 @@ from mesh.store.change import change
 from mesh.store.feed import Feed
 from mesh.store.port import Event, Store, Write
 from mesh.v1 import node_pb2
-from mesh.v1.core_pb2 import Node, Pod
+from mesh.v1.core_pb2 import ConfigMap, Node, Pod
 from mesh.view import View
 
 _log = structlog.get_logger("mesh.fleet.link")
@@ -222,6 +222,8 @@ class Link:
                 elif isinstance(obj, Pod) and obj.spec.node_name == self.name:
                     self._look.set()
                     self._touch([obj.metadata.uid])
+                elif isinstance(obj, ConfigMap) and refers(self.name, self._fleet.feed.view, obj):
+                    self._look.set()
             if event.object is None and isinstance(event.previous, Pod):
                 self._picture.forget(event.previous.metadata.uid)
 

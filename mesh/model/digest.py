@@ -37,10 +37,12 @@ def pod_spec_hash(container: Container, pod: Pod) -> str:
 def assignment_digest(assignment: Assignment) -> str:
     """The digest of all that an Assignment orders; not over its fence, its node or its own digest.
 
-    Over each pod's uid, generation, deletion, labels and annotations (what fieldRef may show), whatever their order.
+    Over each pod's uid, generation, deletion, labels and annotations (what fieldRef may show), and each ConfigMap's uid
+    and resourceVersion, whatever their order.
     """
     pods = sorted((_identity(pod) for pod in assignment.pods), key=json.dumps)
-    return _sha(["assignment", assignment.pod_cidr, assignment.cluster_cidr, pods])
+    configs = sorted([c.metadata.uid, c.metadata.resource_version] for c in assignment.config_maps)
+    return _sha(["assignment", assignment.pod_cidr, assignment.cluster_cidr, pods, configs])
 
 
 def _identity(pod: Pod) -> list[Any]:

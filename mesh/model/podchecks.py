@@ -4,11 +4,13 @@ Rule: pure questions of one spec; every violation is reported by its path.
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 from mesh.errors import Violation
-from mesh.model import formats, quantity
+from mesh.model import configchecks, formats, quantity
+from mesh.model.configchecks import exactly_one
 from mesh.model.fields import has
+from mesh.model.pods import containers
 from mesh.v1.core_pb2 import (
     Container,
     LifecycleHandler,
@@ -19,11 +21,6 @@ from mesh.v1.core_pb2 import (
     Volume,
 )
 
-FIELD_PATHS = (
-    "metadata.name", "metadata.namespace", "metadata.uid", "spec.nodeName", "spec.serviceAccountName",
-    "status.hostIP", "status.hostIPs", "status.podIP", "status.podIPs",
-)  # fmt: skip
-_KEYED_PATHS = ("metadata.labels", "metadata.annotations")
 _RESOURCES = ("cpu", "memory")
 _HEADER_NAME = re.compile(r"[-A-Za-z0-9!#$%&'*+.^_`|~]+")
 
@@ -62,24 +59,25 @@ def _check_containers(spec: PodSpec, path: str) -> Iterator[Violation]:
         yield Violation(f"{path}.containers", "is required: a pod has at least one container")
     names: dict[str, str] = {}
     volumes = {v.name for v in spec.volumes}
+    every = {c.name for c in containers(spec)}
     for group, found in (("initContainers", spec.init_containers), ("containers", spec.containers)):
         for index, container in enumerate(found):
             where = f"{path}.{group}[{index}]"
             first = names.setdefault(container.name, where)
             if first != where and container.name:
                 yield Violation(f"{where}.name", f'"{container.name}" is the name of {first} too')
-            yield from _check_container(container, volumes, where)
+            yield from _check_container(container, volumes, every, where)
             if group == "initContainers" and container.restart_policy != "Always":
                 yield from _no_probes(container, where)
 
 
-def _check_container(container: Container, volumes: set[str], path: str) -> Iterator[Violation]:
+def _check_container(container: Container, volumes: set[str], names: Collection[str], path: str) -> Iterator[Violation]:
     if not container.image.strip():
         yield Violation(f"{path}.image", "is required")
     elif container.image != container.image.strip():
         yield Violation(f"{path}.image", f'must have no space around it, is "{container.image}"')
     yield from _check_ports(container, path)
-    yield from _check_env(container, path)
+    yield from configchecks.check_env(container, names, path)
     yield from _check_mounts(container, volumes, path)
     yield from _check_resources(container.resources, f"{path}.resources")
     yield from _check_security(container, path)
@@ -109,31 +107,6 @@ def _check_ports(container: Container, path: str) -> Iterator[Violation]:
             yield Violation(f"{where}.hostPort", f"must be the containerPort {port.container_port} with hostNetwork")
 
 
-def _check_env(container: Container, path: str) -> Iterator[Violation]:
-    for index, env in enumerate(container.env):
-        where = f"{path}.env[{index}]"
-        if not env.HasField("value_from"):
-            continue
-        if env.value:
-            yield Violation(f"{where}.valueFrom", "must be absent when value is given")
-        sources = [field.json_name for field, _ in env.value_from.ListFields()]
-        if len(sources) != 1:
-            yield Violation(f"{where}.valueFrom", _exactly_one("source", sources))
-        if env.value_from.HasField("field_ref") and (reason := _field_path(env.value_from.field_ref.field_path)):
-            yield Violation(f"{where}.valueFrom.fieldRef.fieldPath", reason)
-
-
-def _field_path(text: str) -> str:
-    """A path that fieldRef may name (E5)."""
-    if not text or text in FIELD_PATHS:
-        return ""
-    name, bracket, key = text.partition("['")
-    if name in _KEYED_PATHS and bracket and key.endswith("']"):
-        return formats.label_key(key.removesuffix("']"))
-    keyed = ", ".join(f"{n}['<key>']" for n in _KEYED_PATHS)
-    return f'"{text}" cannot be referred to; known are {", ".join(FIELD_PATHS)}, {keyed}'
-
-
 def _check_mounts(container: Container, volumes: set[str], path: str) -> Iterator[Violation]:
     paths: dict[str, int] = {}
     for index, mount in enumerate(container.volume_mounts):
@@ -149,6 +122,8 @@ def _check_mounts(container: Container, volumes: set[str], path: str) -> Iterato
             yield Violation(f"{where}.mountPath", f'"{mount.mount_path}" is the path of volumeMounts[{first}] too')
         if mount.sub_path and mount.sub_path_expr:
             yield Violation(f"{where}.subPathExpr", "must be absent when subPath is given")
+        if mount.mount_propagation == "Bidirectional" and not container.security_context.privileged:
+            yield Violation(f"{where}.mountPropagation", 'must not be "Bidirectional" in a container not privileged')
 
 
 def _check_resources(resources: ResourceRequirements, path: str) -> Iterator[Violation]:
@@ -198,7 +173,7 @@ def _check_probe(name: str, probe: Probe, path: str) -> Iterator[Violation]:
     """Row P2."""
     actions = [json for json, field in _ACTIONS.items() if has(probe, field)]
     if len(actions) != 1:
-        yield Violation(path, _exactly_one("of exec, httpGet, tcpSocket and grpc", actions))
+        yield Violation(path, exactly_one("of exec, httpGet, tcpSocket and grpc", actions))
     yield from _check_action(probe, path)
     if name != "readinessProbe" and probe.HasField("success_threshold") and probe.success_threshold not in (0, 1):
         yield Violation(f"{path}.successThreshold", f"must be 1, is {probe.success_threshold}")
@@ -210,7 +185,7 @@ def _check_hook(hook: LifecycleHandler, path: str) -> Iterator[Violation]:
     """Rows L7, L8."""
     actions = [json for json, field in _HOOKS.items() if has(hook, field)]
     if len(actions) != 1:
-        yield Violation(path, _exactly_one("of exec, httpGet and sleep", actions))
+        yield Violation(path, exactly_one("of exec, httpGet and sleep", actions))
     yield from _check_action(hook, path)
 
 
@@ -244,14 +219,16 @@ def _no_probes(container: Container, path: str) -> Iterator[Violation]:
 
 def _check_volumes(spec: PodSpec, path: str) -> Iterator[Violation]:
     names: dict[str, int] = {}
+    every = {c.name for c in containers(spec)}
     for index, volume in enumerate(spec.volumes):
         where = f"{path}.volumes[{index}]"
         if volume.name and names.setdefault(volume.name, index) != index:
             yield Violation(f"{where}.name", f'"{volume.name}" is the name of volumes[{names[volume.name]}] too')
         sources = [field.json_name for field, _ in volume.ListFields() if field.name != "name"]
         if len(sources) != 1:
-            yield Violation(where, _exactly_one("source", sources))
+            yield Violation(where, exactly_one("source", sources))
         yield from _check_volume(volume, where)
+        yield from configchecks.check_volume(volume, every, where)
 
 
 def _check_volume(volume: Volume, path: str) -> Iterator[Violation]:
@@ -321,8 +298,3 @@ def _check_term(term: NodeSelectorTerm, path: str) -> Iterator[Violation]:
                 yield Violation(f"{where}.values", f'must be absent with operator "{operator}"')
             if operator in ("Gt", "Lt") and not (count == 1 and requirement.values[0].lstrip("-").isdigit()):
                 yield Violation(f"{where}.values", f'must be one whole number with operator "{operator}"')
-
-
-def _exactly_one(what: str, given: Iterable[str]) -> str:
-    names = list(given)
-    return f"must have exactly one {what}, has {' and '.join(names) or 'none'}"

@@ -45,11 +45,12 @@ def static_pod(manifest: Pod, node: str) -> Pod:
 def references(spec: PodSpec) -> list[Violation]:
     """What of the pod needs objects of the control service: ConfigMaps, Secrets, claims, ServiceAccounts (G10)."""
     why = "a static pod can't refer to other objects"
-    own = ("name", "empty_dir", "host_path", "image", "nfs")
+    own = ("name", "empty_dir", "host_path", "image", "nfs", "downward_api", "projected")
     wrong = [
         Violation(f"spec.volumes[{index}]", why)
         for index, volume in enumerate(spec.volumes)
         if any(field.name not in own for field, _ in volume.ListFields())
+        or any(field.name != "downward_api" for source in volume.projected.sources for field, _ in source.ListFields())
     ]
     placed = [("initContainers", i, c) for i, c in enumerate(spec.init_containers)]
     placed += [("containers", i, c) for i, c in enumerate(spec.containers)]

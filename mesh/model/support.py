@@ -12,7 +12,7 @@ from google.protobuf.message import Message
 
 from mesh.errors import Violation
 from mesh.model.fields import Field, Many, fields_of
-from mesh.model.poddefaults import SCHEDULER, TERMINATION_LOG
+from mesh.model.poddefaults import SCHEDULER
 from mesh.model.rules import join
 from mesh.v1.core_pb2 import PodSpec
 
@@ -35,7 +35,7 @@ def _refused(why: str, accepts: Callable[[Any, PodSpec], bool] | None = None) ->
 
 
 _YES = Support("honoured")
-_CONFIG = _refused("ConfigMaps and Secrets in pods are not honoured yet: they come with a later release")
+_SECRETS = _refused("Secrets in pods are not honoured yet: they come with a later release")
 _RESTART_RULES = _refused(
     "restart rules of single containers, and sidecars, are not honoured yet: they come with a later release"
 )
@@ -43,13 +43,13 @@ _CLAIMS = _refused("persistent volumes are not honoured yet: they come with a la
 _SPREAD = _refused("placement relative to other pods is not honoured yet: it comes with a later release")
 _PRIORITY = _refused("priorities are not honoured yet: they come with a later release")
 _PROFILES = _refused("security profiles are not honoured yet: they come with a later release")
-_GROUPS = _refused("file ownership of volumes is not honoured yet: it comes with Secrets and ConfigMaps")
 _DEVICES = _refused("devices and resource claims are not honoured yet")
 _NAMESPACES = _refused("sharing these namespaces is not honoured yet: it comes with a later release", _values(False))
 _NAMES = _refused("names of pods in DNS are not honoured yet: they come with Services")
 _RESIZE = _refused("resizing in place is not honoured yet: it comes with a later release")
-_SUBPATH = _refused("mounting a part of a volume is not honoured yet: it comes with a later release")
-_LATER_VOLUME = _refused("this kind of volume is not honoured yet: emptyDir and hostPath are")
+_LATER_VOLUME = _refused(
+    "this kind of volume is not honoured yet: configMap, downwardAPI, projected, emptyDir and hostPath are"
+)
 _TOKEN = _refused("service accounts are not part of this release")
 
 _POD_SPEC: dict[str, Support] = {
@@ -75,7 +75,7 @@ _POD_SPEC: dict[str, Support] = {
     "hostIPC": _NAMESPACES,
     "shareProcessNamespace": _NAMESPACES,
     "securityContext": _YES,
-    "imagePullSecrets": _CONFIG,
+    "imagePullSecrets": _SECRETS,
     "hostname": _YES,
     "subdomain": _NAMES,
     "affinity": _YES,
@@ -107,7 +107,7 @@ _CONTAINER: dict[str, Support] = {
     "args": _YES,
     "workingDir": _YES,
     "ports": _YES,
-    "envFrom": _CONFIG,
+    "envFrom": _YES,
     "env": _YES,
     "resources": _YES,
     "resizePolicy": _RESIZE,
@@ -119,12 +119,8 @@ _CONTAINER: dict[str, Support] = {
     "readinessProbe": _YES,
     "startupProbe": _YES,
     "lifecycle": _YES,
-    "terminationMessagePath": _refused(
-        "termination messages are not read yet: they come with a later release", _values(TERMINATION_LOG, "")
-    ),
-    "terminationMessagePolicy": _refused(
-        "termination messages are not read yet: they come with a later release", _values("File", "")
-    ),
+    "terminationMessagePath": _YES,
+    "terminationMessagePolicy": _YES,
     "imagePullPolicy": _YES,
     "securityContext": _YES,
     "stdin": _YES,
@@ -138,7 +134,7 @@ _SECURITY: dict[str, Support] = {
     "seLinuxOptions": _PROFILES,
     "runAsUser": _YES,
     "runAsGroup": _YES,
-    "runAsNonRoot": _refused("the user of an image is not checked yet: it comes with a later release", _values(False)),
+    "runAsNonRoot": _YES,
     "readOnlyRootFilesystem": _YES,
     "allowPrivilegeEscalation": _YES,
     "procMount": _refused(_PROFILES.why, _values("Default")),
@@ -165,10 +161,10 @@ _VOLUME: dict[str, Support] = {
     "name": _YES,
     "hostPath": _YES,
     "emptyDir": _YES,
-    "secret": _CONFIG,
-    "configMap": _CONFIG,
-    "downwardAPI": _LATER_VOLUME,
-    "projected": _LATER_VOLUME,
+    "secret": _SECRETS,
+    "configMap": _YES,
+    "downwardAPI": _YES,
+    "projected": _YES,
     "persistentVolumeClaim": _CLAIMS,
     "nfs": _LATER_VOLUME,
     "image": _LATER_VOLUME,
@@ -190,8 +186,10 @@ TABLE: dict[str, dict[str, Support]] = {
         **dict.fromkeys(("seLinuxOptions", "seccompProfile", "appArmorProfile"), _PROFILES),
         "supplementalGroups": _YES,
         "supplementalGroupsPolicy": _refused("only Merge is honoured yet", _values("Merge")),
-        "fsGroup": _GROUPS,
-        "fsGroupChangePolicy": _GROUPS,
+        "fsGroup": _YES,
+        "fsGroupChangePolicy": Support(
+            "approximated", "it concerns persistent volumes alone, which are not honoured yet", _values("Always")
+        ),
         "sysctls": _refused("sysctls are not honoured yet: they come with a later release"),
     },
     "Probe": _PROBE,
@@ -222,9 +220,9 @@ TABLE: dict[str, dict[str, Support]] = {
     "EnvVar": {"name": _YES, "value": _YES, "valueFrom": _YES},
     "EnvVarSource": {
         "fieldRef": _YES,
-        "resourceFieldRef": _refused("resourceFieldRef is not honoured yet: it comes with a later release"),
-        "configMapKeyRef": _CONFIG,
-        "secretKeyRef": _CONFIG,
+        "resourceFieldRef": _YES,
+        "configMapKeyRef": _YES,
+        "secretKeyRef": _SECRETS,
         "fileKeyRef": _refused("fileKeyRef is not honoured yet"),
     },
     "ObjectFieldSelector": {"apiVersion": _refused('the only version is "v1"', _values("v1", "")), "fieldPath": _YES},
@@ -234,10 +232,27 @@ TABLE: dict[str, dict[str, Support]] = {
         "readOnly": _YES,
         "recursiveReadOnly": _refused("recursiveReadOnly is not honoured yet", _values("Disabled")),
         "mountPath": _YES,
-        "subPath": _refused(_SUBPATH.why, _values("")),
-        "mountPropagation": _refused("mount propagation is not honoured yet", _values("None")),
-        "subPathExpr": _refused(_SUBPATH.why, _values("")),
+        "subPath": _YES,
+        "mountPropagation": _YES,
+        "subPathExpr": _YES,
     },
+    "EnvFromSource": {"prefix": _YES, "configMapRef": _YES, "secretRef": _SECRETS},
+    "ConfigMapEnvSource": {"name": _YES, "optional": _YES},
+    "ConfigMapKeySelector": {"name": _YES, "key": _YES, "optional": _YES},
+    "ResourceFieldSelector": {"containerName": _YES, "resource": _YES, "divisor": _YES},
+    "KeyToPath": {"key": _YES, "path": _YES, "mode": _YES},
+    "ConfigMapVolumeSource": {"name": _YES, "items": _YES, "defaultMode": _YES, "optional": _YES},
+    "DownwardAPIVolumeSource": {"items": _YES, "defaultMode": _YES},
+    "DownwardAPIVolumeFile": {"path": _YES, "fieldRef": _YES, "resourceFieldRef": _YES, "mode": _YES},
+    "ProjectedVolumeSource": {"sources": _YES, "defaultMode": _YES},
+    "VolumeProjection": {
+        "secret": _SECRETS,
+        "downwardAPI": _YES,
+        "configMap": _YES,
+        "serviceAccountToken": _TOKEN,
+    },
+    "ConfigMapProjection": {"name": _YES, "items": _YES, "optional": _YES},
+    "DownwardAPIProjection": {"items": _YES},
     "Volume": _VOLUME,
     "EmptyDirVolumeSource": {"medium": _YES, "sizeLimit": _YES},
     "HostPathVolumeSource": {"path": _YES, "type": _YES},

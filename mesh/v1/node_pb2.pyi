@@ -77,6 +77,7 @@ class Assignment(_message.Message):
     POD_CIDR_FIELD_NUMBER: _builtins.int
     CLUSTER_CIDR_FIELD_NUMBER: _builtins.int
     PODS_FIELD_NUMBER: _builtins.int
+    CONFIG_MAPS_FIELD_NUMBER: _builtins.int
     node: _builtins.str
     digest: _builtins.str
     """over (uid, generation, deletion, config revisions) of all that follows; see mesh.model.digest"""
@@ -90,6 +91,10 @@ class Assignment(_message.Message):
     def pods(self) -> _containers.RepeatedCompositeFieldContainer[_core_pb2.Pod]:
         """without status"""
 
+    @_builtins.property
+    def config_maps(self) -> _containers.RepeatedCompositeFieldContainer[_core_pb2.ConfigMap]:
+        """those that these pods refer to and that there are"""
+
     def __init__(
         self,
         *,
@@ -99,10 +104,11 @@ class Assignment(_message.Message):
         pod_cidr: _builtins.str = ...,
         cluster_cidr: _builtins.str = ...,
         pods: _abc.Iterable[_core_pb2.Pod] | None = ...,
+        config_maps: _abc.Iterable[_core_pb2.ConfigMap] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["fence", b"fence"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster_cidr", b"cluster_cidr", "digest", b"digest", "fence", b"fence", "node", b"node", "pod_cidr", b"pod_cidr", "pods", b"pods"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster_cidr", b"cluster_cidr", "config_maps", b"config_maps", "digest", b"digest", "fence", b"fence", "node", b"node", "pod_cidr", b"pod_cidr", "pods", b"pods"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

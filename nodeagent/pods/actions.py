@@ -58,6 +58,7 @@ class Memory:
     """
 
     volumes: Volumes = Volumes.UNKNOWN
+    projected: Mapping[str, str] = field(default_factory=lambda: _NOTHING)  # revision that is shown, by volume
     images: Mapping[str, ImageFact] = field(default_factory=lambda: _NOTHING)
     failures: Mapping[str, Failure] = field(default_factory=lambda: _NOTHING)
     killed: Mapping[str, int] = field(default_factory=lambda: _NOTHING)  # container id: when KILL was sent
@@ -71,6 +72,11 @@ class Memory:
         """With a failure, or (None) without the one that was."""
         rest = {k: v for k, v in self.failures.items() if k != subject}
         return replace(self, failures={**rest, subject: failure} if failure else rest)
+
+    def reconfigured(self) -> "Memory":
+        """Configuration has changed: what could not be mounted or created without it may be tried at once."""
+        rest = {k: f for k, f in self.failures.items() if k != VOLUMES and f.reason != "CreateContainerConfigError"}
+        return replace(self, failures=rest)
 
     def with_hook(self, container_id: str, hook: str, *, done: bool) -> "Memory":
         """With a hook ("postStart", "preStop") that runs, or has run."""
@@ -87,7 +93,7 @@ class Facts:
 
     `ending`: the pod is to go, deleted or no longer assigned. `may_kill`: this process has had an Assignment, so
     something that runs may be stopped (nothing is removed before). `grace` in seconds, for whatever must stop.
-    `hashes` are the spec hashes by container.
+    `hashes` are the spec hashes by container, `revisions` what volumes should show, "" where that can't be told now.
     """
 
     pod: Pod
@@ -100,11 +106,17 @@ class Facts:
     may_kill: bool = True
     grace: int = 30
     host_ip: str = ""
+    revisions: Mapping[str, str] = field(default_factory=lambda: _NOTHING)
 
 
 @dataclass(frozen=True, slots=True)
 class PrepareVolumes:
     """Make the pod's volumes on the host."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectVolumes:
+    """Give volumes the files that they should show by now; nothing is restarted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,8 +237,8 @@ class Forget:
 
 
 Action = (
-    PrepareVolumes | MakeSandbox | ResolveImage | CreateContainer | StartContainer | Greet | Terminate | Leave | Term
-    | Kill | RemoveContainer | RemoveSandbox | RemoveVolumes | Fail | Settle | Forget
+    PrepareVolumes | ProjectVolumes | MakeSandbox | ResolveImage | CreateContainer | StartContainer | Greet | Terminate
+    | Leave | Term | Kill | RemoveContainer | RemoveSandbox | RemoveVolumes | Fail | Settle | Forget
 )  # fmt: skip
 
 

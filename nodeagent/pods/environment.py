@@ -1,16 +1,18 @@
-"""What a container's process is told: its environment, command and arguments (E1 to E3, E5).
+"""What a container's process is told: its environment, command and arguments (E1 to E6).
 
 Rule: pure; every value is resolved here, at the last moment before the container is created, and frozen then (E6).
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 
-from mesh.v1.core_pb2 import Container, EnvVar, Pod
+from mesh.v1.core_pb2 import ConfigMap, Container, EnvFromSource, EnvVar, Pod
+from nodeagent import fieldrefs
+from nodeagent.fieldrefs import Around
 from nodeagent.runtime.port import RuntimeFailure
 
 _REFERENCE = re.compile(r"\$(?:\$|\(([^)]*)\))")
-_SUBSCRIPT = re.compile(r"metadata\.(labels|annotations)\['([^']*)'\]")
 
 
 def expand(text: str, values: Mapping[str, str]) -> str:
@@ -24,51 +26,86 @@ def expand(text: str, values: Mapping[str, str]) -> str:
     return _REFERENCE.sub(replaced, text)
 
 
-def environment(pod: Pod, container: Container, fields: Mapping[str, str]) -> dict[str, str]:
-    """The environment: later entries win, and see only earlier ones (E2, E3). `fields` are what fieldRef may name.
+def expand_strictly(text: str, values: Mapping[str, str], container: Container, what: str) -> str:
+    """As `expand`; an unknown name is a RuntimeFailure(CreateContainerConfigError) (V14)."""
+    for match in _REFERENCE.finditer(text):
+        if match[0] != "$$" and match[1] not in values:
+            raise _refused(container, f'{what} "{text}": there is no environment variable {match[1]}')
+    return expand(text, values)
+
+
+def environment(
+    pod: Pod, container: Container, around: Around, configs: Mapping[str, ConfigMap] = MappingProxyType({})
+) -> dict[str, str]:
+    """The environment: envFrom, then env; later entries win, and see only earlier ones (E2 to E4).
+
+    `configs` are the ConfigMaps that there are, by name.
 
     Raises:
         RuntimeFailure: CreateContainerConfigError for a reference that can't be resolved.
     """
-    if container.env_from:
-        raise _refused(container, "envFrom is not honoured yet")
     values: dict[str, str] = {}
+    for source in container.env_from:
+        values.update(_all_of(container, source, configs))
     for variable in container.env:
-        if variable.HasField("value_from"):
-            values[variable.name] = _referenced(pod, container, variable, fields)
-        else:
+        if not variable.HasField("value_from"):
             values[variable.name] = expand(variable.value, values)
+            continue
+        value = _referenced(pod, container, variable, around, configs)
+        if value is not None:
+            values[variable.name] = value
     return values
 
 
-def fields_of(pod: Pod, host_ip: str, pod_ip: str) -> dict[str, str]:
-    """The pod's fields that fieldRef may name (E5), labels and annotations excepted."""
-    return {
-        "metadata.name": pod.metadata.name,
-        "metadata.namespace": pod.metadata.namespace,
-        "metadata.uid": pod.metadata.uid,
-        "spec.nodeName": pod.spec.node_name,
-        "spec.serviceAccountName": pod.spec.service_account_name or "default",
-        "status.hostIP": host_ip,
-        "status.hostIPs": host_ip,
-        "status.podIP": pod_ip,
-        "status.podIPs": pod_ip,
-    }
+def _all_of(
+    container: Container, source: EnvFromSource, configs: Mapping[str, ConfigMap]
+) -> Iterator[tuple[str, str]]:  # fmt: skip
+    if not source.HasField("config_map_ref"):
+        raise _refused(container, "envFrom: Secrets are not honoured yet")
+    reference = source.config_map_ref
+    config = configs.get(reference.name)
+    if config is None:
+        if not reference.optional:
+            raise _refused(container, f'configmap "{reference.name}" not found')
+        return
+    for key, value in config.data.items():
+        yield source.prefix + key, value
 
 
-def _referenced(pod: Pod, container: Container, variable: EnvVar, fields: Mapping[str, str]) -> str:
-    source = variable.value_from
-    if not source.HasField("field_ref"):
-        kind = next((f.json_name for f, _ in source.ListFields()), "valueFrom")
-        raise _refused(container, f"environment variable {variable.name}: {kind} is not honoured yet")
-    path = source.field_ref.field_path
-    subscript = _SUBSCRIPT.fullmatch(path)
-    if subscript:
-        table = pod.metadata.labels if subscript[1] == "labels" else pod.metadata.annotations
-        return table.get(subscript[2], "")
-    if path not in fields:
-        raise _refused(container, f'environment variable {variable.name}: "{path}" is no field that can be referenced')
-    return fields[path]
+def _referenced(
+    pod: Pod, container: Container, variable: EnvVar, around: Around, configs: Mapping[str, ConfigMap]
+) -> str | None:
+    """The value, None where an optional one is not there."""
+    source, subject = variable.value_from, f"environment variable {variable.name}"
+    if source.HasField("config_map_key_ref"):
+        return _key(container, variable, configs)
+    if source.HasField("resource_field_ref"):
+        selector = source.resource_field_ref
+        value = fieldrefs.resource(pod, selector, container.name, around.allocatable)
+        if value is None:
+            raise _refused(container, f'{subject}: "{selector.resource}" is no resource that can be referenced')
+        return value
+    if source.HasField("field_ref"):
+        path = source.field_ref.field_path
+        value = fieldrefs.pod_field(pod, path, around)
+        if value is None:
+            raise _refused(container, f'{subject}: "{path}" is no field that can be referenced')
+        return value
+    kind = next((f.json_name for f, _ in source.ListFields()), "valueFrom")
+    raise _refused(container, f"{subject}: {kind} is not honoured yet")
+
+
+def _key(container: Container, variable: EnvVar, configs: Mapping[str, ConfigMap]) -> str | None:
+    reference = variable.value_from.config_map_key_ref
+    config = configs.get(reference.name)
+    if config is not None and reference.key in config.data:
+        return config.data[reference.key]
+    if reference.optional:
+        return None
+    if config is None:
+        raise _refused(container, f'configmap "{reference.name}" not found')
+    where = f"{config.metadata.namespace}/{reference.name}"
+    raise _refused(container, f"couldn't find key {reference.key} in ConfigMap {where}")
 
 
 def _refused(container: Container, why: str) -> RuntimeFailure:

@@ -5,7 +5,7 @@ bug is raised. What the outcome of an action makes certain is written into `seen
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,14 +18,16 @@ from nodeagent.events import Events
 from nodeagent.images import Images, Pulled, pull_policy
 from nodeagent.pods import actions as do
 from nodeagent.pods import etc
+from nodeagent.pods.environment import environment
 from nodeagent.pods.hooks import Hooks
 from nodeagent.pods.podstate import PodState
 from nodeagent.pods.record import Death, to_json
-from nodeagent.pods.spec import Ground, Host, container_spec, sandbox_spec
+from nodeagent.pods.spec import Ground, Host, around, container_spec, sandbox_spec, sub_paths
 from nodeagent.pods.status import final_status
 from nodeagent.runtime.port import Runtime, RuntimeFailure
 from nodeagent.runtime.seen import SeenContainer, SeenPod, State
-from nodeagent.volumes.tree import Tree, Unmountable
+from nodeagent.volumes.files import has_content
+from nodeagent.volumes.tree import Tree, Unmountable, verify_propagation
 
 log = structlog.get_logger()
 
@@ -62,6 +64,8 @@ class Executor:
         match action:
             case do.PrepareVolumes():
                 await self._prepare_volumes(state)
+            case do.ProjectVolumes():
+                await self._project_volumes(state)
             case do.MakeSandbox():
                 await self._make_sandbox(action, state)
             case do.ResolveImage():
@@ -117,8 +121,16 @@ class Executor:
     # ---- ground
 
     async def _prepare_volumes(self, state: PodState) -> None:
-        await asyncio.to_thread(self.tree.prepare, state.pod, self.host.memory)
-        state.memory = replace(state.memory.with_failure(do.VOLUMES, None), volumes=do.Volumes.READY)
+        contents = state.contents
+        await asyncio.to_thread(self.tree.prepare, state.pod, self.host.memory, contents)
+        shown = {name: content.revision for name, content in contents.items()}
+        ready = replace(state.memory, volumes=do.Volumes.READY, projected=shown)
+        state.memory = ready.with_failure(do.VOLUMES, None)
+
+    async def _project_volumes(self, state: PodState) -> None:
+        shown = await asyncio.to_thread(self.tree.project, state.pod, state.contents)
+        updated = replace(state.memory, projected={**state.memory.projected, **shown})
+        state.memory = updated.with_failure(do.VOLUMES, None)
 
     async def _make_sandbox(self, action: do.MakeSandbox, state: PodState) -> None:
         if action.changed and do.SANDBOX not in state.memory.failures:
@@ -199,7 +211,7 @@ class Executor:
             raise RuntimeFailure("CreateContainerError", "the image is not there")
         spec = container_spec(
             state.pod, container, attempt=action.attempt, role=action.role, image=fact.image, host=self.host,
-            ground=await self._ground(state, container), spec_hash=state.hashes[action.container],
+            ground=await self._ground(state, container, action.attempt), spec_hash=state.hashes[action.container],
         )  # fmt: skip
         container_id = await self.runtime.create(spec)
         created = SeenContainer(
@@ -210,19 +222,46 @@ class Executor:
         state.memory = state.memory.with_failure(action.container, None)
         self.events.normal(state.pod, "Created", f"Created container {spec.name}", spec.name)
 
-    async def _ground(self, state: PodState, container: Container) -> Ground:
+    async def _ground(self, state: PodState, container: Container, attempt: int) -> Ground:
+        pod, sandbox = state.pod, state.seen.sandbox if state.seen else None
+        ip = self.host.ip if pod.spec.host_network else sandbox.ip if sandbox else ""
+        env = environment(pod, container, around(self.host, ip), state.configs)
+        wanted = sub_paths(container, env)
+        etc = await self._write_etc(state)
+        return await asyncio.to_thread(self._lay_ground, state, container, attempt, Ground(ip, {}, etc, wanted))
+
+    def _lay_ground(self, state: PodState, container: Container, attempt: int, wanted: Ground) -> Ground:
+        """What is wanted, as paths of this host."""
         pod = state.pod
         by_name = {v.name: v for v in pod.spec.volumes}
         volumes = {name: self.tree.volume_path(pod, v) for name, v in by_name.items()}
-        sub_paths: dict[int, str] = {}
-        for number, mount in enumerate(container.volume_mounts):
-            if mount.sub_path:
-                key = f"{container.name}-{number}"
-                volume = by_name[mount.name]
-                sub_paths[number] = await asyncio.to_thread(self.tree.sub_path, pod, volume, mount.sub_path, key)
-        sandbox = state.seen.sandbox if state.seen else None
-        ip = self.host.ip if pod.spec.host_network else sandbox.ip if sandbox else ""
-        return Ground(pod_ip=ip, volumes=volumes, etc=await self._write_etc(state), sub_paths=sub_paths)
+        bound: dict[int, str] = {}
+        for number, path in wanted.sub_paths.items():
+            volume = by_name[container.volume_mounts[number].name]
+            bound[number] = self.tree.sub_path(pod, volume, path, f"{container.name}-{number}")
+        for mount in container.volume_mounts:
+            if by_name[mount.name].HasField("host_path"):
+                verify_propagation(volumes[mount.name], mount.mount_propagation)
+        words = ""
+        if container.termination_message_path:
+            words = self.tree.termination_file(state.uid, container.name, attempt)
+        return replace(
+            wanted, volumes=volumes, sub_paths=bound, configs=state.configs, termination=words,
+            read_only=frozenset(name for name, v in by_name.items() if has_content(v)),
+        )  # fmt: skip
+
+    async def last_words(self, pod: Pod, ended: Sequence[SeenContainer]) -> dict[str, str]:
+        """Termination messages by container id (L16)."""
+        return await asyncio.to_thread(self._last_words, pod, ended)
+
+    def _last_words(self, pod: Pod, ended: Sequence[SeenContainer]) -> dict[str, str]:
+        said = {}
+        for seen in ended:
+            container = container_named(pod.spec, seen.name)
+            policy = container.termination_message_policy if container else ""
+            stands_in = seen.log_path if policy == "FallbackToLogsOnError" and seen.exit_code else ""
+            said[seen.id] = self.tree.last_words(pod.metadata.uid, seen.name, seen.attempt, stands_in)
+        return said
 
     async def _start(self, action: do.StartContainer, state: PodState) -> None:
         await self.runtime.start(action.container_id)
@@ -275,7 +314,7 @@ class Executor:
         match action:
             case do.ResolveImage():
                 self._image_failed(action, state, failure)
-            case do.PrepareVolumes():
+            case do.PrepareVolumes() | do.ProjectVolumes():
                 self._mount_failed(state, failure)
             case do.StartContainer() if not failure.transient:
                 self._start_failed(action, state, failure)

@@ -25,6 +25,7 @@ from nodeagent.pods.actions import (
     Leave,
     MakeSandbox,
     PrepareVolumes,
+    ProjectVolumes,
     RemoveContainer,
     RemoveSandbox,
     RemoveVolumes,
@@ -83,10 +84,25 @@ def _run(facts: Facts) -> Decision:
     greeting, greet = _greet(facts, (*init, *apps))
     if greet:
         return Decision(greet)
-    start = Decision() if greeting else _start(facts, init, apps)
+    refresh = _refresh(facts)
+    if refresh.actions:
+        return refresh
+    start = _sooner(Decision() if greeting else _start(facts, init, apps), refresh.wake_at)
     if not start.actions:
         start = Decision(_outdated(facts), start.wake_at)
     return _sooner(start, stop.wake_at)
+
+
+def _refresh(facts: Facts) -> Decision:
+    """Volumes that show other files than they should, of containers that run or may be started soon (V6)."""
+    memory = facts.memory
+    running = any(c.state is State.RUNNING for c in (facts.seen.containers if facts.seen else ()))
+    if memory.volumes is not Volumes.READY and not (running and memory.volumes is Volumes.UNKNOWN):
+        return Decision()
+    if all(revision in ("", memory.projected.get(name)) for name, revision in facts.revisions.items()):
+        return Decision()
+    failure = memory.failures.get(VOLUMES)
+    return _at(failure.retry_at if failure else 0, facts.now, ProjectVolumes())
 
 
 def _verdict(facts: Facts, standing: Standing) -> Verdict:

@@ -6,10 +6,11 @@ Rule: they are its only writers, on one event loop; losing it costs a look at th
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from mesh.v1.core_pb2 import Pod
+from mesh.v1.core_pb2 import ConfigMap, Pod
 from nodeagent.pods import actions as do
 from nodeagent.pods.record import Record
 from nodeagent.runtime.seen import SeenContainer, SeenPod
+from nodeagent.volumes.files import Content
 
 
 @dataclass(slots=True)
@@ -18,6 +19,8 @@ class PodState:
 
     pod: Pod
     hashes: Mapping[str, str]
+    configs: Mapping[str, ConfigMap] = field(default_factory=dict)  # that the pod refers to and that there are
+    contents: Mapping[str, Content] = field(default_factory=dict)  # of its volumes, by name
     seen: SeenPod | None = None
     record: Record = field(default_factory=Record)
     memory: do.Memory = field(default_factory=do.Memory)

@@ -94,8 +94,22 @@ class Record:
         return replace(self, streaks={**self.streaks, name: streak})
 
 
-def remember(record: Record, seen: SeenPod | None, now: int) -> Record:
-    """The record after a true look at the host: what runs or ended, and what ended unseen because it is gone (137)."""
+def unheard(record: Record, seen: SeenPod | None) -> list[SeenContainer]:
+    """Containers whose end is seen and not in the record yet, oldest first."""
+    return [
+        c
+        for c in (seen.containers if seen else ())
+        if c.state is State.EXITED and (c.name not in record.deaths or record.deaths[c.name].attempt < c.attempt)
+    ]
+
+
+def remember(
+    record: Record, seen: SeenPod | None, now: int, words: Mapping[str, str] = _NOTHING
+) -> Record:  # fmt: skip
+    """The record after a true look at the host: what runs or ended, and what ended unseen because it is gone (137).
+
+    `words` are termination messages by container id (L16).
+    """
     record = _without_old_stops(record, seen)
     newest: dict[str, int] = {}
     for container in seen.containers if seen else ():
@@ -105,7 +119,7 @@ def remember(record: Record, seen: SeenPod | None, now: int) -> Record:
         if container.attempt > record.attempts.get(container.name, -1):
             record = replace(record, attempts={**record.attempts, container.name: container.attempt})
         if container.state is not State.RUNNING:
-            record = record.with_death(container.name, death_of(container, now))
+            record = record.with_death(container.name, death_of(container, now, words.get(container.id, "")))
     for name, attempt in record.attempts.items():
         if newest.get(name, -1) < attempt:
             record = record.with_death(name, _vanished(attempt, now))
@@ -121,8 +135,8 @@ def _without_old_stops(record: Record, seen: SeenPod | None) -> Record:
     return replace(record, stops=stops, leaving=tuple(i for i in record.leaving if i in there))
 
 
-def death_of(container: SeenContainer, now: int) -> Death:
-    """How a container that runs no more ended (S5)."""
+def death_of(container: SeenContainer, now: int, words: str = "") -> Death:
+    """How a container that runs no more ended (S5); `words` are its last ones."""
     lost = container.state is State.LOST
     code = LOST_EXIT_CODE if lost else container.exit_code
     reason = "OOMKilled" if container.oom_killed else "Completed" if code == 0 else "Error"
@@ -130,7 +144,7 @@ def death_of(container: SeenContainer, now: int) -> Death:
         attempt=container.attempt,
         exit_code=code,
         reason="ContainerStatusUnknown" if lost else reason,
-        message="the container's monitor died, so how it ended is not known" if lost else "",
+        message="the container's monitor died, so how it ended is not known" if lost else words,
         started_at=container.started_at,
         finished_at=container.finished_at or now,
         container_id=container.id,

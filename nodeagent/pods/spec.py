@@ -5,12 +5,13 @@ RuntimeFailure(CreateContainerConfigError) in words.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from mesh.model import quantity
 from mesh.model.pods import qos_class
-from mesh.v1.core_pb2 import Container, Pod, SecurityContext
-from nodeagent.pods.environment import environment, expand, fields_of
+from mesh.v1.core_pb2 import ConfigMap, Container, Pod, SecurityContext
+from nodeagent.fieldrefs import Allocatable, Around
+from nodeagent.pods.environment import environment, expand, expand_strictly
 from nodeagent.pods.etc import hostname_of
 from nodeagent.runtime.port import ContainerSpec, Image, Limits, Mount, RuntimeFailure, SandboxSpec, Security
 from nodeagent.runtime.seen import Role
@@ -25,6 +26,7 @@ class Host:
     node_name: str
     ip: str
     memory: int
+    allocatable: Allocatable = field(default_factory=Allocatable)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,33 @@ class Ground:
     volumes: Mapping[str, str]
     etc: Mapping[str, str]
     sub_paths: Mapping[int, str]  # of a mount, by its index: the host path of volume and subPath together
+    configs: Mapping[str, ConfigMap] = field(default_factory=dict)  # that there are, by name
+    read_only: frozenset[str] = frozenset()  # volumes that containers can only read, by name
+    termination: str = ""  # host path of the file for the termination message
+
+
+def around(host: Host, pod_ip: str) -> Around:
+    """What a pod's fields may tell of its surroundings."""
+    return Around(host.ip, pod_ip, host.allocatable)
+
+
+def sub_paths(container: Container, env: Mapping[str, str]) -> dict[int, str]:
+    """The subPath of each mount that has one, by its index, with subPathExpr expanded (V14).
+
+    Raises:
+        RuntimeFailure: CreateContainerConfigError for an unknown variable, or a path that leads out of the volume.
+    """
+    found = {}
+    for number, mount in enumerate(container.volume_mounts):
+        path = mount.sub_path
+        if mount.sub_path_expr:
+            path = expand_strictly(mount.sub_path_expr, env, container, "subPathExpr")
+        if path.startswith("/") or ".." in path.split("/"):
+            why = f'subPathExpr "{mount.sub_path_expr}" leads out of the volume: "{path}"'
+            raise RuntimeFailure("CreateContainerConfigError", f"cannot create container {container.name}: {why}")
+        if path:
+            found[number] = path
+    return found
 
 
 def sandbox_spec(pod: Pod, node_name: str) -> SandboxSpec:
@@ -57,7 +86,7 @@ def container_spec(  # noqa: PLR0913 - each is one thing a container is made of
     spec_hash: str,
 ) -> ContainerSpec:
     """One attempt of a container, ready to create; raises RuntimeFailure(CreateContainerConfigError)."""
-    env = environment(pod, container, fields_of(pod, host.ip, ground.pod_ip))
+    env = environment(pod, container, around(host, ground.pod_ip), ground.configs)
     return ContainerSpec(
         pod_uid=pod.metadata.uid,
         namespace=pod.metadata.namespace,
@@ -174,19 +203,23 @@ def _seccomp(pod: Pod, own: SecurityContext) -> str:
 
 
 def mounts(container: Container, ground: Ground) -> tuple[Mount, ...]:
-    """The container's volume mounts, and the pod's /etc files where no mount of the user's is."""
+    """The container's volume mounts, and where no mount of the user's is the pod's /etc files and the termination
+    message's."""
     own = [
         Mount(
             destination=mount.mount_path,
             source=ground.sub_paths.get(number, ground.volumes.get(mount.name, "")),
-            read_only=mount.read_only,
+            read_only=mount.read_only or mount.name in ground.read_only,
             options=_propagation(mount.mount_propagation),
         )
         for number, mount in enumerate(container.volume_mounts)
     ]
+    files = dict(ground.etc)
+    if ground.termination and container.termination_message_path:
+        files[container.termination_message_path] = ground.termination
     taken = {mount.destination for mount in own}
-    etc = [Mount(destination, source) for destination, source in ground.etc.items() if destination not in taken]
-    return (*etc, *own)
+    given = [Mount(destination, source) for destination, source in files.items() if destination not in taken]
+    return (*given, *own)
 
 
 def _propagation(kind: str) -> tuple[str, ...]:

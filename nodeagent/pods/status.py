@@ -18,13 +18,14 @@ from mesh.v1.core_pb2 import (
     PodIP,
     PodStatus,
 )
-from nodeagent.pods.actions import Facts
+from nodeagent.pods.actions import VOLUMES, Facts
 from nodeagent.pods.record import Death
 from nodeagent.pods.restart import next_start, policy_of, should_restart
 from nodeagent.pods.standing import Standing, init_done, initialized, standings
 from nodeagent.probes.wanted import has_started, is_ready, verdict_of
 from nodeagent.runtime.seen import Role, SeenSandbox, State
 
+WORDS = 12 * 1024  # bytes of termination messages of a whole pod (L16)
 FRESH = SECOND  # how long a failed pull reads ErrImagePull before it reads ImagePullBackOff
 
 
@@ -37,6 +38,7 @@ def status_of(facts: Facts) -> PodStatus:
     begun = initialized(init, apps, sandbox)
     init_statuses = [_init_status(facts, i, sandbox) for i in init]
     statuses = [_app_status(facts, a) for a in apps]
+    _shorten([*init_statuses, *statuses])
     phase = _phase(facts.pod, init_statuses, statuses)
     status = PodStatus(
         phase=phase,
@@ -78,6 +80,16 @@ def final_status(facts: Facts) -> PodStatus:
 
 
 # ---- containers
+
+
+def _shorten(statuses: list[ContainerStatus]) -> None:
+    """Termination messages of all containers together stay below 12 KiB (L16)."""
+    longest = WORDS // max(len(statuses), 1)
+    for status in statuses:
+        for state in (status.state, status.last_state):
+            if len(state.terminated.message) * 4 > longest:
+                cut = state.terminated.message.encode()[:longest]
+                state.terminated.message = cut.decode(errors="ignore")
 
 
 def _app_status(facts: Facts, standing: Standing) -> ContainerStatus:
@@ -130,6 +142,9 @@ def _states(facts: Facts, standing: Standing) -> tuple[ContainerState, Death | N
     if waiting is None:
         reason = "PodInitializing" if facts.pod.spec.init_containers else "ContainerCreating"
         waiting = ContainerStateWaiting(reason=reason)
+        mount = facts.memory.failures.get(VOLUMES)
+        if mount is not None:
+            waiting.message = f"{mount.reason}: {mount.message}"
     return ContainerState(waiting=waiting), standing.death
 
 
@@ -172,7 +187,7 @@ def _crash_loop(facts: Facts, standing: Standing) -> ContainerStateWaiting | Non
         f"back-off {(due - death.finished_at) // SECOND}s restarting failed container={standing.name} "
         f"pod={pod.name}_{pod.namespace}({pod.uid})"
     )
-    if death.message:
+    if death.message and death.reason == "StartError":
         message += f": {death.message}"
     return ContainerStateWaiting(reason="CrashLoopBackOff", message=message)
 

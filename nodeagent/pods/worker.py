@@ -5,14 +5,15 @@ the host. The worker ends when nothing of the pod is left.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from types import MappingProxyType
 
 import structlog
 
 from mesh.model.digest import pod_spec_hash
 from mesh.model.pods import containers, grace_seconds, is_deleting
-from mesh.v1.core_pb2 import ContainerStatus, Pod, PodStatus
+from mesh.v1.core_pb2 import ConfigMap, ContainerStatus, Pod, PodStatus
 from mesh.v1.node_pb2 import PodReport
 from nodeagent.board import Board
 from nodeagent.pods.actions import Facts
@@ -20,13 +21,15 @@ from nodeagent.pods.environment import expand
 from nodeagent.pods.execute import Executor
 from nodeagent.pods.plan import next_actions
 from nodeagent.pods.podstate import PodState
-from nodeagent.pods.record import Record, from_json, remember
+from nodeagent.pods.record import Record, from_json, remember, unheard
+from nodeagent.pods.spec import around
 from nodeagent.pods.status import next_change, status_of
 from nodeagent.probes.prober import Bench, Prober
 from nodeagent.probes.state import Kind
 from nodeagent.probes.wanted import Place, verdict_of, wanted_probes
 from nodeagent.runtime.port import RuntimeFailure
 from nodeagent.runtime.seen import SeenPod, State
+from nodeagent.volumes.files import Content, contents_of
 
 log = structlog.get_logger()
 
@@ -39,7 +42,8 @@ class Worker:
 
     def __init__(  # noqa: PLR0913 - what a worker works with
         self, pod: Pod, executor: Executor, board: Board, may_kill: Callable[[], bool], away: Callable[[], None],
-        bench: Bench, *, seen: SeenPod | None, mirror: bool = False, quiet: bool = False,
+        bench: Bench, *, configs: Mapping[str, ConfigMap], seen: SeenPod | None, mirror: bool = False,
+        quiet: bool = False,
     ) -> None:  # fmt: skip
         self._executor = executor
         self._board = board
@@ -51,7 +55,7 @@ class Worker:
         self._poked = asyncio.Event()
         self._late: asyncio.TimerHandle | None = None
         self._told: PodStatus | None = None
-        self.state = PodState(pod, _hashes(pod), seen=seen, stale=False)
+        self.state = PodState(pod, _hashes(pod), configs, self._contents(pod, configs), seen=seen, stale=False)
         self._resting = False
         self.prober = Prober(bench, lambda: self.state.pod, self._judged)
 
@@ -70,8 +74,13 @@ class Worker:
         """What was last seen of it."""
         return self.state.seen
 
-    def want(self, pod: Pod | None) -> None:
-        """What the pod is to be from now on; None: it is no longer wanted here."""
+    @property
+    def configs(self) -> Mapping[str, ConfigMap]:
+        """The ConfigMaps that it refers to and that there are, by name."""
+        return self.state.configs
+
+    def want(self, pod: Pod | None, configs: Mapping[str, ConfigMap] = MappingProxyType({})) -> None:
+        """What the pod is to be from now on, and the ConfigMaps that it refers to; None: it is not wanted here."""
         if pod is None:
             self.absent = True
         else:
@@ -79,7 +88,18 @@ class Worker:
             if pod != self.state.pod:
                 self.state.hashes = _hashes(pod)
                 self.state.pod = pod
+            self._configure(configs)
         self._poked.set()
+
+    def _configure(self, configs: Mapping[str, ConfigMap]) -> None:
+        state = self.state
+        if configs != state.configs:
+            state.configs = configs
+            state.memory = state.memory.reconfigured()
+        state.contents = self._contents(state.pod, configs)
+
+    def _contents(self, pod: Pod, configs: Mapping[str, ConfigMap]) -> dict[str, Content]:
+        return contents_of(pod, configs, around(self._executor.host, ""))
 
     def poke(self, *, look: bool = True) -> None:
         """Something may have changed."""
@@ -97,7 +117,7 @@ class Worker:
     async def _run(self, probes: asyncio.TaskGroup) -> None:
         state = self.state
         state.record = state.saved = await asyncio.to_thread(self._read_record)
-        self._remember()
+        await self._remember()
         while not state.gone:
             if not state.record.started_at and not self._ending():
                 state.record = replace(state.record, started_at=self._executor.clock())
@@ -136,11 +156,14 @@ class Worker:
             self._quiet_later()
             await self._rest(self._executor.clock() + int(AWAY * 1e9))
             return False
-        self._remember()
+        await self._remember()
         return True
 
-    def _remember(self) -> None:
-        self.state.record = remember(self.state.record, self.state.seen, self._executor.clock())
+    async def _remember(self) -> None:
+        state = self.state
+        ended = unheard(state.record, state.seen)
+        words = await self._executor.last_words(state.pod, ended) if ended else {}
+        state.record = remember(state.record, state.seen, self._executor.clock(), words)
 
     def _read_record(self) -> Record:
         text = self._executor.tree.read_record(self.state.uid)
@@ -161,6 +184,7 @@ class Worker:
             pod=state.pod, hashes=state.hashes, seen=state.seen, record=state.record, memory=state.memory,
             now=executor.clock(), ending=self._ending(), may_kill=self._may_kill(),
             grace=grace_seconds(state.pod), host_ip=executor.host.ip,
+            revisions={name: content.revision for name, content in state.contents.items()},
         )  # fmt: skip
 
     # ---- probes

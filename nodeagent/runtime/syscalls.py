@@ -5,8 +5,10 @@ Rule: each is one call with Python's habits (str in, OSError out); no policy.
 
 import ctypes
 import os
+import re
 import struct
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 CLONE_NEWUTS = 0x04000000
@@ -17,7 +19,13 @@ MS_NOSUID = 0x2
 MS_NODEV = 0x4
 MS_NOEXEC = 0x8
 MS_BIND = 0x1000
+MS_REC = 0x4000
+MS_SHARED = 0x100000
 MNT_DETACH = 0x2
+
+RESOLVE_NO_MAGICLINKS = 0x02
+RESOLVE_BENEATH = 0x08
+_OPENAT2 = 437  # the same on every architecture
 
 IN_MODIFY = 0x2
 IN_CLOSE_WRITE = 0x8
@@ -49,6 +57,53 @@ def mount(source: str, target: str, kind: str = "", flags: int = 0, data: str = 
 def bind(source: str, target: str) -> None:
     """A bind mount of one file or directory."""
     mount(source, target, "", MS_BIND)
+
+
+def make_shared(target: str) -> None:
+    """What is mounted below the mount `target` is seen wherever it is bound, and the other way round."""
+    mount("none", target, "", MS_SHARED)
+
+
+def openat2(directory: int, path: str, flags: int, resolve: int) -> int:
+    """openat2(2) (Linux 5.6): opens `path` from a directory's descriptor under the rules of `resolve`."""
+    how = struct.pack("QQQ", flags | os.O_CLOEXEC, 0, resolve)
+    return _check(_libc.syscall(_OPENAT2, directory, os.fsencode(path), how, ctypes.c_size_t(len(how))), path)
+
+
+@dataclass(frozen=True, slots=True)
+class Mounted:
+    """One mount of this host: where, and whether it passes on (`shared`) or takes (`slave`) what is mounted below."""
+
+    place: str
+    shared: bool
+    slave: bool
+
+
+def mounts() -> list[Mounted]:
+    """Every mount, in the order they were made."""
+    found = []
+    for line in Path("/proc/self/mountinfo").read_text(errors="surrogateescape").splitlines():
+        words = line.split(" ")
+        tags = words[6 : words.index("-")]
+        place = re.sub(r"\\([0-7]{3})", lambda code: chr(int(code[1], 8)), words[4])
+        shared, slave = (any(t.startswith(kind) for t in tags) for kind in ("shared:", "master:"))
+        found.append(Mounted(place, shared, slave))
+    return found
+
+
+def mount_of(path: str) -> Mounted:
+    """The mount that a path lies on; symbolic links are followed."""
+    real = os.path.realpath(path)
+    above = [m for m in mounts() if m.place in ("/", real) or real.startswith(m.place + "/")]
+    return max(enumerate(above), key=lambda found: (len(found[1].place), found[0]))[1]
+
+
+def unmount_all(path: Path) -> None:
+    """Detaches whatever is mounted on `path` and below it; binds of one filesystem too, which `is_mount` can't tell."""
+    top = os.path.realpath(path)
+    for mounted in reversed(mounts()):
+        if mounted.place == top or mounted.place.startswith(top + "/"):
+            unmount(mounted.place)
 
 
 def unmount(target: str | Path) -> bool:

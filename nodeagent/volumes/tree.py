@@ -1,6 +1,6 @@
 """A pod's directory on the host: volumes, /etc files, the record; and its logs.
 
-    <state>/pods/<uid>/{record.json, etc/, volumes/<name>/, subpaths/}      <log>/<namespace>_<name>_<uid>/
+    <state>/pods/<uid>/{record.json, etc/, volumes/<name>/, subpaths/, termination/}   <log>/<namespace>_<name>_<uid>/
 
 Rule: synchronous and idempotent; called in a thread. A failure is an OSError, or Unmountable in words.
 """
@@ -8,11 +8,16 @@ Rule: synchronous and idempotent; called in a thread. A failure is an OSError, o
 import os
 import shutil
 import stat
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from mesh.model import quantity
+from mesh.model.pods import containers
 from mesh.v1.core_pb2 import EmptyDirVolumeSource, HostPathVolumeSource, Pod, Volume
 from nodeagent.runtime import syscalls
+from nodeagent.volumes import atomic, lastwords, subpaths
+from nodeagent.volumes.files import Content
 
 
 class Unmountable(Exception):  # noqa: N818 - a fact about a volume, told to the user
@@ -67,16 +72,31 @@ class Tree:
 
     # ---- volumes
 
-    def prepare(self, pod: Pod, memory_limit: int) -> None:
-        """Makes the pod's volumes; raises Unmountable. `memory_limit` bounds emptyDirs in memory."""
+    def prepare(self, pod: Pod, memory_limit: int, contents: Mapping[str, Content] = MappingProxyType({})) -> None:
+        """Makes the pod's volumes; raises Unmountable. `memory_limit` bounds emptyDirs in memory; `contents` are the
+        files of those volumes that have some, by name."""
         for volume in pod.spec.volumes:
             if volume.HasField("empty_dir"):
                 self._empty_dir(pod, volume, volume.empty_dir, memory_limit)
             elif volume.HasField("host_path"):
                 _host_path(volume, volume.host_path)
-            else:
+            elif volume.name not in contents:
                 kind = next((f.json_name for f, _ in volume.ListFields() if f.message_type), "this type")
                 raise Unmountable(f'volume "{volume.name}": {kind} is not honoured yet')
+            elif contents[volume.name].missing:
+                raise Unmountable(f'volume "{volume.name}": {contents[volume.name].missing}')
+        self.project(pod, contents)
+
+    def project(self, pod: Pod, contents: Mapping[str, Content]) -> dict[str, str]:
+        """Makes the files of volumes what they should be; returns revisions by volume. What is missing something stays
+        as it is (V5, V6)."""
+        written = {}
+        for volume in pod.spec.volumes:
+            content = contents.get(volume.name)
+            if content is not None and not content.missing:
+                atomic.write(Path(self.volume_path(pod, volume)), content)
+                written[volume.name] = content.revision
+        return written
 
     def volume_path(self, pod: Pod, volume: Volume) -> str:
         """The host path of a prepared volume."""
@@ -97,36 +117,38 @@ class Tree:
             os.chown(path, -1, pod.spec.security_context.fs_group)
             mode |= stat.S_ISGID
         path.chmod(mode)
+        if _propagates(pod, volume):
+            if syscalls.mount_of(str(path)).place != os.path.realpath(path):
+                syscalls.bind(str(path), str(path))  # only a mount of its own can pass mounts on
+            syscalls.make_shared(str(path))
 
     def sub_path(self, pod: Pod, volume: Volume, sub_path: str, key: str) -> str:
-        """The host path of a subPath, made when missing (V14).
-
-        Walked with O_NOFOLLOW and bound by descriptor, so that no symlink a container made can lead out of the volume.
-        """
-        base = self.volume_path(pod, volume)
-        fd = os.open(base, os.O_PATH | os.O_DIRECTORY)
+        """The host path of a subPath, made when missing (V14); raises Unmountable."""
+        target = self.directory(pod.metadata.uid) / "subpaths" / key
         try:
-            for part in Path(sub_path).parts:
-                fd, parent = _step_into(fd, part, volume.name, sub_path), fd
-                os.close(parent)
-            target = self.directory(pod.metadata.uid) / "subpaths" / key
-            if not syscalls.is_mount(target):
-                target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-                if stat.S_ISDIR(os.fstat(fd).st_mode):
-                    target.mkdir(exist_ok=True)
-                else:
-                    target.touch()
-                syscalls.bind(f"/proc/self/fd/{fd}", str(target))
-            return str(target)
-        finally:
-            os.close(fd)
+            subpaths.bind(self.volume_path(pod, volume), sub_path, target)
+        except subpaths.Outside:
+            why = "leads out of the volume or through a file"
+            raise Unmountable(f'volume "{volume.name}": subPath "{sub_path}" {why}') from None
+        return str(target)
+
+    # ---- last words
+
+    def termination_file(self, uid: str, container: str, attempt: int) -> str:
+        """The host path of the file for an attempt's termination message, made when missing (L16)."""
+        return lastwords.make(self.directory(uid) / "termination", container, attempt)
+
+    def last_words(self, uid: str, container: str, attempt: int, log_path: str) -> str:
+        """An attempt's termination message; `log_path`, if any, stands in for an empty one (L16)."""
+        said = lastwords.read(self.directory(uid) / "termination", container, attempt)
+        return said or (lastwords.from_log(log_path) if log_path else "")
 
     # ---- removal
 
     def remove_volumes(self, uid: str) -> None:
         """Removes what the volumes and /etc files hold; the record stays."""
         directory = self.directory(uid)
-        for group in ("subpaths", "volumes", "etc"):
+        for group in ("subpaths", "volumes", "etc", "termination"):
             _remove(directory / group)
 
     def remove(self, uid: str) -> None:
@@ -160,31 +182,25 @@ def write_atomically(path: Path, data: bytes, *, durable: bool = False) -> None:
 def _remove(path: Path) -> None:
     """Removes a file or a tree, never through a mount into what is mounted."""
     if not path.is_symlink() and path.is_dir():
-        for mounted in [path, *path.iterdir()]:
-            if syscalls.is_mount(mounted):
-                syscalls.unmount(mounted)
+        syscalls.unmount_all(path)
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
 
 
-def _step_into(fd: int, part: str, volume: str, sub_path: str) -> int:
-    outside = Unmountable(f'volume "{volume}": subPath "{sub_path}" leads through a file, a symbolic link or ".."')
-    if part in ("..", "/"):
-        raise outside
-    try:
-        found = os.open(part, os.O_PATH | os.O_NOFOLLOW, dir_fd=fd)
-    except FileNotFoundError:
-        mode = stat.S_IMODE(os.fstat(fd).st_mode)
-        os.mkdir(part, dir_fd=fd)
-        found = os.open(part, os.O_PATH | os.O_NOFOLLOW, dir_fd=fd)
-        Path(f"/proc/self/fd/{found}").chmod(mode)
-    except NotADirectoryError:
-        raise outside from None
-    if stat.S_ISLNK(os.fstat(found).st_mode):
-        os.close(found)
-        raise outside
-    return found
+def verify_propagation(path: str, kind: str) -> None:
+    """Raises Unmountable where mounts can't be passed on as asked, for the host keeps them to itself (V15)."""
+    if kind not in ("HostToContainer", "Bidirectional"):
+        return
+    found = syscalls.mount_of(path)
+    if not (found.shared or (kind == "HostToContainer" and found.slave)):
+        what = "a shared mount" if kind == "Bidirectional" else "a shared or slave mount"
+        raise Unmountable(f"path {path} is mounted on {found.place} but it is not {what}")
+
+
+def _propagates(pod: Pod, volume: Volume) -> bool:
+    mounts = (m for c in containers(pod.spec) for m in c.volume_mounts if m.name == volume.name)
+    return any(m.mount_propagation in ("HostToContainer", "Bidirectional") for m in mounts)
 
 
 _CHECKS = {

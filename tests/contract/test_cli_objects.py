@@ -231,6 +231,18 @@ async def test_create_configmap_and_secret_from_words_and_files(cli: Cli, tmp_pa
     assert made.out == "configmap/c created\n"
     data = json.loads((await cli("get", "cm", "c", "-o", "json")).out)["data"]
     assert data == {"k": "v=w", "app.conf": "a=1\n"}
+    folder = tmp_path / "folder"
+    (folder / "below").mkdir(parents=True)
+    (folder / "one").write_text("1")
+    (folder / "raw").write_bytes(b"\xff")
+    (folder / "link").symlink_to(folder / "one")
+    env = tmp_path / "vars"
+    await cli("create", "cm", "d", "--from-file", str(folder), "--from-file", f"key={env}", "--from-env-file", str(env))
+    made_d = json.loads((await cli("get", "cm", "d", "-o", "json")).out)
+    assert made_d["data"] == {"one": "1", "key": env.read_text(), "USER": "me", "PASSWORD": "pass=word"}
+    assert made_d["binaryData"] == {"raw": "/w=="}
+    (folder / "no good").touch()
+    assert "no good" in (await cli("create", "cm", "e", "--from-file", str(folder))).err
     secret = ("create", "secret", "generic", "s", "--from-env-file", str(tmp_path / "vars"))
     dry = await cli(*secret, "--dry-run=client", "-o", "yaml")
     assert yaml.safe_load(dry.out)["data"] == {"USER": "bWU=", "PASSWORD": "cGFzcz13b3Jk"}

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from mesh.model.times import to_timestamp
-from mesh.v1.core_pb2 import Container, Event, Pod, PodSpec, PodStatus
+from mesh.v1.core_pb2 import ConfigMap, Container, Event, Pod, PodSpec, PodStatus
 from mesh.v1.meta_pb2 import ObjectMeta
 from mesh.v1.node_pb2 import Assignment, Observed, ObserveRequest, PodReport
 from nodeagent.agent import Agent
@@ -47,6 +47,7 @@ class World:
         self.host = host or FakeHost()
         self.config = AgentConfig(NODE, NODE_IP, root)
         self.pods: dict[str, Pod] = {}
+        self.configs: dict[str, ConfigMap] = {}  # of the default namespace, by name
         self.heard: dict[str, PodReport] = {}
         self.events: dict[str, Event] = {}
         self.statuses: list[PodReport] = []  # every report heard, in order
@@ -126,8 +127,18 @@ class World:
         self.revision += 1
         assignment = Assignment(node=NODE, digest=f"digest-{self.revision}", pods=self.pods.values())
         assignment.pod_cidr, assignment.cluster_cidr = "10.244.1.0/24", "10.244.0.0/16"
+        assignment.config_maps.extend(self.configs.values())
         assignment.fence.epoch, assignment.fence.revision = 1, self.revision
         await self.agent.assign(assignment)
+
+    async def configure(self, *configs: ConfigMap) -> None:
+        """Adds or replaces ConfigMaps, and gives the host its whole set."""
+        self.configs.update({c.metadata.name: c for c in configs})
+        await self._assign()
+
+    def volume(self, pod: str, name: str) -> Path:
+        """Where a volume of a pod lies."""
+        return self.config.state_dir / "pods" / f"uid-{pod}" / "volumes" / name
 
     # ---- what is known
 

@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from mesh.v1.core_pb2 import Container, Event, Pod, PodSpec
+from mesh.v1.core_pb2 import ConfigMap, Container, Event, Pod, PodSpec
 from mesh.v1.meta_pb2 import ObjectMeta
 from mesh.v1.node_pb2 import Assignment, ExecOptions, ObserveRequest, PodReport, StreamOpen, StreamRead
 from nodeagent.agent import Agent
@@ -20,11 +20,12 @@ GENTLE = ["sh", "-c", "trap 'exit 0' TERM; sleep 100000 & wait $!"]
 
 
 class Node:
-    """One host and its agents."""
+    """One host and its agents; `configs` are the ConfigMaps of the default namespace that there are."""
 
     def __init__(self, host: PodmanHost) -> None:
         self.host = host
         self.pods: dict[str, Pod] = {}
+        self.configs: dict[str, ConfigMap] = {}
         self.heard: dict[str, PodReport] = {}
         self.events: list[Event] = []
         self.revision = 1_000_000
@@ -49,6 +50,7 @@ class Node:
         self.revision += 1
         order = Assignment(node=self.host.config.node_name, digest=f"d{self.revision}", pods=pods)
         order.pod_cidr, order.cluster_cidr = self.host.pod_cidr, self.host.cluster_cidr
+        order.config_maps.extend(self.configs.values())
         order.fence.revision = self.revision
         await self.agent.assign(order)
 
@@ -66,9 +68,9 @@ class Node:
         await self.assign(*pods)
         await self.until(lambda heard: all(is_ready(heard.get(p.metadata.uid)) for p in pods))
 
-    async def said(self, pod: Pod, script: str) -> str:
-        """What a script says in the pod's first container."""
-        options = ExecOptions(container=pod.spec.containers[0].name, command=["sh", "-c", script])
+    async def said(self, pod: Pod, script: str, container: str = "") -> str:
+        """What a script says in one container of the pod, the first one unless named."""
+        options = ExecOptions(container=container or pod.spec.containers[0].name, command=["sh", "-c", script])
         opened = await self.agent.open_stream(StreamOpen(pod_uid=pod.metadata.uid, exec=options))
         out = b""
         async with asyncio.timeout(DEADLINE):

@@ -78,6 +78,28 @@ async def test_an_agent_that_does_not_wait_is_not_asked_all_the_time() -> None:
 
 
 @bent
+async def test_a_changed_config_map_goes_to_hosts_that_use_it_and_to_no_other() -> None:  # V6, V12
+    one, other = HollowAgent("a"), HollowAgent("b")
+    async with meshd_with(one, other) as meshd:
+        await until(meshd, lambda: ready(meshd, "a") == ready(meshd, "b") == "True")
+        pod = objects.pod("web", node_name="a")
+        pod.metadata.uid, pod.metadata.generation = "u1", 1
+        pod.spec.volumes.add(name="v").config_map.name = "c"
+        await meshd.feed.reached(await meshd.store.commit([Write(key_of(pod), pod, 0)]))
+        await asyncio.sleep(1)
+        assert not one.assignments[-1].config_maps
+        orders = len(other.assignments)
+        for number, value in enumerate("12"):
+            config = objects.config_map("c", key=value)
+            config.metadata.uid = "c1"
+            held = meshd.feed.view.get(key_of(config))
+            await meshd.store.commit([Write(key_of(config), config, revision_of(held) if held else 0)])
+            await asyncio.sleep(0.5)
+            assert [dict(c.data) for c in one.assignments[-1].config_maps] == [{"key": value}], number
+        assert len(other.assignments) == orders
+
+
+@bent
 async def test_an_idle_host_is_asked_every_four_seconds() -> None:
     agent = HollowAgent("a")
     async with meshd_with(agent) as meshd:

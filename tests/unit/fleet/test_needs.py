@@ -1,10 +1,10 @@
 """What a host needs: its own pods, without a status, under a digest that tells when to send them."""
 
-from mesh.fleet.needs import digest_of, needs_of
+from mesh.fleet.needs import digest_of, needs_of, refers
 from mesh.fleet.ranges import Ranges
 from mesh.model.kinds import Object
 from mesh.store.port import Snapshot
-from mesh.v1.core_pb2 import Node, Pod
+from mesh.v1.core_pb2 import ConfigMap, Node, Pod
 from mesh.view import View
 from tests.harness import objects
 
@@ -68,3 +68,43 @@ def test_ranges_are_the_lowest_free_and_kept() -> None:
     assert ranges.of("a", view) == "10.244.1.0/24"
     stolen = view_of(node("x", "10.244.1.0/24"))
     assert ranges.of("a", stolen) == "10.244.2.0/24"  # what "b" and "d" were promised stays theirs
+
+
+def config(name: str, version: str = "1", namespace: str = "default") -> ConfigMap:
+    made = objects.config_map(name, namespace, key="value")
+    made.metadata.uid, made.metadata.resource_version = f"uid-{name}", version
+    made.metadata.annotations["mesh/last-applied-configuration"] = "{}"
+    return made
+
+
+def using(name: str, host: str, uid: str, config_name: str) -> Pod:
+    pod = on(name, host, uid)
+    pod.spec.volumes.add(name="v").config_map.name = config_name
+    return pod
+
+
+def test_config_maps_go_to_hosts_whose_pods_refer_to_them() -> None:  # V12
+    nodes = node("a"), node("b", "10.244.1.0/24")
+    pods = using("web", "a", "1", "c"), using("db", "b", "2", "d")
+    given = config("c"), config("d"), config("e"), config("c", namespace="other")
+    needs = needs_of("a", view_of(*nodes, *pods, *given), CLUSTER, 5)
+    assert needs is not None
+    assert [(c.metadata.namespace, c.metadata.name, dict(c.data)) for c in needs.config_maps] == [
+        ("default", "c", {"key": "value"})
+    ]
+    assert not needs.config_maps[0].metadata.annotations
+    before = view_of(*nodes, *pods, *given)
+    after = view_of(*nodes, *pods, config("c", "2"), *given[1:])
+    assert digest_of("a", before, CLUSTER) != digest_of("a", after, CLUSTER)
+    assert digest_of("b", before, CLUSTER) == digest_of("b", after, CLUSTER)
+    assert needs.digest == digest_of("a", before, CLUSTER)
+    assert [refers(n, before, config("c")) for n in ("a", "b")] == [True, False]
+    assert not refers("a", before, config("c", namespace="other"))
+
+
+def test_a_pod_that_has_ended_needs_no_config_maps() -> None:  # V12
+    pod = using("web", "a", "1", "c")
+    pod.status.phase = "Succeeded"
+    needs = needs_of("a", view_of(node("a"), pod, config("c")), CLUSTER, 5)
+    assert needs is not None
+    assert not needs.config_maps

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mesh.model import manifest, podchecks, poddefaults
+from mesh.model import fieldpaths, manifest, podchecks, poddefaults
 from mesh.model.rules import check
 from mesh.v1.core_pb2 import Pod
 
@@ -99,7 +99,7 @@ def test_containers(more: str, field: str) -> None:
 @pytest.mark.parametrize(
     ("path", "fine"),
     [
-        *[(p, True) for p in podchecks.FIELD_PATHS],
+        *[(p, True) for p in fieldpaths.OF_ENVIRONMENT],
         ("metadata.labels['a']", True),
         ("metadata.annotations['example.com/a']", True),
         ("metadata.labels['-']", False),

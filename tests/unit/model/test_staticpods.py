@@ -37,11 +37,20 @@ def test_its_uid_follows_content_and_host() -> None:
     assert all(len(uid) == 36 for uid in uids)
 
 
+def test_it_may_show_its_own_fields_in_volumes() -> None:
+    volumes = "volumes: [{name: v, downwardAPI: {items: []}}, {name: w, projected: {sources: [{downwardAPI: {}}]}}], "
+    assert len(static_pod(read(TEXT.replace("containers:", f"{volumes}containers:")), "n1").spec.volumes) == 2
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
         (("containers:", "volumes: [{name: v, secret: {secretName: s}}], containers:"), "spec.volumes[0].secret"),
         (("containers:", "volumes: [{name: v, configMap: {name: c}}], containers:"), "spec.volumes[0]"),
+        (
+            ("containers:", "volumes: [{name: v, projected: {sources: [{configMap: {name: c}}]}}], containers:"),
+            "spec.volumes[0]",
+        ),
         (("image: b", "image: b, envFrom: [{configMapRef: {name: c}}]"), "spec.containers[0].envFrom"),
         (("containers:", "imagePullSecrets: [{name: s}], containers:"), "spec.imagePullSecrets"),
         (("image: b", "image: ''"), "spec.containers[0].image: is required"),

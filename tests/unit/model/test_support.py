@@ -53,11 +53,15 @@ def spec(text: str) -> PodSpec:
             "containers[0].lifecycle.preStop.tcpSocket",
             "hooks over TCP do nothing in Kubernetes either",
         ),
-        ("containers: [{name: a, envFrom: [{prefix: x}]}]", "containers[0].envFrom", "ConfigMaps and Secrets"),
+        (
+            "containers: [{name: a, envFrom: [{secretRef: {name: s}}]}]",
+            "containers[0].envFrom[0].secretRef",
+            "Secrets in pods",
+        ),
         (
             "containers: [{name: a, env: [{name: b, valueFrom: {secretKeyRef: {key: k}}}]}]",
             "containers[0].env[0].valueFrom.secretKeyRef",
-            "ConfigMaps and Secrets",
+            "Secrets in pods",
         ),
         (
             "containers: [{name: a, ports: [{containerPort: 80, hostPort: 80}]}]",
@@ -65,24 +69,28 @@ def spec(text: str) -> PodSpec:
             "opened with Services, in a later release",
         ),
         (
-            "containers: [{name: a, volumeMounts: [{name: v, mountPath: /a, subPath: b}]}]",
-            "containers[0].volumeMounts[0].subPath",
-            "mounting a part",
-        ),
-        ("containers: [{name: a, terminationMessagePath: /x}]", "containers[0].terminationMessagePath", "not read yet"),
-        (
             "containers: [{name: a, securityContext: {seccompProfile: {type: Unconfined}}}]",
             "containers[0].securityContext.seccompProfile",
             "security profiles",
         ),
         ("initContainers: [{name: a, restartPolicy: Always}]", "initContainers[0].restartPolicy", "sidecars"),
-        ("volumes: [{name: v, configMap: {name: c}}]", "volumes[0].configMap", "ConfigMaps and Secrets"),
+        ("volumes: [{name: v, secret: {secretName: c}}]", "volumes[0].secret", "Secrets in pods"),
+        (
+            "volumes: [{name: v, projected: {sources: [{configMap: {name: a}}, {secret: {name: s}}]}}]",
+            "volumes[0].projected.sources[1].secret",
+            "Secrets in pods",
+        ),
+        (
+            "volumes: [{name: v, projected: {sources: [{serviceAccountToken: {path: t}}]}}]",
+            "volumes[0].projected.sources[0].serviceAccountToken",
+            "service accounts are not part",
+        ),
         (
             "volumes: [{name: v, persistentVolumeClaim: {claimName: c}}]",
             "volumes[0].persistentVolumeClaim",
             "persistent volumes",
         ),
-        ("volumes: [{name: v, nfs: {server: a, path: /b}}]", "volumes[0].nfs", "emptyDir and hostPath are"),
+        ("volumes: [{name: v, nfs: {server: a, path: /b}}]", "volumes[0].nfs", "projected, emptyDir and hostPath are"),
         ("serviceAccountName: robot", "serviceAccountName", "service accounts are not part"),
         ("automountServiceAccountToken: true", "automountServiceAccountToken", "no token is mounted"),
         ("priorityClassName: high", "priorityClassName", "priorities are not honoured yet"),
@@ -93,11 +101,10 @@ def spec(text: str) -> PodSpec:
             "placement relative to other pods",
         ),
         ("schedulingGates: [{name: g}]", "schedulingGates", "scheduling gates are not honoured yet"),
-        ("imagePullSecrets: [{name: s}]", "imagePullSecrets", "ConfigMaps and Secrets"),
+        ("imagePullSecrets: [{name: s}]", "imagePullSecrets", "Secrets in pods"),
         ("hostPID: true", "hostPID", "not honoured yet"),
         ("schedulerName: other", "schedulerName", 'the only scheduler is "default-scheduler"'),
         ("runtimeClassName: kata", "runtimeClassName", "runtime classes"),
-        ("securityContext: {fsGroup: 5}", "securityContext.fsGroup", "file ownership"),
     ],
 )
 def test_refuses_by_name(text: str, field: str, words: str) -> None:
@@ -122,7 +129,16 @@ def test_refuses_by_name(text: str, field: str, words: str) -> None:
         "{name: b, hostPath: {path: /a, type: Directory}}]",
         "readinessGates: [{conditionType: a/b}]\nhostAliases: [{ip: 10.0.0.1, hostnames: [a]}]\nhostname: a",
         "tolerations: [{operator: Exists}]\nactiveDeadlineSeconds: 5\ndnsConfig: {nameservers: [10.0.0.1]}",
-        "securityContext: {runAsUser: 1, runAsGroup: 2, supplementalGroups: [3]}",
+        "securityContext: {runAsUser: 1, runAsGroup: 2, supplementalGroups: [3], fsGroup: 4, runAsNonRoot: true}",
+        "containers: [{name: a, terminationMessagePath: /x, terminationMessagePolicy: FallbackToLogsOnError}]",
+        "containers: [{name: a, envFrom: [{prefix: p, configMapRef: {name: c, optional: true}}], env: [{name: b, "
+        "valueFrom: {configMapKeyRef: {name: c, key: k}}}, {name: d, valueFrom: {resourceFieldRef: "
+        "{resource: limits.cpu, divisor: 1m}}}]}]",
+        "containers: [{name: a, volumeMounts: [{name: v, mountPath: /a, subPath: b}, {name: v, mountPath: /b, "
+        "subPathExpr: $(X), mountPropagation: HostToContainer}]}]",
+        "volumes: [{name: a, configMap: {name: c, defaultMode: 0400, items: [{key: k, path: p, mode: 0600}]}}, "
+        "{name: b, downwardAPI: {items: [{path: p, fieldRef: {fieldPath: metadata.labels}}]}}, "
+        "{name: c, projected: {sources: [{configMap: {name: c, optional: true}}, {downwardAPI: {items: []}}]}}]",
         "affinity: {nodeAffinity: {requiredDuringSchedulingIgnoredDuringExecution: "
         "{nodeSelectorTerms: [{matchExpressions: [{key: a, operator: Exists}]}]}}}",
     ],

@@ -2,11 +2,24 @@
 
 import pytest
 
-from mesh.v1.core_pb2 import EnvVar, EnvVarSource, HostAlias, ObjectFieldSelector, PodDNSConfig, PodDNSConfigOption
-from nodeagent.pods.environment import environment, expand, fields_of
+from mesh.v1.core_pb2 import (
+    ConfigMap,
+    EnvVar,
+    EnvVarSource,
+    HostAlias,
+    ObjectFieldSelector,
+    PodDNSConfig,
+    PodDNSConfigOption,
+    ResourceRequirements,
+    VolumeMount,
+)
+from nodeagent.fieldrefs import Allocatable, Around
+from nodeagent.pods.environment import environment, expand
 from nodeagent.pods.etc import host_hosts, hostname_of, hosts, resolv_conf
+from nodeagent.pods.spec import sub_paths
 from nodeagent.runtime.port import RuntimeFailure
 from tests.harness.agents import a_container, a_pod
+from tests.harness.objects import config_map
 
 VALUES = {"A": "a", "B": "b", "EMPTY": "", "X_1": "x"}
 
@@ -32,7 +45,7 @@ def test_only_earlier_names_are_seen_and_later_entries_win() -> None:  # E2, E3
             EnvVar(name="BOTH", value="$(LATE)-$(EARLY)"), EnvVar(name="LATE", value="later"),
         ]
     )  # fmt: skip
-    env = environment(a_pod("p"), container, {})
+    env = environment(a_pod("p"), container, Around())
     assert env == {"EARLY": "$(LATE)", "LATE": "later", "BOTH": "late-$(LATE)"}
 
 
@@ -49,14 +62,14 @@ def test_fields() -> None:  # E5
     for path, expected in paths.items():
         source = EnvVarSource(field_ref=ObjectFieldSelector(field_path=path))
         container = a_container(env=[EnvVar(name="X", value_from=source)])
-        assert environment(pod, container, fields_of(pod, "192.0.2.1", "10.1.1.2")) == {"X": expected}
+        assert environment(pod, container, Around("192.0.2.1", "10.1.1.2")) == {"X": expected}
 
 
 def test_what_cant_be_resolved_is_said() -> None:
     source = EnvVarSource()
     source.secret_key_ref.name = "s"
     with pytest.raises(RuntimeFailure, match="secretKeyRef is not honoured yet") as raised:
-        environment(a_pod("p"), a_container(env=[EnvVar(name="X", value_from=source)]), {})
+        environment(a_pod("p"), a_container(env=[EnvVar(name="X", value_from=source)]), Around())
     assert raised.value.reason == "CreateContainerConfigError"
 
 
@@ -93,3 +106,62 @@ def test_resolv_conf() -> None:  # E10
     bounded = resolv_conf(a_pod("p", dns_policy="None", dns_config=many), "")
     assert bounded.count("nameserver") == 3
     assert len(bounded.splitlines()[0].split()) == 33
+
+
+def config_env(**data: str) -> dict[str, ConfigMap]:
+    return {"c": config_map("c", **data), "d": config_map("d", A="of d", X="x")}
+
+
+def test_env_from_comes_before_env_and_later_sources_win() -> None:  # E3, E4
+    container = a_container(env=[EnvVar(name="B", value="$(A)-$(P_A)"), EnvVar(name="X", value="own")])
+    container.env_from.add().config_map_ref.name = "c"
+    container.env_from.add().config_map_ref.name = "d"
+    container.env_from.add(prefix="P_").config_map_ref.name = "c"
+    env = environment(a_pod("p"), container, Around(), config_env(A="of c", B="b", **{"odd.key-1": "$(A)"}))
+    assert env == {
+        "A": "of d", "B": "of d-of c", "X": "own", "odd.key-1": "$(A)", "P_A": "of c", "P_B": "b",
+        "P_odd.key-1": "$(A)",
+    }  # fmt: skip
+
+
+def test_what_is_not_there_is_refused_unless_optional() -> None:  # E4, E5
+    container = a_container()
+    container.env_from.add().config_map_ref.name = "none"
+    with pytest.raises(RuntimeFailure, match='configmap "none" not found') as caught:
+        environment(a_pod("p"), container, Around(), config_env())
+    assert caught.value.reason == "CreateContainerConfigError"
+    container.env_from[0].config_map_ref.optional = True
+    key = container.env.add(name="K").value_from.config_map_key_ref
+    key.name, key.key = "c", "missing"
+    with pytest.raises(RuntimeFailure, match="couldn't find key missing in ConfigMap default/c"):
+        environment(a_pod("p"), container, Around(), config_env())
+    key.optional = True
+    assert environment(a_pod("p"), container, Around(), config_env()) == {}  # not even empty
+    key.key = "A"
+    assert environment(a_pod("p"), container, Around(), config_env(A="1")) == {"K": "1"}
+
+
+def test_resources_of_this_or_another_container() -> None:  # E5
+    limits = ResourceRequirements(limits={"memory": "64Mi"})
+    container = a_container(env=[EnvVar(name=n) for n in ("OWN", "OTHER")])
+    own, other = (v.value_from.resource_field_ref for v in container.env)
+    own.resource, own.divisor = "limits.cpu", "1m"
+    other.resource, other.container_name, other.divisor = "limits.memory", "side", "1Mi"
+    pod = a_pod("p", containers=(container, a_container("side", resources=limits)))
+    around = Around(allocatable=Allocatable(3900, 8 << 30))
+    assert environment(pod, container, around) == {"OWN": "3900", "OTHER": "64"}
+    other.container_name = "none"
+    with pytest.raises(RuntimeFailure, match="no resource that can be referenced"):
+        environment(pod, container, around)
+
+
+def test_sub_path_expressions() -> None:  # V14
+    mounts = [VolumeMount(name="v", mount_path="/a", sub_path="plain/$(X)"),
+              VolumeMount(name="v", mount_path="/b", sub_path_expr="logs/$(X)$$"),
+              VolumeMount(name="v", mount_path="/c")]  # fmt: skip
+    container = a_container(volume_mounts=mounts)
+    assert sub_paths(container, {"X": "x"}) == {0: "plain/$(X)", 1: "logs/x$"}
+    for env, words in (({}, "no environment variable X"), ({"X": "/../../.."}, "leads out")):
+        with pytest.raises(RuntimeFailure, match=words) as caught:
+            sub_paths(container, env)
+        assert caught.value.reason == "CreateContainerConfigError"
