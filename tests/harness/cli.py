@@ -110,6 +110,9 @@ class _OfThread:
         return getattr(self._mine if threading.get_ident() == self._thread else self._others, name)
 
 
+_KEPT: list[object] = []  # print() of another thread may still be in a stream that is replaced: it holds no reference
+
+
 @contextlib.contextmanager
 def _streams(stdin: bytes) -> Iterator[tuple[io.BytesIO, io.BytesIO]]:
     before = sys.stdin, sys.stdout, sys.stderr
@@ -120,6 +123,7 @@ def _streams(stdin: bytes) -> Iterator[tuple[io.BytesIO, io.BytesIO]]:
     sys.stdin = io.TextIOWrapper(io.BufferedReader(io.FileIO(read, closefd=True)))
     sys.stdout = cast("TextIO", _OfThread(io.TextIOWrapper(out), before[1]))  # meshd here logs to the old one
     sys.stderr = cast("TextIO", _OfThread(io.TextIOWrapper(err), before[2]))
+    _KEPT.extend((sys.stdout, sys.stderr))
     try:
         yield out, err
     finally:
