@@ -25,6 +25,7 @@ from mesh.fleet.ranges import Ranges
 from mesh.fleet.roster import Roster
 from mesh.reconcile.loop import Loop
 from mesh.rpc.control import About, Control
+from mesh.rpc.images import Images
 from mesh.rpc.pods import Pods
 from mesh.rpc.resources import Resources
 from mesh.rpc.server import Tls, serve
@@ -34,6 +35,7 @@ from mesh.store.feed import Feed
 from mesh.store.port import Store
 from mesh.v1.control_pb2_grpc import (
     add_ControlServicer_to_server,
+    add_ImagesServicer_to_server,
     add_PodsServicer_to_server,
     add_ResourcesServicer_to_server,
 )
@@ -130,4 +132,5 @@ class Meshd:
         resources = Resources(self.store, self.feed, settings.clock, settings.bookmark)
         add_ResourcesServicer_to_server(resources, server)
         add_PodsServicer_to_server(Pods(self.feed, roster.agent), server)
+        add_ImagesServicer_to_server(Images(self.feed, roster.agent), server)
         add_ControlServicer_to_server(Control(self.feed, about), server)

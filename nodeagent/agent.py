@@ -8,12 +8,12 @@ import asyncio
 import random
 import time
 from collections.abc import Callable, Coroutine, Mapping
-from typing import Any, Protocol
+from typing import Any
 
 import structlog
 
 from mesh.errors import MeshError, Unavailable
-from mesh.model.pods import is_deleting
+from mesh.model.pods import containers, is_deleting
 from mesh.v1 import node_pb2
 from mesh.v1.core_pb2 import Pod
 from nodeagent.board import Board
@@ -21,7 +21,9 @@ from nodeagent.checkpoint import Checkpoint
 from nodeagent.config import AgentConfig
 from nodeagent.desired import Desired, accept, restored, same
 from nodeagent.events import Events
+from nodeagent.imagegc import ImageGc, used_by
 from nodeagent.images import Images
+from nodeagent.imagestreams import ImageStreams
 from nodeagent.machine import Machine, Vitals, amounts, read_vitals
 from nodeagent.pods.execute import Executor
 from nodeagent.pods.hooks import Hooks
@@ -29,8 +31,10 @@ from nodeagent.pods.spec import Host
 from nodeagent.pods.worker import Worker
 from nodeagent.probes.checks import Checks, RealChecks
 from nodeagent.probes.prober import Bench
+from nodeagent.proxy import ProxyPort
+from nodeagent.rotation import LogRotation
 from nodeagent.runtime.port import Runtime, RuntimeFailure
-from nodeagent.runtime.seen import SeenPod
+from nodeagent.runtime.seen import SeenContainer, SeenPod, State
 from nodeagent.static import StaticPods
 from nodeagent.streams import Connect, Streams
 from nodeagent.sweep import leftovers, manifest_of
@@ -44,18 +48,6 @@ SEARCH = (1.0, 10.0)  # how often a runtime that is away is looked for
 CALM = 1.0  # at most one look at everything per this many seconds
 GATHER = 0.02  # seconds between two writes of the checkpoint
 IMAGES_EVERY = 300.0
-
-
-class ProxyPort(Protocol):
-    """The agent's end of this host's proxy."""
-
-    def program(self, table: node_pb2.ServiceTable) -> None:
-        """Wants a table served."""
-        ...
-
-    async def run(self) -> None:
-        """Talks to the proxy for ever."""
-        ...
 
 
 class Agent:
@@ -95,7 +87,9 @@ class Agent:
         self._started = asyncio.Event()
         self._group: asyncio.TaskGroup | None = None
         self._proxy = proxy(self.board.hold_route) if proxy else None
-        self._images = Images(runtime, clock, self._spawn)
+        self._images_due = 0.0  # when to look at them, by the loop's time
+        self._images = Images(runtime, clock, self._spawn, config.max_parallel_pulls)
+        self._gc = ImageGc(config, runtime, clock, self._vitals, self._images_in_use)
         now = self._vitals()
         host = Host(config.node_name, config.node_ip, now.memory, amounts(now, config))
         checks = checks or RealChecks(runtime)
@@ -105,7 +99,9 @@ class Agent:
             runtime, self._images, self._tree, events, host, clock, self._poke_timer, self._kept,
             Hooks(checks, events, host.ip, clock, self._poke_timer, self._spawn),
         )  # fmt: skip
-        self._streams = Streams(runtime, self._tree, self._find_worker, self._spawn, connect)
+        images = ImageStreams(runtime, config.podman_dir / "tmp", self._images_changed)
+        self._rotation = LogRotation(config, runtime, self._running, clock)
+        self._streams = Streams(runtime, self._tree, self._find_worker, self._spawn, images, connect)
 
     # ---- the port
 
@@ -168,7 +164,9 @@ class Agent:
                 self._group = group
                 self._bench.began = asyncio.get_running_loop().time()
                 await self._start()
-                for loop in (self._resync(), self._heartbeat(), self._keep_checkpoints(), self._static.run()):
+                for loop in (self._resync(), self._heartbeat(), self._keep_checkpoints(), self._static.run(),
+                             self._gc.run(lambda: self._assigned, self._images_changed),
+                             self._rotation.run()):  # fmt: skip
                     group.create_task(loop)
                 if self._proxy is not None:
                     group.create_task(self._proxy.run())
@@ -249,6 +247,10 @@ class Agent:
             self._empty.set()
         if worker.absent and uid in self._wanted():
             self._spread()
+
+    def _running(self) -> list[SeenContainer]:
+        seen = (worker.seen.containers for worker in self._workers.values() if worker.seen)
+        return [c for containers in seen for c in containers if c.state is State.RUNNING]
 
     def _find_worker(self, uid: str) -> Worker | None:
         return self._workers.get(uid)
@@ -346,20 +348,30 @@ class Agent:
 
     async def _heartbeat(self) -> None:
         """Keeps what is said of the host true (G12)."""
-        images_due = 0.0
-        loop = asyncio.get_running_loop()
+        now = asyncio.get_running_loop().time
         while True:
             if self._trouble and not self._away_since:
                 await self._configure()
             self._beat.clear()  # what was told until here is in the report below
-            if loop.time() >= images_due and not self._away_since:
+            if now() >= self._images_due and not self._away_since:
+                self._images_due = now() + IMAGES_EVERY
                 try:
                     self._machine.images = await self._runtime.images()
-                    images_due = loop.time() + IMAGES_EVERY
+                    self._gc.saw(self._machine.images)
                 except RuntimeFailure as failure:
+                    self._images_due = 0.0
                     log.warning("images_unknown", why=failure.message)
             self.board.put_report(self._report())
             await self._until(self._beat, HEARTBEAT)
+
+    def _images_changed(self) -> None:
+        """What the host holds is to be told anew."""
+        self._images_due = 0.0
+        self._beat.set()
+
+    async def _images_in_use(self) -> set[str]:
+        references = {c.image for pod in self._wanted().values() for c in containers(pod.spec)}
+        return await used_by(self._runtime, references)
 
     def _report(self) -> node_pb2.NodeReport:
         return self._machine.report(

@@ -6,8 +6,12 @@ Rule: pure; the caller reads the file. An unknown key or a wrong type is refused
 import tomllib
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 from mesh.errors import Invalid, Violation
+from mesh.model import quantity
+from nodeagent import registries
+from nodeagent.registries import Registry
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +27,13 @@ class AgentConfig:
     max_pods: int = 110
     reserved_cpu: str = "0"
     reserved_memory: str = "256Mi"
+    max_parallel_pulls: int = 4  # I3
+    image_gc_high_percent: int = 85  # I5: of the disk; images that nobody uses go from here …
+    image_gc_low_percent: int = 80  # … down to here
+    image_gc_min_age_seconds: int = 120
+    container_log_max_size: str = "10Mi"  # G2
+    container_log_max_files: int = 5
+    registries: tuple[Registry, ...] = ()
 
     @property
     def state_dir(self) -> Path:
@@ -70,9 +81,32 @@ def parse(text: str) -> AgentConfig:
     wrong = [Violation(name, "is not a key of agent.toml") for name in table if name not in known]
     wrong += [Violation(name, "is required") for name in ("node_name", "node_ip", "root") if name not in table]
     for name, value in table.items():
-        expected = int if name == "max_pods" else str
-        if name in known and not isinstance(value, expected):
+        expected = int if name in known and isinstance(known[name].default, int) else str
+        if name in known and name != "registries" and (not isinstance(value, expected) or isinstance(value, bool)):
             wrong.append(Violation(name, f"must be {'a whole number' if expected is int else 'a text'}"))
+    named, wrong_registries = registries.parse(table.get("registries", []))
+    wrong += wrong_registries or _wrong_numbers(table)
     if wrong:
         raise Invalid.of("agent.toml", wrong)
-    return AgentConfig(**{**table, "root": Path(table["root"])})
+    return AgentConfig(**{**table, "root": Path(table["root"]), "registries": named})
+
+
+def _wrong_numbers(table: dict[str, Any]) -> list[Violation]:
+    wrong = []
+    if isinstance(pulls := table.get("max_parallel_pulls"), int) and pulls < 1:
+        wrong.append(Violation("max_parallel_pulls", "must be at least 1"))
+    if isinstance(files := table.get("container_log_max_files"), int) and files < 2:
+        wrong.append(Violation("container_log_max_files", "must be at least 2"))
+    if isinstance(size := table.get("container_log_max_size"), str) and not _is_size(size):
+        wrong.append(Violation("container_log_max_size", "must be a size such as 10Mi"))
+    low, high = (table.get(f"image_gc_{end}_percent", default) for end, default in (("low", 80), ("high", 85)))
+    if isinstance(low, int) and isinstance(high, int) and not 0 <= low < high <= 100:
+        wrong.append(Violation("image_gc_low_percent", "must be less than image_gc_high_percent, both of 0 to 100"))
+    return wrong
+
+
+def _is_size(text: str) -> bool:
+    try:
+        return quantity.amount("memory", text) > 0
+    except ValueError:
+        return False

@@ -12,7 +12,7 @@ from typing import Protocol
 
 from mesh.errors import NotFound
 from mesh.v1.node_pb2 import Channel, LogOptions
-from nodeagent.logs import Reader, Tail, attempts, now_nanoseconds, reader_for
+from nodeagent.logs import Reader, Tail, attempts, now_nanoseconds, open_rotated, reader_for, rotated
 from nodeagent.runtime import syscalls
 
 Put = Callable[["Channel.ValueType", bytes], Awaitable[None]]
@@ -86,6 +86,9 @@ class LogSource:
         self._watch = watch
         self._tail: Tail | None = None
         self._path: Path | None = None
+        self._watched = 0
+        self._before = ""  # the newest file put aside before the one that is read
+        self._aside = False  # the one that is read was itself put aside
         self.ended = False
 
     async def begin(self) -> None:
@@ -102,7 +105,9 @@ class LogSource:
         self._path = self._directory / name / f"{self._attempt}.log"
         lines = self._options.tail_lines if self._options.HasField("tail_lines") else None
         try:
-            self._tail = Tail(self._path, lines)
+            while self._tail is None or self._before != max(rotated(self._path), default=""):
+                self._before = max(rotated(self._path), default="")
+                self._tail = Tail(self._path, lines)
         except FileNotFoundError:
             raise NotFound(f"the log of container {name} was just removed") from None
 
@@ -112,12 +117,12 @@ class LogSource:
             return
         follow = self._options.follow and not self._options.previous
         grown = asyncio.Event()
-        watch = self._watch.add(self._path, grown) if follow else 0
+        self._watched = self._watch.add(self._path, grown) if follow else 0
         try:
             await self._read(follow, grown)
         finally:
             if follow:
-                self._watch.discard(watch, grown)
+                self._watch.discard(self._watched, grown)
 
     async def _read(self, follow: bool, grown: asyncio.Event) -> None:
         reader = reader_for(self._options, now_nanoseconds())
@@ -126,7 +131,7 @@ class LogSource:
             grown.clear()
             stopped = not follow or not self._container.runs(self._attempt)
             shown = await self._hand_on(reader)
-            if shown:
+            if shown or (follow and await self._turn_page(reader, grown)):
                 last = False
                 continue
             if stopped and (last or not follow):
@@ -136,6 +141,28 @@ class LogSource:
                 timer = asyncio.get_running_loop().call_later(CHECK, grown.set)
                 await grown.wait()
                 timer.cancel()
+
+    async def _turn_page(self, reader: Reader, grown: asyncio.Event) -> bool:
+        """Goes on with the next file when this one was put aside (G2); True when it was."""
+        if self._tail is None or self._path is None or not (self._aside or self._tail.is_replaced(self._path)):
+            return False
+        later = [name for name in rotated(self._path) if name > self._before]
+        if not later:
+            return False
+        while await self._hand_on(reader):
+            pass  # what was written before the next file began
+        try:
+            following = open_rotated(self._path, later[1]) if later[1:] else Tail(self._path, None)
+        except FileNotFoundError:
+            return False
+        if [name for name in rotated(self._path) if name > self._before] != later:  # rotated meanwhile: look again
+            following.close()
+            return True
+        self._tail.close()
+        self._tail, self._before, self._aside = following, later[0], bool(later[1:])
+        self._watch.discard(self._watched, grown)
+        self._watched = self._watch.add(self._path, grown)
+        return True
 
     async def _hand_on(self, reader: Reader) -> bool:
         """Hands on the lines at hand; False when there are none."""

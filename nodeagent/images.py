@@ -12,10 +12,9 @@ from typing import Any
 from mesh.model import poddefaults
 from mesh.model.times import SECOND
 from mesh.v1.core_pb2 import Container
-from nodeagent.runtime.port import Image, Runtime, RuntimeFailure
+from nodeagent.runtime.port import PULL_FAILURES, Image, Runtime, RuntimeFailure
 
 FIRST, LONGEST = 10 * SECOND, 300 * SECOND  # I2
-AT_ONCE = 4  # pulls (I3 allows one or more)
 FRESH = 0.5  # seconds that the answer to "is this image here" serves others who ask
 TRANSIENT = SECOND
 
@@ -38,18 +37,30 @@ class Pulled:
     image: Image | None
     failure: RuntimeFailure | None
     seconds: float
+    waited: float = 0.0  # seconds before it began: others were being pulled
+
+    def words(self, reference: str) -> str:
+        """What the event says, as Kubernetes says it: the pull, and with the wait for other pulls."""
+        size = f" Image size: {self.image.size} bytes." if self.image else ""
+        including = f"{_seconds(self.seconds + self.waited)} including waiting"
+        return f'Successfully pulled image "{reference}" in {_seconds(self.seconds)} ({including}).{size}'
+
+
+def _seconds(seconds: float) -> str:
+    return f"{seconds:.3f}".rstrip("0").rstrip(".") + "s"
 
 
 class Images:
-    """The host's images, and the pulls going on. `clock` gives nanoseconds since the epoch."""
+    """The host's images, and the pulls going on, `at_once` at most (I3). `clock` gives nanoseconds since the epoch."""
 
     def __init__(
-        self, runtime: Runtime, clock: Callable[[], int], spawn: Callable[[Coroutine[Any, Any, None]], None]
-    ) -> None:
+        self, runtime: Runtime, clock: Callable[[], int], spawn: Callable[[Coroutine[Any, Any, None]], None],
+        at_once: int = 4,
+    ) -> None:  # fmt: skip
         self._runtime = runtime
         self._clock = clock
         self._spawn = spawn  # starts a coroutine in the agent's task group
-        self._slots = asyncio.Semaphore(AT_ONCE)
+        self._slots = asyncio.Semaphore(at_once)
         self._pulls: dict[str, asyncio.Future[Pulled]] = {}
         self._looks: dict[str, asyncio.Future[Image | None]] = {}
         self._backoffs: dict[tuple[str, str], _Backoff] = {}
@@ -86,6 +97,7 @@ class Images:
         return going_on
 
     async def _pull(self, reference: str, result: "asyncio.Future[Pulled]") -> None:
+        asked = self._clock()
         async with self._slots:
             begun = self._clock()
             image, failure = None, None
@@ -96,7 +108,7 @@ class Images:
         del self._pulls[reference]
         self.forget(reference)
         if not result.cancelled():
-            result.set_result(Pulled(image, failure, (self._clock() - begun) / SECOND))
+            result.set_result(Pulled(image, failure, (self._clock() - begun) / SECOND, (begun - asked) / SECOND))
 
     # ---- back-off
 
@@ -104,7 +116,7 @@ class Images:
         """Notes a failure; nanoseconds until it is tried again: 10, 20 … 300 s for pulls (I2)."""
         if failure.transient:
             return TRANSIENT
-        if failure.reason != "ErrImagePull":
+        if failure.reason not in PULL_FAILURES:
             return FIRST
         now = self._clock()
         known = self._backoffs.get((uid, reference))

@@ -3,9 +3,11 @@
 Rule: the reading is pure over bytes; `Tail` reads one file, forwards only, and never the whole of it at once.
 """
 
+import gzip
 import os
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from io import BufferedIOBase
 from pathlib import Path
 
 from mesh.model.times import SECOND, from_timestamp, parse_rfc3339
@@ -73,8 +75,9 @@ def reader_for(options: LogOptions, now: int) -> Reader:
 class Tail:
     """One log file, read line by line from where `tail_lines` says."""
 
-    def __init__(self, path: Path, tail_lines: int | None) -> None:
-        self._file = path.open("rb")
+    def __init__(self, path: Path, tail_lines: int | None = None) -> None:
+        packed = path.suffix == ".gz"
+        self._file: BufferedIOBase = gzip.open(path) if packed else path.open("rb")  # noqa: SIM115 - `close`
         self._rest = b""
         if tail_lines is not None:
             self._file.seek(start_of_tail(self._file.fileno(), tail_lines))
@@ -87,9 +90,30 @@ class Tail:
         *whole, self._rest = (self._rest + block).split(b"\n")
         return whole
 
+    def is_replaced(self, path: Path) -> bool:
+        """Another file has taken this one's name: nothing more is written here (G2)."""
+        try:
+            return path.stat().st_ino != os.fstat(self._file.fileno()).st_ino
+        except FileNotFoundError:
+            return False  # the new one is about to come
+
     def close(self) -> None:
         """Gives the descriptor back."""
         self._file.close()
+
+
+def rotated(path: Path) -> list[str]:
+    """The names of a log's files that were put aside, oldest first, by which they can be opened packed or not (G2)."""
+    found = (p.name.removesuffix(".gz") for p in path.parent.glob(f"{path.name}.*") if p.suffix != ".tmp")
+    return sorted(set(found))
+
+
+def open_rotated(path: Path, name: str) -> Tail:
+    """One of `rotated`; raises FileNotFoundError when it is gone."""
+    try:
+        return Tail(path.with_name(name))
+    except FileNotFoundError:
+        return Tail(path.with_name(f"{name}.gz"))
 
 
 def start_of_tail(fd: int, lines: int) -> int:

@@ -8,6 +8,7 @@ Everything here belongs to root, 0700; what may hold a secret (bundles, runtime 
 import json
 import os
 import resource
+import shutil
 import subprocess
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -15,6 +16,7 @@ from pathlib import Path
 import structlog
 
 from nodeagent.config import AgentConfig
+from nodeagent.registries import authorities, registries_conf
 from nodeagent.runtime import cgroups, layers, network, oci, syscalls
 from nodeagent.runtime.places import Places
 
@@ -79,6 +81,7 @@ def prepare(config: AgentConfig) -> oci.Chosen:
     _forward(host)
     host.save(places.host)
     chosen = _runtime(config, places)
+    _registries(config, places)
     if any(fresh):
         orphans = layers.remove_orphans(places.graph)
         log.info("storage_swept", orphan_layers=orphans)
@@ -107,6 +110,7 @@ def podman_environment(config: AgentConfig) -> dict[str, str]:
         "HOME": str(places.podman),
         "CONTAINERS_CONF": str(places.containers_conf),
         "CONTAINERS_STORAGE_CONF": str(places.storage_conf),
+        "CONTAINERS_REGISTRIES_CONF": str(places.registries_conf),
         "TMPDIR": str(places.scratch),
     }
 
@@ -211,6 +215,15 @@ def _podman_configuration(places: Places, chosen: oci.Chosen) -> None:
     )
     places.containers_conf.write_text(text)
     places.storage_conf.write_text(STORAGE_CONF.format(root=places.graph, run=places.runroot))
+
+
+def _registries(config: AgentConfig, places: Places) -> None:
+    """Podman reads the first file when its service starts, the authorities at every pull."""
+    places.registries_conf.write_text(registries_conf(config.registries))
+    shutil.rmtree(places.certificates, ignore_errors=True)
+    for host, ca in authorities(config.registries).items():
+        (places.certificates / host).mkdir(parents=True, mode=0o700)
+        shutil.copyfile(ca, places.certificates / host / "ca.crt")
 
 
 def _ulimits() -> list[str]:

@@ -8,6 +8,7 @@ import asyncio
 import struct
 from collections.abc import Callable
 from pathlib import Path
+from typing import Protocol
 
 import structlog
 from google.protobuf.message import DecodeError
@@ -15,6 +16,18 @@ from google.protobuf.message import DecodeError
 from mesh.v1.node_pb2 import ProxyHeld, ProxyOrder, ServiceTable
 
 log = structlog.get_logger()
+
+
+class ProxyPort(Protocol):
+    """The agent's end of this host's proxy."""
+
+    def program(self, table: ServiceTable) -> None:
+        """Wants a table served."""
+        ...
+
+    async def run(self) -> None:
+        """Talks to the proxy for ever."""
+        ...
 
 
 class Proxy:

@@ -28,6 +28,7 @@ from mesh.v1.node_pb2 import (
     StreamWritten,
 )
 from nodeagent.following import FileWatch, LogSource
+from nodeagent.imagestreams import ImageStreams, LoadSource, RemoveSource
 from nodeagent.pods.worker import Worker
 from nodeagent.processes import ExecSource
 from nodeagent.runtime.port import Runtime, RuntimeFailure
@@ -37,7 +38,7 @@ from nodeagent.volumes.tree import Tree
 
 log = structlog.get_logger()
 
-Source = LogSource | ExecSource | TunnelSource
+Source = LogSource | ExecSource | TunnelSource | LoadSource | RemoveSource
 
 BUFFER = 256 * 1024
 BATCH = 88 * 1024
@@ -134,12 +135,14 @@ class Streams:
 
     def __init__(
         self, runtime: Runtime, tree: Tree, find: Callable[[str], Worker | None],
-        spawn: Callable[[Coroutine[Any, Any, None]], None], connect: Connect | None = None,
+        spawn: Callable[[Coroutine[Any, Any, None]], None], images: ImageStreams,
+        connect: Connect | None = None,
     ) -> None:  # fmt: skip
         self._runtime = runtime
         self._tree = tree
         self._find = find
         self._spawn = spawn
+        self._images = images
         self._connect = connect
         self._watch = FileWatch()
         self._open: dict[str, _Open] = {}
@@ -224,10 +227,14 @@ class Streams:
             opened.task.cancel()
 
     def _source(self, request: StreamOpen, stream: Stream) -> Source:
+        what = request.WhichOneof("what")
+        if what == "image_load":
+            return self._images.load(stream.put, stream.finish)
+        if what == "image_remove":
+            return self._images.remove(stream.put, stream.finish, request.image_remove.image)
         worker = self._find(request.pod_uid)
         if worker is None:
             raise NotFound(f"there is no pod with uid {request.pod_uid} on this host")
-        what = request.WhichOneof("what")
         if what == "logs":
             name = _named(worker.pod, request.logs.container)
             directory = self._tree.log_directory(request.pod_uid)

@@ -37,6 +37,11 @@ def pods(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[s
     return _names(ctx, "Pod", incomplete.removeprefix("pod/"))
 
 
+def nodes(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
+    """Hosts."""
+    return _names(ctx, "Node", incomplete)
+
+
 def kinds_and_names(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
     """A kind first, then names of that kind; "pod/we" becomes "pod/web"."""
     given = ctx.params.get(param.name or "") or ()

@@ -34,6 +34,9 @@ _SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "exec": ("exec", "Run a command in a container."),
         "port-forward": ("port_forward", "Reach a pod's ports from here."),
     },
+    "Images": {
+        "image": ("image", "Load, list and remove images on hosts, without a registry."),
+    },
     "More": {
         "api-resources": ("api_resources", "List the kinds of objects."),
         "explain": ("explain", "Explain the fields of a kind."),

@@ -45,7 +45,7 @@ class Pods(PodsServicer):
             raise Invalid.of("the request", [Violation("options.tailLines", "must not be negative")])
         _check_logs(pod, options)
         async with self._stream(pod, node_pb2.StreamOpen(pod_uid=pod.metadata.uid, logs=options)) as (agent, stream):
-            async for batch in _batches(agent, stream):
+            async for batch in batches(agent, stream):
                 for chunk in batch.chunks:
                     yield pb.LogsChunk(data=chunk.data)
 
@@ -63,7 +63,7 @@ class Pods(PodsServicer):
         _check_running(pod, options.container, "exec into")
         opening = node_pb2.StreamOpen(pod_uid=pod.metadata.uid, exec=options)
         async with self._stream(pod, opening) as (agent, stream), _pump(_typed(requests, stream), agent):
-            async for batch in _batches(agent, stream):
+            async for batch in batches(agent, stream):
                 for chunk in batch.chunks:
                     is_error = chunk.channel == node_pb2.STDERR
                     yield pb.ExecOutput(stderr=chunk.data) if is_error else pb.ExecOutput(stdout=chunk.data)
@@ -86,7 +86,7 @@ class Pods(PodsServicer):
         options = node_pb2.PortForwardOptions(port=first.start.port)
         opening = node_pb2.StreamOpen(pod_uid=pod.metadata.uid, port_forward=options)
         async with self._stream(pod, opening) as (agent, stream), _pump(_sent(requests, stream), agent):
-            async for batch in _batches(agent, stream):
+            async for batch in batches(agent, stream):
                 for chunk in batch.chunks:
                     yield pb.PortForwardOutput(data=chunk.data)
 
@@ -110,10 +110,10 @@ class Pods(PodsServicer):
         try:
             yield agent, stream
         finally:
-            await _close(agent, stream)
+            await close_stream(agent, stream)
 
 
-async def _batches(agent: AgentPort, stream: str) -> AsyncIterator[node_pb2.StreamBatch]:
+async def batches(agent: AgentPort, stream: str) -> AsyncIterator[node_pb2.StreamBatch]:
     """The stream's batches up to the last; raises Unavailable when it ended early."""
     while True:
         batch = await agent.read_stream(node_pb2.StreamRead(id=stream, wait_milliseconds=_WAIT, max_bytes=_BATCH))
@@ -124,7 +124,7 @@ async def _batches(agent: AgentPort, stream: str) -> AsyncIterator[node_pb2.Stre
             return
 
 
-async def _close(agent: AgentPort, stream: str) -> None:
+async def close_stream(agent: AgentPort, stream: str) -> None:
     """Closes even while the call is being cancelled; a host that can't be reached ends the stream by its lease."""
     closing = asyncio.ensure_future(_closed(agent, stream))
     try:

@@ -8,7 +8,7 @@ Rule: every failure is a `mesh.errors` error. A namespace not named is the conte
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import datetime
@@ -290,6 +290,33 @@ class AsyncClient:
         start = control_pb2.PortForwardStart(namespace=self._namespace(namespace), pod=pod, port=port)
         stub = control_pb2_grpc.PodsStub(await self._connect())
         return PortForward(stub, start, self.server).at(address, local_port)
+
+    # ---- images on hosts -------------------------------------------------------------------------------------------
+
+    async def load_images(
+        self, archive: AsyncIterable[bytes], *, hosts: Sequence[str] = ()
+    ) -> AsyncGenerator[int | control_pb2.ImageResult, None]:
+        """Takes an archive (`podman save`) to hosts, all when none is named. Yields how many bytes every host has by
+        now, then each host's result."""
+        stub = control_pb2_grpc.ImagesStub(await self._connect())
+
+        accepted = asyncio.Event()
+
+        async def requests() -> AsyncGenerator[control_pb2.ImageLoadInput, None]:
+            yield control_pb2.ImageLoadInput(start=control_pb2.ImageLoadStart(hosts=hosts))
+            await accepted.wait()  # a call that is refused while it is written to does not tell why
+            async for data in archive:
+                yield control_pb2.ImageLoadInput(data=data)
+
+        async with aclosing(answers(stub.Load(requests()), self.server)) as stream:
+            async for output in stream:
+                accepted.set()
+                yield output.taken if output.WhichOneof("what") == "taken" else output.result
+
+    async def remove_image(self, image: str, *, hosts: Sequence[str] = ()) -> Sequence[control_pb2.ImageResult]:
+        """Removes an image under all its names from hosts, from all that hold it when none is named."""
+        stub = control_pb2_grpc.ImagesStub(await self._connect())
+        return (await self._call(stub.Remove(control_pb2.ImageRemoveRequest(image=image, hosts=hosts)))).results
 
     # ---- the service itself ----------------------------------------------------------------------------------------
 

@@ -32,4 +32,6 @@ def _value(value: Any) -> str:
         return "[" + ", ".join(map(_value, value)) + "]"
     if isinstance(value, bool | int | float | str):
         return json.dumps(value)  # a JSON scalar is a TOML scalar
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{key} = {_value(inner)}" for key, inner in value.items()) + "}"
     raise TypeError(f"no TOML for {type(value).__name__}")

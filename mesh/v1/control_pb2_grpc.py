@@ -563,6 +563,126 @@ class Pods:
             _registered_method=True)
 
 
+class ImagesStub:
+    """Images on hosts, without a registry.
+    """
+
+    def __init__(self, channel):
+        """Constructor.
+
+        Args:
+            channel: A grpc.Channel.
+        """
+        self.Load = channel.stream_stream(
+                '/mesh.v1.Images/Load',
+                request_serializer=mesh_dot_v1_dot_control__pb2.ImageLoadInput.SerializeToString,
+                response_deserializer=mesh_dot_v1_dot_control__pb2.ImageLoadOutput.FromString,
+                _registered_method=True)
+        self.Remove = channel.unary_unary(
+                '/mesh.v1.Images/Remove',
+                request_serializer=mesh_dot_v1_dot_control__pb2.ImageRemoveRequest.SerializeToString,
+                response_deserializer=mesh_dot_v1_dot_control__pb2.ImageRemoveResponse.FromString,
+                _registered_method=True)
+
+
+class ImagesServicer:
+    """Images on hosts, without a registry.
+    """
+
+    def Load(self, request_iterator, context):
+        """Takes an archive (`podman save`) to hosts. Data may follow once `taken` has come, 0 at first; the end of the
+        requests is the end of the archive.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Remove(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+
+def add_ImagesServicer_to_server(servicer, server):
+    rpc_method_handlers = {
+            'Load': grpc.stream_stream_rpc_method_handler(
+                    servicer.Load,
+                    request_deserializer=mesh_dot_v1_dot_control__pb2.ImageLoadInput.FromString,
+                    response_serializer=mesh_dot_v1_dot_control__pb2.ImageLoadOutput.SerializeToString,
+            ),
+            'Remove': grpc.unary_unary_rpc_method_handler(
+                    servicer.Remove,
+                    request_deserializer=mesh_dot_v1_dot_control__pb2.ImageRemoveRequest.FromString,
+                    response_serializer=mesh_dot_v1_dot_control__pb2.ImageRemoveResponse.SerializeToString,
+            ),
+    }
+    generic_handler = grpc.method_handlers_generic_handler(
+            'mesh.v1.Images', rpc_method_handlers)
+    server.add_generic_rpc_handlers((generic_handler,))
+    server.add_registered_method_handlers('mesh.v1.Images', rpc_method_handlers)
+
+
+ # This class is part of an EXPERIMENTAL API.
+class Images:
+    """Images on hosts, without a registry.
+    """
+
+    @staticmethod
+    def Load(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/mesh.v1.Images/Load',
+            mesh_dot_v1_dot_control__pb2.ImageLoadInput.SerializeToString,
+            mesh_dot_v1_dot_control__pb2.ImageLoadOutput.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Remove(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mesh.v1.Images/Remove',
+            mesh_dot_v1_dot_control__pb2.ImageRemoveRequest.SerializeToString,
+            mesh_dot_v1_dot_control__pb2.ImageRemoveResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+
 class ControlStub:
     """Missing associated documentation comment in .proto file."""
 

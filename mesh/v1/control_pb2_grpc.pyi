@@ -169,6 +169,52 @@ class PodsServicer(metaclass=_abc_1.ABCMeta):
 
 def add_PodsServicer_to_server(servicer: PodsServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
 
+class ImagesStub:
+    """Images on hosts, without a registry."""
+
+    @_typing.overload
+    def __new__(cls, channel: _grpc.Channel) -> _Self: ...
+    @_typing.overload
+    def __new__(cls, channel: _aio.Channel) -> ImagesAsyncStub: ...
+    Load: _grpc.StreamStreamMultiCallable[_control_pb2.ImageLoadInput, _control_pb2.ImageLoadOutput]
+    """Takes an archive (`podman save`) to hosts. Data may follow once `taken` has come, 0 at first; the end of the
+    requests is the end of the archive.
+    """
+    Remove: _grpc.UnaryUnaryMultiCallable[_control_pb2.ImageRemoveRequest, _control_pb2.ImageRemoveResponse]
+
+@_typing.type_check_only
+class ImagesAsyncStub(ImagesStub):
+    """Images on hosts, without a registry."""
+
+    def __init__(self, channel: _aio.Channel) -> None: ...
+    Load: _aio.StreamStreamMultiCallable[_control_pb2.ImageLoadInput, _control_pb2.ImageLoadOutput]  # type: ignore[assignment]
+    """Takes an archive (`podman save`) to hosts. Data may follow once `taken` has come, 0 at first; the end of the
+    requests is the end of the archive.
+    """
+    Remove: _aio.UnaryUnaryMultiCallable[_control_pb2.ImageRemoveRequest, _control_pb2.ImageRemoveResponse]  # type: ignore[assignment]
+
+class ImagesServicer(metaclass=_abc_1.ABCMeta):
+    """Images on hosts, without a registry."""
+
+    @_abc_1.abstractmethod
+    def Load(
+        self,
+        request_iterator: _MaybeAsyncIterator[_control_pb2.ImageLoadInput],
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_control_pb2.ImageLoadOutput], _abc.AsyncIterator[_control_pb2.ImageLoadOutput]]:
+        """Takes an archive (`podman save`) to hosts. Data may follow once `taken` has come, 0 at first; the end of the
+        requests is the end of the archive.
+        """
+
+    @_abc_1.abstractmethod
+    def Remove(
+        self,
+        request: _control_pb2.ImageRemoveRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_control_pb2.ImageRemoveResponse, _abc.Awaitable[_control_pb2.ImageRemoveResponse]]: ...
+
+def add_ImagesServicer_to_server(servicer: ImagesServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
+
 class ControlStub:
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...

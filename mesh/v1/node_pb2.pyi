@@ -477,6 +477,44 @@ class PortForwardOptions(_message.Message):
 Global___PortForwardOptions: _TypeAlias = PortForwardOptions  # noqa: Y015
 
 @_typing.final
+class ImageLoadOptions(_message.Message):
+    """Takes in the images of an archive, which comes as input; their names follow on STDOUT, one in a line."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ImageLoadOptions: _TypeAlias = ImageLoadOptions  # noqa: Y015
+
+@_typing.final
+class ImageRemoveOptions(_message.Message):
+    """Removes an image under all its names, which follow on STDOUT, one in a line."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    IMAGE_FIELD_NUMBER: _builtins.int
+    image: _builtins.str
+    def __init__(
+        self,
+        *,
+        image: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["image", b"image"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ImageRemoveOptions: _TypeAlias = ImageRemoveOptions  # noqa: Y015
+
+@_typing.final
 class StreamOpen(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -485,7 +523,10 @@ class StreamOpen(_message.Message):
     EXEC_FIELD_NUMBER: _builtins.int
     PORT_FORWARD_FIELD_NUMBER: _builtins.int
     ATTACH_FIELD_NUMBER: _builtins.int
+    IMAGE_LOAD_FIELD_NUMBER: _builtins.int
+    IMAGE_REMOVE_FIELD_NUMBER: _builtins.int
     pod_uid: _builtins.str
+    """empty for what is no pod's"""
     @_builtins.property
     def logs(self) -> Global___LogOptions: ...
     @_builtins.property
@@ -494,6 +535,10 @@ class StreamOpen(_message.Message):
     def port_forward(self) -> Global___PortForwardOptions: ...
     @_builtins.property
     def attach(self) -> Global___AttachOptions: ...
+    @_builtins.property
+    def image_load(self) -> Global___ImageLoadOptions: ...
+    @_builtins.property
+    def image_remove(self) -> Global___ImageRemoveOptions: ...
     def __init__(
         self,
         *,
@@ -502,12 +547,14 @@ class StreamOpen(_message.Message):
         exec: Global___ExecOptions | None = ...,
         port_forward: Global___PortForwardOptions | None = ...,
         attach: Global___AttachOptions | None = ...,
+        image_load: Global___ImageLoadOptions | None = ...,
+        image_remove: Global___ImageRemoveOptions | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["attach", b"attach", "exec", b"exec", "logs", b"logs", "port_forward", b"port_forward", "what", b"what"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["attach", b"attach", "exec", b"exec", "image_load", b"image_load", "image_remove", b"image_remove", "logs", b"logs", "port_forward", b"port_forward", "what", b"what"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attach", b"attach", "exec", b"exec", "logs", b"logs", "pod_uid", b"pod_uid", "port_forward", b"port_forward", "what", b"what"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attach", b"attach", "exec", b"exec", "image_load", b"image_load", "image_remove", b"image_remove", "logs", b"logs", "pod_uid", b"pod_uid", "port_forward", b"port_forward", "what", b"what"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_what: _TypeAlias = _typing.Literal["logs", "exec", "port_forward", "attach"]  # noqa: Y015
+    _WhichOneofReturnType_what: _TypeAlias = _typing.Literal["logs", "exec", "port_forward", "attach", "image_load", "image_remove"]  # noqa: Y015
     _WhichOneofArgType_what: _TypeAlias = _typing.Literal["what", b"what"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_what) -> _WhichOneofReturnType_what | None: ...
 

@@ -24,7 +24,7 @@ from nodeagent.pods.podstate import PodState
 from nodeagent.pods.record import Death, to_json
 from nodeagent.pods.spec import Ground, Host, around, container_spec, sandbox_spec, sub_paths
 from nodeagent.pods.status import final_status
-from nodeagent.runtime.port import Runtime, RuntimeFailure
+from nodeagent.runtime.port import PULL_FAILURES, Runtime, RuntimeFailure
 from nodeagent.runtime.seen import SeenContainer, SeenPod, State
 from nodeagent.volumes.files import has_content
 from nodeagent.volumes.tree import Tree, Unmountable, verify_propagation
@@ -34,6 +34,7 @@ log = structlog.get_logger()
 RETRY = 10 * SECOND  # L21: after an error; plain, for a host has few pods
 TRANSIENT = SECOND  # L21: the runtime is away
 START_ERROR_CODE = 128
+HOSTS_OWN = "localhost/"  # images of this name have no registry: no policy pulls them, see docs/images.md
 MOUNT_FIRST, MOUNT_LONGEST = SECOND // 2, 10 * SECOND  # V16
 EXECUTE_FAILURES = (RuntimeFailure, Unmountable, OSError)
 
@@ -164,6 +165,8 @@ class Executor:
     async def _resolve_image(self, action: do.ResolveImage, state: PodState) -> None:
         container = _container(state.pod, action.container)
         policy, reference = pull_policy(container), container.image
+        if reference.startswith(HOSTS_OWN) and policy == "Always":
+            policy = "Never"
         image = None
         if policy != "Always":
             image = await self.images.find(reference)
@@ -172,8 +175,10 @@ class Executor:
             self.events.normal(state.pod, "Pulled", message, container.name)
             state.memory = state.memory.with_image(container.name, do.ImageFact(action.attempt, reference, image))
             return
-        if policy == "Never":
+        if policy == "Never" or reference.startswith(HOSTS_OWN):
             words = f'Container image "{reference}" is not present with pull policy of Never'
+            if reference.startswith(HOSTS_OWN):
+                words = f'Container image "{reference}" is not on this host and has no registry: mesh image load'
             raise RuntimeFailure("ErrImageNeverPull", words)
         known = state.memory.images.get(container.name)
         self.events.normal(state.pod, "Pulling", f'Pulling image "{reference}"', container.name)
@@ -192,8 +197,7 @@ class Executor:
             self._failed(action, state, result.failure)
         else:
             self.images.succeeded(state.uid, reference)
-            took = f'Successfully pulled image "{reference}" in {result.seconds:.3g}s'
-            self.events.normal(state.pod, "Pulled", took, action.container)
+            self.events.normal(state.pod, "Pulled", result.words(reference), action.container)
             fact = do.ImageFact(action.attempt, reference, result.image)
             state.memory = state.memory.with_image(action.container, fact)
         self.poke(state.uid)
@@ -373,7 +377,7 @@ class Executor:
         state.memory = state.memory.with_image(action.container, fact)
         if failure.transient:
             return
-        if failure.reason == "ErrImagePull":
+        if failure.reason in PULL_FAILURES:
             words = f'Failed to pull image "{reference}": {failure.message}'
             self.events.warning(state.pod, "Failed", words, action.container)
             self.events.warning(state.pod, "Failed", f"Error: {failure.reason}", action.container)

@@ -23,6 +23,7 @@ from nodeagent.pods.record import Death
 from nodeagent.pods.restart import next_start, policy_of, should_restart
 from nodeagent.pods.standing import Standing, init_done, initialized, standings
 from nodeagent.probes.wanted import has_started, is_ready, verdict_of
+from nodeagent.runtime.port import PULL_FAILURES
 from nodeagent.runtime.seen import Role, SeenSandbox, State
 
 WORDS = 12 * 1024  # bytes of termination messages of a whole pod (L16)
@@ -162,7 +163,7 @@ def _trouble(facts: Facts, standing: Standing) -> ContainerStateWaiting | None:
     if fact is None or fact.failure is None or fact.attempt != standing.next_attempt:
         return None
     reason, message = fact.failure.reason, fact.failure.message
-    if reason == "ErrImagePull" and facts.now >= fact.failure.at + FRESH:
+    if reason in PULL_FAILURES and facts.now >= fact.failure.at + FRESH:
         reason, message = "ImagePullBackOff", f'Back-off pulling image "{fact.reference}": {message}'
     return ContainerStateWaiting(reason=reason, message=message)
 
@@ -297,5 +298,5 @@ def _condition(name: str, true: bool, at: int, why: tuple[str, str], generation:
 
 def next_change(facts: Facts) -> int:
     """When the status will read differently though nothing happens; 0 for never."""
-    failed = [f.failure.at for f in facts.memory.images.values() if f.failure and f.failure.reason == "ErrImagePull"]
+    failed = [f.failure.at for f in facts.memory.images.values() if f.failure and f.failure.reason in PULL_FAILURES]
     return min((at + FRESH for at in failed if at + FRESH > facts.now), default=0)

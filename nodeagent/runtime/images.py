@@ -6,8 +6,10 @@ failed create forgets it.
 
 import base64
 import json
+import re
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -16,7 +18,10 @@ from nodeagent.runtime.port import Credentials, Image, RuntimeFailure
 from nodeagent.runtime.rest import Refused, Rest
 
 REMEMBERED = 30.0  # seconds
-LOCAL_REGISTRIES = ("localhost:", "127.")  # plain HTTP is allowed there, as Docker does
+DOWN = re.compile(
+    r"connection refused|no such host|i/o timeout|no route to host|network is unreachable|connection reset by peer"
+    r"|TLS handshake timeout|context deadline exceeded|\bEOF$|\b(?:status|status code):? 5\d\d\b"
+)  # the registry's trouble, not the image's
 
 
 class Images:
@@ -59,19 +64,61 @@ class Images:
         headers = {"X-Registry-Auth": _authorization(credentials)} if credentials else {}
         full = translate.full_reference(reference)
         query = {"reference": full, "policy": "always"}
-        if full.startswith(LOCAL_REGISTRIES):
-            query["tlsVerify"] = "false"
         self.forget()
         try:
             error = await self._rest.run_pull(lambda: _last_error(self._rest.lines("/images/pull", headers, **query)))
         except Refused as refused:
             error = refused.text
         if error:
-            raise RuntimeFailure("ErrImagePull", f"cannot pull image {reference}: {pull_words(error)}")
+            raise pull_failure(reference, error)
         found = await self.find(full)
         if found is None:
             raise RuntimeFailure("ErrImagePull", f"cannot pull image {reference}: it is gone again")
         return found
+
+    async def remove(self, image: Image) -> None:
+        """See the port's `remove_image`. Name by name: Podman removes no image with several names by its id, but by
+        force, which takes containers along."""
+        self.forget()
+        await self._refuse_if_used(image)
+        tags = [name for name in image.names if "@" not in name]
+        for which in tags or [image.id]:
+            try:
+                await self._rest.ask("delete", f"/images/{quote(which)}")
+            except Refused as refused:
+                if refused.status == 404:
+                    continue
+                why = f"cannot remove image {which}: {translate.words(refused.text)}"
+                raise RuntimeFailure("ImageInUse" if refused.status == 409 else "ImageRemoveError", why) from refused
+
+    async def _refuse_if_used(self, image: Image) -> None:
+        """Podman itself would refuse only at the last name."""
+        filters = json.dumps({"ancestor": [image.id.removeprefix("sha256:")]})
+        used = await self._rest.ask("get", "/containers/json", all="true", filters=filters)
+        if used:
+            who = (used[0].get("Names") or [used[0]["Id"][:12]])[0]
+            raise RuntimeFailure("ImageInUse", f"cannot remove image {image.id}: container {who} uses it")
+
+    async def load(self, archive: Path) -> list[Image]:
+        """See the port's `load_image`."""
+        self.forget()
+        try:
+            answer = await self._rest.run_pull(lambda: self._rest.upload("/images/load", archive))
+        except Refused as refused:
+            why = f"cannot load images: {translate.words(refused.text)}"
+            raise RuntimeFailure("ImageLoadError", why) from refused
+        found = [await self.find(name) for name in answer["Names"]]
+        return [image for image in found if image is not None]
+
+
+def pull_failure(reference: str, error: str) -> RuntimeFailure:
+    """A failed pull by its cause: what the registry said of the image, or the registry itself (S4)."""
+    words = pull_words(error)
+    if DOWN.search(words):
+        return RuntimeFailure(
+            "RegistryUnavailable", f"cannot pull image {reference}: the registry is unavailable: {words}"
+        )
+    return RuntimeFailure("ErrImagePull", f"cannot pull image {reference}: {words}")
 
 
 def _authorization(credentials: Credentials) -> str:

@@ -66,6 +66,16 @@ class Places:
         return self.podman / "storage.conf"
 
     @property
+    def registries_conf(self) -> Path:
+        """Its registries (disk, made by prepare)."""
+        return self.podman / "registries.conf"
+
+    @property
+    def certificates(self) -> Path:
+        """Authorities of registries: <host>/ca.crt; where Podman looks for them below its HOME (disk)."""
+        return self.podman / ".config" / "containers" / "certs.d"
+
+    @property
     def runroot(self) -> Path:
         """Podman's run root."""
         return self.run / "podman" / "run"

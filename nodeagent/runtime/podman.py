@@ -4,8 +4,10 @@ Rules: needs a prepared host and Podman's service (`python -m nodeagent podman`)
 again, see `containers` and `sandboxes`; everything that fails is a RuntimeFailure.
 """
 
+import os
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TypeVar
 
 from nodeagent.config import AgentConfig
@@ -20,6 +22,7 @@ from nodeagent.runtime.seen import SeenContainer, SeenPod, SeenSandbox, State
 from nodeagent.runtime.translate import Joined
 
 T = TypeVar("T")
+REOPEN = b"2 0 0\n"  # conmon's word for it
 
 
 class PodmanRuntime:
@@ -29,7 +32,7 @@ class PodmanRuntime:
         self._places = places = Places.of(config)
         self.chosen = oci.Chosen.load(places.runtime)  # which OCI runtime, and why
         self._poke: Callable[[str], None] = lambda _: None
-        self._rest = Rest(config.podman_socket)
+        self._rest = Rest(config.podman_socket, pulls=config.max_parallel_pulls)
         self._images = Images(self._rest)
         self._sandboxes = Sandboxes(self._rest, places, config.bridge)
         self._containers = Containers(self._rest, places, self.chosen, self._tell)
@@ -58,6 +61,12 @@ class PodmanRuntime:
     async def pull(self, reference: str, credentials: Credentials | None = None) -> Image:
         return await self._answer(self._images.pull(reference, credentials))
 
+    async def remove_image(self, image: Image) -> None:
+        await self._answer(self._images.remove(image))
+
+    async def load_image(self, archive: Path) -> list[Image]:
+        return await self._answer(self._images.load(archive))
+
     async def create(self, spec: ContainerSpec) -> str:
         joined = self._joined(spec)
         cgroup = spec.cgroup_parent or names.pod_cgroup(spec.pod_uid)
@@ -77,6 +86,18 @@ class PodmanRuntime:
     async def remove(self, container_id: str) -> None:
         await self._answer(self._containers.remove(container_id))
         oci.forget_exec(self._places.exec, container_id)
+
+    async def reopen_log(self, container_id: str) -> None:
+        control = self._places.bundles / container_id / "userdata" / "ctl"
+        try:
+            descriptor = os.open(control, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            try:
+                os.write(descriptor, REOPEN)
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            why = f"cannot tell the container's monitor of its new log: {error.strerror or error}"
+            raise RuntimeFailure("LogReopenError", why) from error
 
     def exec_command(self, container: SeenContainer, command: Sequence[str], *, tty: bool = False) -> list[str]:
         configuration = self._places.bundles / container.id / "userdata" / "config.json"

@@ -6,9 +6,12 @@ loop; what fails raises RuntimeFailure with words for people, never a library's 
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol
 
 from nodeagent.runtime.seen import Role, SeenContainer, SeenPod, SeenSandbox
+
+PULL_FAILURES = frozenset({"ErrImagePull", "RegistryUnavailable"})  # with back-off they read ImagePullBackOff (I2, S4)
 
 
 class RuntimeFailure(Exception):  # noqa: N818 - a failure of the runtime, reported as a waiting reason
@@ -150,7 +153,21 @@ class Runtime(Protocol):
         ...
 
     async def pull(self, reference: str, credentials: Credentials | None = None) -> Image:
-        """Fetches an image; raises RuntimeFailure(ErrImagePull) with the registry's words."""
+        """Fetches an image; raises RuntimeFailure with the registry's words: ErrImagePull, or RegistryUnavailable when
+        the registry can't be reached or has trouble of its own."""
+        ...
+
+    async def remove_image(self, image: Image) -> None:
+        """Removes an image under all its names; none there is no error. Raises RuntimeFailure(ImageInUse) when a
+        container has it; nothing that runs is ever touched."""
+        ...
+
+    async def load_image(self, archive: Path) -> list[Image]:
+        """Takes the images of an archive on this host (`podman save`, OCI or Docker, also compressed).
+
+        Raises:
+            RuntimeFailure: ImageLoadError when it is no archive of images.
+        """
         ...
 
     async def create(self, spec: ContainerSpec) -> str:
@@ -171,6 +188,14 @@ class Runtime(Protocol):
 
     async def remove(self, container_id: str) -> None:
         """Removes a container in whatever state, its log file excepted; none there is no error."""
+        ...
+
+    async def reopen_log(self, container_id: str) -> None:
+        """A running container's log was renamed: what it writes from now on goes to a new file of the old name.
+
+        Raises:
+            RuntimeFailure: LogReopenError; it goes on writing to the renamed file.
+        """
         ...
 
     def exec_command(self, container: SeenContainer, command: Sequence[str], *, tty: bool = False) -> list[str]:

@@ -19,7 +19,6 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 THREADS = 8
-PULLS = 3
 
 
 class Refused(Exception):  # noqa: N818 - the service's answer
@@ -38,10 +37,10 @@ class Away(Exception):  # noqa: N818 - a condition of the service
 class Rest:
     """One service."""
 
-    def __init__(self, socket: Path) -> None:
-        self._api = PodmanClient(base_url=f"unix://{socket}", max_pool_size=THREADS + PULLS).api
+    def __init__(self, socket: Path, *, pulls: int = 4) -> None:
+        self._api = PodmanClient(base_url=f"unix://{socket}", max_pool_size=THREADS + pulls + 1).api
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="podman")
-        self._pulls = ThreadPoolExecutor(PULLS, thread_name_prefix="podman-pull")
+        self._pulls = ThreadPoolExecutor(pulls + 1, thread_name_prefix="podman-pull")
 
     def close(self) -> None:
         """Ends connections; calls under way fail."""
@@ -54,8 +53,21 @@ class Rest:
         return await asyncio.get_running_loop().run_in_executor(self._pool, lambda: work(*args, **kwargs))
 
     async def run_pull(self, work: Callable[[], T]) -> T:
-        """Runs work that may take minutes on a pool of its own."""
+        """Runs work that may take minutes, a pull or a load, on a pool of its own."""
         return await asyncio.get_running_loop().run_in_executor(self._pulls, work)
+
+    def upload(self, path: str, file: Path) -> Any:
+        """Posts a file, piece by piece, blocking; the parsed answer."""
+        try:
+            with file.open("rb") as data:
+                headers = {"content-type": "application/x-tar"}
+                answer = self._api.post(path, data=data, headers=headers, timeout=(10, 600))
+                answer.raise_for_status()
+                return answer.json()
+        except APIError as error:
+            raise _failure(error) from error
+        except requests.RequestException as error:
+            raise Away(str(error)) from error
 
     async def ask(self, method: str, path: str, body: object = None, **query: str) -> Any:
         """One call; the parsed answer, None when it is empty."""

@@ -317,9 +317,12 @@ async def test_images_here_and_not_here(agent: Runtime, world: World) -> None:
     with pytest.raises(RuntimeFailure, match="UPPER") as failure:
         await agent.image("localhost/UPPER case")
     assert failure.value.reason == "InvalidImageName"
-    with pytest.raises(RuntimeFailure, match="cannot pull image localhost:9/not-there:1: ") as failure:
+    if world.fake:
+        words = "cannot pull image localhost:9/not-there:1: connection refused"
+        world.fake.registry["localhost:9/not-there:1"] = RuntimeFailure("RegistryUnavailable", words)
+    with pytest.raises(RuntimeFailure, match=r"image localhost:9/not-there:1: .*connection refused") as failure:
         await agent.pull("localhost:9/not-there:1")
-    assert failure.value.reason == "ErrImagePull"
+    assert failure.value.reason == "RegistryUnavailable"
 
 
 async def test_a_command_that_cannot_start_is_said_in_words(agent: Runtime, world: World) -> None:

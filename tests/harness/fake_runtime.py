@@ -178,6 +178,20 @@ class FakeRuntime:
         self.host.local_images.update(dict.fromkeys((reference, *found.names, found.id), found))
         return found
 
+    async def remove_image(self, image: Image) -> None:
+        self._call("remove_image", image.id)
+        if any(c.image_id == image.id for c in self.host.containers.values()):
+            raise RuntimeFailure("ImageInUse", f"cannot remove image {image.id}: a container uses it")
+        self.host.local_images = {name: i for name, i in self.host.local_images.items() if i.id != image.id}
+
+    async def load_image(self, archive: Path) -> list[Image]:
+        """The fake's archive is a text: the images' names, one in a line."""
+        self._call("load_image")
+        names = archive.read_text(errors="replace").split()
+        if not names or any("\0" in name for name in names):
+            raise RuntimeFailure("ImageLoadError", "cannot load images: this is no archive of images")
+        return [self.host.add_image(name) for name in names]
+
     async def create(self, spec: ContainerSpec) -> str:
         self._call("create", spec.pod_uid, spec.name, str(spec.attempt))
         program = self.host.program(spec)
@@ -226,6 +240,13 @@ class FakeRuntime:
     async def remove(self, container_id: str) -> None:
         seen = self.host.containers.pop(container_id, None)
         self._call("remove", seen.pod_uid if seen else "", seen.name if seen else container_id)
+
+    async def reopen_log(self, container_id: str) -> None:
+        seen = self.host.containers.get(container_id)
+        self._call("reopen_log", seen.pod_uid if seen else "")
+        if seen is None or seen.state is not State.RUNNING:
+            raise RuntimeFailure("LogReopenError", "the container does not run")
+        Path(seen.log_path).touch()
 
     def exec_command(self, container: SeenContainer, command: Sequence[str], *, tty: bool = False) -> list[str]:
         return list(command)

@@ -15,16 +15,18 @@ import subprocess
 import tarfile
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from nodeagent.config import AgentConfig
 from nodeagent.prepare import podman_argv, podman_environment, prepare, unprepare
+from nodeagent.registries import Registry
 from nodeagent.runtime import syscalls
 
 IMAGE = "localhost/mesh-test:1"
 BUSYBOX = Path("/bin/busybox")
+PLAIN = (Registry("127.0.0.1", plain_http=True),)  # registries of tests
 PASSWD = "root:x:0:0:root:/:/bin/sh\napp:x:1000:2000::/:/bin/sh\n"
 GROUP = "root:x:0:\napp:x:2000:\nextra:x:3000:app\n"
 
@@ -85,14 +87,16 @@ class PodmanHost:
 
 
 @contextlib.contextmanager
-def podman_host(name: str = "", *, oci_runtime: str = "auto", image: bool = True) -> Iterator[PodmanHost]:
+def podman_host(
+    name: str = "", *, oci_runtime: str = "auto", image: bool = True, registries: Sequence[Registry] = PLAIN
+) -> Iterator[PodmanHost]:
     """Prepares a root, starts its service, imports IMAGE; afterwards everything is undone and gone."""
     root = Path(tempfile.mkdtemp(prefix="mt-", dir="/tmp"))
     tag = root.name.removeprefix("mt-").lower()
     number = sum(tag.encode()) * os.getpid() % 250 + 1
     config = AgentConfig(
         node_name=name or f"t-{tag}", node_ip="127.0.0.1", root=root, bridge=f"mt{tag[:8].replace('_', 'u')}",
-        oci_runtime=oci_runtime,
+        oci_runtime=oci_runtime, registries=tuple(registries),
     )  # fmt: skip
     host = PodmanHost(config, pod_cidr=f"10.199.{number}.0/24")
     try:

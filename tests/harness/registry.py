@@ -5,10 +5,15 @@ import contextlib
 import gzip
 import hashlib
 import json
+import socket
+import ssl
+import tempfile
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from mesh.pki import Pair
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 CONFIG = "application/vnd.oci.image.config.v1+json"
@@ -25,9 +30,11 @@ class Registry:
 
 
 @contextlib.contextmanager
-def registry(root_file_system: bytes) -> Iterator[Registry]:
-    """Serves an image made of the tar given."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"blobs": _image(root_file_system)}))
+def registry(root_file_system: bytes, port: int = 0, tls: Pair | None = None) -> Iterator[Registry]:
+    """Serves an image made of the tar given; port 0 takes a free one; with a certificate it speaks HTTPS."""
+    server = ThreadingHTTPServer(("127.0.0.1", port), type("Handler", (_Handler,), {"blobs": _image(root_file_system)}))
+    if tls is not None:
+        server.socket = _secured(server.socket, tls)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     try:
@@ -36,6 +43,15 @@ def registry(root_file_system: bytes) -> Iterator[Registry]:
         server.shutdown()
         thread.join()
         server.server_close()
+
+
+def _secured(listener: socket.socket, pair: Pair) -> ssl.SSLSocket:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(pair.key + pair.certificate)
+        file.flush()
+        context.load_cert_chain(file.name)
+    return context.wrap_socket(listener, server_side=True)
 
 
 def _digest(data: bytes) -> str:

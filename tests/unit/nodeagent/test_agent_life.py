@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -388,6 +389,37 @@ async def test_back_off_of_pulls(tmp_path: Path) -> None:  # I2, S4
     world.host.registry["example:1"] = Image("sha256:1", ("example:1",), 10)
     await world.until(lambda: world.phase("web") == "Running", 301)
     assert {"Pulling", "Failed", "BackOff", "Pulled"} <= set(world.reasons("web"))
+    await world.kill()
+
+
+@bent
+async def test_a_registry_that_is_away_and_comes_back(tmp_path: Path) -> None:  # I2, S4
+    world = world_of(tmp_path, any_image=False)
+    world.host.registry["example:1"] = RuntimeFailure("RegistryUnavailable", "connection refused")
+    await world.start()
+    await world.assign(a_pod("web"))
+    await world.until(lambda: world.waiting("web") == "RegistryUnavailable")
+    await world.until(lambda: world.waiting("web") == "ImagePullBackOff")
+    world.host.registry["example:1"] = Image("sha256:1", ("example:1",), 10)
+    begun = asyncio.get_running_loop().time()
+    await world.until(lambda: world.phase("web") == "Running", 31)
+    assert asyncio.get_running_loop().time() - begun < 11
+    await world.kill()
+
+
+@bent
+async def test_so_many_pulls_at_once_and_the_event_says_how_long(tmp_path: Path) -> None:  # I3, S8
+    world = world_of(tmp_path, any_image=False, pull_seconds=2)
+    world.config = replace(world.config, max_parallel_pulls=2)
+    for n in range(3):
+        world.host.registry[f"example:{n}"] = Image(f"sha256:{n}", (f"example:{n}",), 10)
+    await world.start()
+    await world.assign(*(a_pod(f"p{n}", containers=(a_container(image=f"example:{n}"),)) for n in range(3)))
+    await world.until(lambda: world.phase("p0") == world.phase("p1") == "Running", 5)
+    assert world.phase("p2") == "Pending"
+    await world.until(lambda: world.phase("p2") == "Running", 5)
+    words = next(e.message for e in world.events.values() if "example:2" in e.message and e.reason == "Pulled")
+    assert words == 'Successfully pulled image "example:2" in 2s (4s including waiting). Image size: 10 bytes.'
     await world.kill()
 
 

@@ -67,6 +67,17 @@ def test_what_a_user_adds_to_a_configuration_stays(host: Host) -> None:
     assert tomllib.loads(path.read_text())["max_pods"] == 20
 
 
+def test_registries_that_a_user_has_added_stay(host: Host) -> None:
+    setup.configurations(host)
+    path = host.layout.agent_config
+    path.write_text(
+        path.read_text() + '[[registries]]\nname = "a.test:5000"\nplain_http = true\nmirrors = ["b.test"]\n'
+    )
+    setup.configurations(host)
+    expected = [{"name": "a.test:5000", "plain_http": True, "mirrors": ["b.test"]}]
+    assert tomllib.loads(path.read_text())["registries"] == expected
+
+
 def test_a_broken_configuration_is_told_not_overwritten(host: Host) -> None:
     host.layout.agent_config.write_text("not toml")
     with pytest.raises(Invalid, match=r"agent\.toml"):
