@@ -32,6 +32,7 @@ from nodeagent.pods.worker import Worker
 from nodeagent.probes.checks import Checks, RealChecks
 from nodeagent.probes.prober import Bench
 from nodeagent.proxy import ProxyPort
+from nodeagent.room import Measure, Room
 from nodeagent.rotation import LogRotation
 from nodeagent.runtime.port import Runtime, RuntimeFailure
 from nodeagent.runtime.seen import SeenContainer, SeenPod, State
@@ -57,6 +58,7 @@ class Agent:
         self, config: AgentConfig, runtime: Runtime, *, clock: Callable[[], int] = time.time_ns,
         proxy: Callable[[Callable[[str], None]], ProxyPort] | None = None, runtime_version: str = "",
         connect: Connect | None = None, vitals: Callable[[], Vitals] | None = None, checks: Checks | None = None,
+        measure: Measure | None = None,
     ) -> None:  # fmt: skip
         self.config = config
         self.board = Board(config.node_name)
@@ -99,6 +101,7 @@ class Agent:
             runtime, self._images, self._tree, events, host, clock, self._poke_timer, self._kept,
             Hooks(checks, events, host.ip, clock, self._poke_timer, self._spawn),
         )  # fmt: skip
+        self._room = Room(config, self._tree, self._workers, lambda: self._desired.node_labels, self._vitals, measure)
         images = ImageStreams(runtime, config.podman_dir / "tmp", self._images_changed)
         self._rotation = LogRotation(config, runtime, self._running, clock)
         self._streams = Streams(runtime, self._tree, self._find_worker, self._spawn, images, connect)
@@ -166,7 +169,7 @@ class Agent:
                 await self._start()
                 for loop in (self._resync(), self._heartbeat(), self._keep_checkpoints(), self._static.run(),
                              self._gc.run(lambda: self._assigned, self._images_changed),
-                             self._rotation.run()):  # fmt: skip
+                             self._rotation.run(), self._room.run()):  # fmt: skip
                     group.create_task(loop)
                 if self._proxy is not None:
                     group.create_task(self._proxy.run())
@@ -229,7 +232,7 @@ class Agent:
     def _hire(self, pod: Pod, *, leftover: bool = False) -> None:
         uid = pod.metadata.uid
         worker = Worker(
-            pod, self._executor, self.board, lambda: self._assigned, self._away, self._bench,
+            pod, self._executor, self.board, lambda: self._assigned, self._away, self._bench, admit=self._room.admit,
             seen=self._seen.pop(uid, None), mirror=uid in self._static.pods, quiet=leftover,
             configs=self._desired.configs_of(pod),
         )  # fmt: skip

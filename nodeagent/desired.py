@@ -23,6 +23,7 @@ class Desired:
     cluster_cidr: str = ""
     pods: Mapping[str, Pod] = field(default_factory=dict)
     config_maps: Mapping[tuple[str, str], ConfigMap] = field(default_factory=dict)  # by namespace and name
+    node_labels: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def wire_fence(self) -> Fence:
@@ -63,7 +64,8 @@ def accept(held: Desired, assignment: Assignment, node: str) -> Desired:
     if "" in pods:
         raise Invalid(f"cannot assign to {node}: pod {pods[''].metadata.name} has no uid")
     configs = {(c.metadata.namespace, c.metadata.name): c for c in assignment.config_maps}
-    return Desired(fence, assignment.digest, assignment.pod_cidr, assignment.cluster_cidr, pods, configs)
+    labels = dict(assignment.node_labels)
+    return Desired(fence, assignment.digest, assignment.pod_cidr, assignment.cluster_cidr, pods, configs, labels)
 
 
 def restored(assignment: Assignment, node: str) -> Desired:

@@ -22,6 +22,7 @@ DISK_EVICTION, INODE_EVICTION = 0.10, 0.05  # R9: nodefs
 PID_RESERVE = 1000
 IMAGES_SHOWN = 50  # G11
 RUNTIME_GRACE = 30 * SECOND  # how long the runtime may be away before the host is not ready
+PRESSURE_HELD = 300 * SECOND  # R10: how long a pressure is told after it was last there
 CGROUP_LABEL = "mesh/cgroup-version"
 
 
@@ -68,6 +69,9 @@ class Machine:
         self._config = config
         self._info = _info(runtime_version)
         self._changed: dict[str, tuple[str, int]] = {}  # condition: its status, and since when
+        self._pressed: dict[
+            str, tuple[int, tuple[str, bool, str, str]]
+        ] = {}  # when it was last there, and what was told
         self.images: list[Image] = []
 
     def report(self, vitals: Vitals, now: int, *, runtime_away_since: int = 0, trouble: str = "") -> NodeReport:
@@ -83,10 +87,22 @@ class Machine:
         )  # fmt: skip
         away = runtime_away_since and now - runtime_away_since > RUNTIME_GRACE
         why = "the container runtime does not answer" if away else trouble
-        status.conditions.extend(self._condition(now, *wanted) for wanted in (*pressures(vitals), _readiness(why)))
+        status.conditions.extend(
+            self._condition(now, *wanted) for wanted in (*self._held(vitals, now), _readiness(why))
+        )
         shown = sorted(self.images, key=lambda i: (-i.size, i.id))[:IMAGES_SHOWN]
         status.images.extend(ContainerImage(names=i.names, size_bytes=i.size) for i in shown)
         return NodeReport(status=status, labels=labels(config.node_name))
+
+    def _held(self, vitals: Vitals, now: int) -> list[tuple[str, bool, str, str]]:
+        """Pressures as they are, and those that were there until a moment ago (R10)."""
+        told = []
+        for pressure in pressures(vitals):
+            if pressure[1]:
+                self._pressed[pressure[0]] = (now, pressure)
+            at, was = self._pressed.get(pressure[0], (0, pressure))
+            told.append(was if at and now - at < PRESSURE_HELD else pressure)
+        return told
 
     def _condition(self, now: int, name: str, true: bool, reason: str, message: str) -> NodeCondition:
         status = "True" if true else "False"

@@ -22,6 +22,7 @@ _SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
     },
     "Objects": {
         "apply": ("apply", "Create or change objects as files say."),
+        "check": ("check", "Say what will become of every field of a manifest."),
         "create": ("create", "Create objects from files or from words."),
         "get": ("get", "List objects, or show some."),
         "describe": ("describe", "Tell everything about an object, with its events."),

@@ -27,6 +27,7 @@ def needs_of(node: str, view: View, cluster_cidr: str, epoch: int) -> Assignment
         cluster_cidr=cluster_cidr,
         pods=[_order(pod) for pod in _pods(node, view)],
         config_maps=[_content(config) for config in _config_maps(node, view)],
+        node_labels=held.metadata.labels,
     )
     assignment.digest = assignment_digest(assignment)
     return assignment

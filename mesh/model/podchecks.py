@@ -69,6 +69,10 @@ def _check_containers(spec: PodSpec, path: str) -> Iterator[Violation]:
             yield from _check_container(container, volumes, every, where)
             if group == "initContainers" and container.restart_policy != "Always":
                 yield from _no_probes(container, where)
+            if group == "containers" and container.HasField("restart_policy"):
+                yield Violation(
+                    f"{where}.restartPolicy", "is honoured only in an init container, which it makes a sidecar"
+                )
 
 
 def _check_container(container: Container, volumes: set[str], names: Collection[str], path: str) -> Iterator[Violation]:
@@ -234,9 +238,6 @@ def _check_volumes(spec: PodSpec, path: str) -> Iterator[Violation]:
 def _check_volume(volume: Volume, path: str) -> Iterator[Violation]:
     if ".." in volume.host_path.path.split("/"):
         yield Violation(f"{path}.hostPath.path", f'must not contain a ".." element, is "{volume.host_path.path}"')
-    if volume.empty_dir.size_limit and volume.empty_dir.medium != "Memory":
-        reason = "is honoured only with medium Memory yet"
-        yield Violation(f"{path}.emptyDir.sizeLimit", reason)
     if volume.empty_dir.size_limit and _read({"": volume.empty_dir.size_limit}, "") < quantity.Quantity(0):
         yield Violation(f"{path}.emptyDir.sizeLimit", f"must not be negative, is {volume.empty_dir.size_limit}")
 

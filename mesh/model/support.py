@@ -26,8 +26,19 @@ class Support:
     accepts: Callable[[Any, PodSpec], bool] | None = None
 
 
-def _values(*values: Any) -> Callable[[Any, PodSpec], bool]:
-    return lambda value, _: value in values
+@dataclass(frozen=True, slots=True)
+class Values:
+    """A condition: the value is one of these."""
+
+    values: tuple[Any, ...]
+
+    def __call__(self, value: Any, spec: PodSpec) -> bool:  # noqa: ARG002 - one signature for all conditions
+        """Whether it is."""
+        return value in self.values
+
+
+def _values(*values: Any) -> Values:
+    return Values(values)
 
 
 def _refused(why: str, accepts: Callable[[Any, PodSpec], bool] | None = None) -> Support:
@@ -36,9 +47,7 @@ def _refused(why: str, accepts: Callable[[Any, PodSpec], bool] | None = None) ->
 
 _YES = Support("honoured")
 _SECRETS = _refused("Secrets in pods are not honoured yet: they come with a later release")
-_RESTART_RULES = _refused(
-    "restart rules of single containers, and sidecars, are not honoured yet: they come with a later release"
-)
+_RESTART_RULES = _refused("restart rules of single containers are not honoured yet: they come with a later release")
 _CLAIMS = _refused("persistent volumes are not honoured yet: they come with a later release")
 _SPREAD = _refused("placement relative to other pods is not honoured yet: it comes with a later release")
 _PRIORITY = _refused("priorities are not honoured yet: they come with a later release")
@@ -111,7 +120,9 @@ _CONTAINER: dict[str, Support] = {
     "env": _YES,
     "resources": _YES,
     "resizePolicy": _RESIZE,
-    "restartPolicy": _RESTART_RULES,
+    "restartPolicy": _refused(
+        "only Always is honoured yet, in an init container, which makes it a sidecar", _values("Always")
+    ),
     "restartPolicyRules": _RESTART_RULES,
     "volumeMounts": _YES,
     "volumeDevices": _CLAIMS,
@@ -282,6 +293,15 @@ TABLE: dict[str, dict[str, Support]] = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What becomes of one field as it is set: `state` and `why` as in Support, with values that are fine honoured."""
+
+    field: str
+    state: str
+    why: str = ""
+
+
 def check(spec: PodSpec, path: str) -> tuple[list[Violation], list[str]]:
     """What of a pod's spec this release refuses, by name, and warnings for what it approximates.
 
@@ -289,19 +309,23 @@ def check(spec: PodSpec, path: str) -> tuple[list[Violation], list[str]]:
     """
     wrong: list[Violation] = []
     warnings: list[str] = []
-    for where, support in _found(spec, spec, path):
-        if support.state == "refused":
-            wrong.append(Violation(where, support.why))
-        else:
-            warnings.append(f"{where}: {support.why}")
+    for found in findings(spec, path):
+        if found.state == "refused":
+            wrong.append(Violation(found.field, found.why))
+        elif found.state == "approximated":
+            warnings.append(f"{found.field}: {found.why}")
     return wrong, warnings
+
+
+def findings(spec: PodSpec, path: str) -> Iterator[Finding]:
+    """Every field that is set, as `check`; of what is honoured, the innermost fields alone."""
+    return _found(spec, spec, path)
 
 
 _UNLISTED = _refused("this field is not honoured yet")
 
 
-def _found(message: Message, spec: PodSpec, path: str) -> Iterator[tuple[str, Support]]:
-    """Every field set in a message whose value is refused or approximated."""
+def _found(message: Message, spec: PodSpec, path: str) -> Iterator[Finding]:
     table = TABLE.get(message.DESCRIPTOR.name, {})
     for field in fields_of(message.DESCRIPTOR).values():
         value = getattr(message, field.name)
@@ -309,13 +333,16 @@ def _found(message: Message, spec: PodSpec, path: str) -> Iterator[tuple[str, Su
             continue
         where = join(path, field.json)
         support = table.get(field.json, _UNLISTED)
-        if support.state != "honoured" and not (support.accepts and support.accepts(value, spec)):
-            yield where, support
-        if support.state != "refused":
-            yield from _below(field, value, spec, where)
+        fine = support.state == "honoured" or bool(support.accepts and support.accepts(value, spec))
+        if not fine:
+            yield Finding(where, support.state, support.why)
+        below = list(_below(field, value, spec, where)) if support.state != "refused" else []
+        if fine and not below:
+            yield Finding(where, "honoured")
+        yield from below
 
 
-def _below(field: Field, value: Any, spec: PodSpec, path: str) -> Iterator[tuple[str, Support]]:
+def _below(field: Field, value: Any, spec: PodSpec, path: str) -> Iterator[Finding]:
     if field.type is None:
         return
     if field.many is Many.LIST:

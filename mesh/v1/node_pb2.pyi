@@ -71,6 +71,26 @@ class Assignment(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class NodeLabelsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     NODE_FIELD_NUMBER: _builtins.int
     FENCE_FIELD_NUMBER: _builtins.int
     DIGEST_FIELD_NUMBER: _builtins.int
@@ -78,6 +98,7 @@ class Assignment(_message.Message):
     CLUSTER_CIDR_FIELD_NUMBER: _builtins.int
     PODS_FIELD_NUMBER: _builtins.int
     CONFIG_MAPS_FIELD_NUMBER: _builtins.int
+    NODE_LABELS_FIELD_NUMBER: _builtins.int
     node: _builtins.str
     digest: _builtins.str
     """over (uid, generation, deletion, config revisions) of all that follows; see mesh.model.digest"""
@@ -95,6 +116,10 @@ class Assignment(_message.Message):
     def config_maps(self) -> _containers.RepeatedCompositeFieldContainer[_core_pb2.ConfigMap]:
         """those that these pods refer to and that there are"""
 
+    @_builtins.property
+    def node_labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """of the Node, as of this order; no part of the digest"""
+
     def __init__(
         self,
         *,
@@ -105,10 +130,11 @@ class Assignment(_message.Message):
         cluster_cidr: _builtins.str = ...,
         pods: _abc.Iterable[_core_pb2.Pod] | None = ...,
         config_maps: _abc.Iterable[_core_pb2.ConfigMap] | None = ...,
+        node_labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["fence", b"fence"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster_cidr", b"cluster_cidr", "config_maps", b"config_maps", "digest", b"digest", "fence", b"fence", "node", b"node", "pod_cidr", b"pod_cidr", "pods", b"pods"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster_cidr", b"cluster_cidr", "config_maps", b"config_maps", "digest", b"digest", "fence", b"fence", "node", b"node", "node_labels", b"node_labels", "pod_cidr", b"pod_cidr", "pods", b"pods"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

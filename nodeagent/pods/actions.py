@@ -156,19 +156,19 @@ class StartContainer:
 @dataclass(frozen=True, slots=True)
 class Terminate:
     """Ask a container to stop; KILL follows at `deadline`. `again`: it was asked before, now it has less time. With
-    `hook`, its preStop hook begins first (L8), TERM follows (Term)."""
+    `later`, TERM follows (Term) once its preStop hook is done (L8) and its turn has come (L13)."""
 
     container: str
     container_id: str
     deadline: int
     message: str
     again: bool = False
-    hook: bool = False
+    later: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Term:
-    """The preStop hook is over, or its time is: TERM; KILL at `deadline`, or when the grace ends if that is later."""
+    """Nothing is awaited any more, or its time is over: TERM; KILL at `deadline`, or when the grace ends if later."""
 
     container: str
     container_id: str

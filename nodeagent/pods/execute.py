@@ -94,7 +94,7 @@ class Executor:
                 if state.seen:
                     state.seen = replace(state.seen, sandbox=None)
             case do.RemoveVolumes():
-                await asyncio.to_thread(self.tree.remove_volumes, state.uid)
+                await asyncio.to_thread(self.tree.remove_volumes, state.uid, logs=bool(state.record.evicted_at))
                 state.memory = replace(state.memory, volumes=do.Volumes.REMOVED)
             case do.Fail():
                 state.record = replace(state.record, reason=action.reason, message=action.message)
@@ -276,10 +276,10 @@ class Executor:
     async def _terminate(self, action: do.Terminate, state: PodState) -> None:
         if not action.again:
             self.events.normal(state.pod, "Killing", action.message, action.container)
-            if not action.hook:
+            if not action.later:
                 await self.runtime.kill(action.container_id, await self._stop_signal(action, state))
         state.record = state.record.with_stop(action.container_id, action.deadline)
-        if action.hook:
+        if action.later:
             state.record = state.record.with_leaving(action.container_id)
         elif action.again:
             self.hooks.shorten(action.container_id, action.deadline)

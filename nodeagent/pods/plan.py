@@ -4,15 +4,13 @@ Rule: pure. It names the next step only (several when they are independent of ea
 have worked, and is safe to ask again after any of them failed or the agent was restarted.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import chain
 
-from mesh.model.pods import container_named
 from mesh.model.times import SECOND
 from nodeagent.pods.actions import (
     REMOVAL,
     SANDBOX,
-    STOP,
     VOLUMES,
     Action,
     CreateContainer,
@@ -21,8 +19,6 @@ from nodeagent.pods.actions import (
     Fail,
     Forget,
     Greet,
-    Kill,
-    Leave,
     MakeSandbox,
     PrepareVolumes,
     ProjectVolumes,
@@ -32,18 +28,15 @@ from nodeagent.pods.actions import (
     ResolveImage,
     Settle,
     StartContainer,
-    Term,
-    Terminate,
     Volumes,
 )
 from nodeagent.pods.restart import grown, next_start, over, policy_of, should_restart
-from nodeagent.pods.standing import Standing, init_done, initialized, standings
+from nodeagent.pods.standing import Standing, init_turn, initialized, standings
+from nodeagent.pods.stopping import EVICTED_GRACE, both, earliest, sooner, stop, terminate
 from nodeagent.probes.state import Kind, Verdict
 from nodeagent.probes.wanted import has_greeted, probe_of, verdict_of
 from nodeagent.runtime.seen import SeenContainer, State
 
-SHORTEST_GRACE = 2  # seconds that TERM always has before KILL (L9)
-KILL_AGAIN = 5 * SECOND
 DEADLINE_MESSAGE = "Pod was active on the node longer than the specified deadline"
 
 
@@ -54,13 +47,15 @@ def next_actions(facts: Facts) -> Decision:
     if facts.record.final:
         return _retire(facts)
     if facts.record.reason:
-        return _stop(facts, f"Stopping container {{}}, the pod failed: {facts.record.reason}") or Decision((Settle(),))
+        grace = min(EVICTED_GRACE, facts.grace) if facts.record.evicted_at else None
+        words = f"Stopping container {{}}, the pod failed: {facts.record.reason}"
+        return stop(facts, words, grace) or Decision((Settle(),))
     deadline = _deadline(facts)
     if deadline and facts.now >= deadline:
         return Decision((Fail("DeadlineExceeded", DEADLINE_MESSAGE),))
     if over(facts.pod, facts.seen, facts.record, facts.hashes):
-        return Decision((Settle(),))
-    return _sooner(_run(facts), deadline)
+        return stop(facts, "Stopping container {}") or Decision((Settle(),))
+    return sooner(_run(facts), deadline)
 
 
 # ---- a pod that is to run
@@ -74,23 +69,26 @@ def _run(facts: Facts) -> Decision:
     unfit = _unfit(facts, (*init, *apps))
     if unfit:
         return Decision(unfit)
-    changed = [a.seen for a in apps if a.seen and a.running and a.seen.spec_hash != a.spec_hash]
-    stop = _terminate(facts, changed, "Container {} definition changed, will be restarted") if changed else Decision()
+    lasting = [*(i for i in init if i.sidecar), *apps]
+    changed = [a.seen for a in lasting if a.seen and a.running and a.seen.spec_hash != a.spec_hash]
+    stopping = (
+        terminate(facts, changed, "Container {} definition changed, will be restarted") if changed else Decision()
+    )
     for standing in (*init, *apps):
         if standing.seen not in changed and _verdict(facts, standing).failed:
-            stop = _both(stop, _condemn(facts, standing))
-    if stop.actions:
-        return stop
+            stopping = both(stopping, _condemn(facts, standing))
+    if stopping.actions:
+        return stopping
     greeting, greet = _greet(facts, (*init, *apps))
     if greet:
         return Decision(greet)
     refresh = _refresh(facts)
     if refresh.actions:
         return refresh
-    start = _sooner(Decision() if greeting else _start(facts, init, apps), refresh.wake_at)
+    start = sooner(Decision() if greeting else _start(facts, init, apps), refresh.wake_at)
     if not start.actions:
         start = Decision(_outdated(facts), start.wake_at)
-    return _sooner(start, stop.wake_at)
+    return sooner(start, stopping.wake_at)
 
 
 def _refresh(facts: Facts) -> Decision:
@@ -121,9 +119,9 @@ def _condemn(facts: Facts, standing: Standing) -> Decision:
         probe = probe_of(standing.container, Kind(failed))
         if probe is not None and probe.HasField("termination_grace_period_seconds"):
             grace = probe.termination_grace_period_seconds
-        again = "" if policy_of(facts.pod) == "Never" else ", will be restarted"
+        again = "" if policy_of(facts.pod) == "Never" and not standing.sidecar else ", will be restarted"
         words = f"Container {{}} failed {failed.lower()} probe{again}"
-    return _terminate(facts, [standing.seen] if standing.seen else [], words, grace)
+    return terminate(facts, [standing.seen] if standing.seen else [], words, grace)
 
 
 def _greet(facts: Facts, all_of_them: Sequence[Standing]) -> tuple[bool, tuple[Action, ...]]:
@@ -140,7 +138,7 @@ def _abandon(facts: Facts) -> Decision:
     """The sandbox is lost while containers of it are left: all of them go before a new one is made."""
     if not facts.may_kill:
         return Decision()
-    return _stop(facts, "Stopping container {}, the pod sandbox changed") or _remove(facts) or Decision()
+    return stop(facts, "Stopping container {}, the pod sandbox changed") or _remove(facts) or Decision()
 
 
 def _unfit(facts: Facts, all_of_them: Sequence[Standing]) -> tuple[Action, ...]:
@@ -174,14 +172,15 @@ def _outdated(facts: Facts) -> tuple[Action, ...]:
 def _start(facts: Facts, init: list[Standing], apps: list[Standing]) -> Decision:
     """The next step towards everything running that should."""
     sandbox = facts.seen.sandbox if facts.seen else None
-    if initialized(init, apps, sandbox):
-        waiting = [a for a in apps if not a.running and should_restart(facts.pod, a, facts.record)]
+    turn = len(init) if initialized(init, apps, sandbox) else init_turn(init, sandbox)
+    waiting = [i for i in init[:turn] if i.sidecar and not i.running]
+    if turn < len(init):
+        waiting += [] if init[turn].running else [init[turn]]
     else:
-        first = next(i for i in init if not init_done(i, sandbox))
-        waiting = [] if first.running else [first]
+        waiting += [a for a in apps if not a.running and should_restart(facts.pod, a, facts.record)]
     waiting = [s for s in waiting if not (s.seen and s.seen.state is State.LOST)]  # it may still run: it goes first
     due = [s for s in waiting if _due_at(facts, s) <= facts.now]
-    wake_at = _earliest(_due_at(facts, s) for s in waiting if s not in due)
+    wake_at = earliest(_due_at(facts, s) for s in waiting if s not in due)
     if not due:
         return Decision(wake_at=wake_at)
     ground = _ground(facts)
@@ -189,12 +188,12 @@ def _start(facts: Facts, init: list[Standing], apps: list[Standing]) -> Decision
         steps = ground.actions
         if steps and due[0].name not in facts.memory.images:
             steps = (*steps, ResolveImage(due[0].name, due[0].next_attempt))  # needs neither sandbox nor volumes
-        return _sooner(Decision(steps, ground.wake_at), wake_at)
+        return sooner(Decision(steps, ground.wake_at), wake_at)
     for standing in due:
         step = _step(facts, standing)
         if step.actions or not step.wake_at:  # it moves, or it waits for its image: the next one waits behind it (L6)
-            return _sooner(step, wake_at)
-        wake_at = _earliest((wake_at, step.wake_at))
+            return sooner(step, wake_at)
+        wake_at = earliest((wake_at, step.wake_at))
     return Decision(wake_at=wake_at)
 
 
@@ -219,7 +218,7 @@ def _ground(facts: Facts) -> Decision | None:
     ):
         failure = facts.memory.failures.get(subject)
         if needed and failure and failure.retry_at > facts.now:
-            wake_at = _earliest((wake_at, failure.retry_at))
+            wake_at = earliest((wake_at, failure.retry_at))
         elif needed:
             steps.append(step)
     return Decision(tuple(steps), wake_at)
@@ -261,9 +260,9 @@ def _end(facts: Facts) -> Decision:
     """Stop, keep the last word, remove everything."""
     if not facts.may_kill:
         return Decision()
-    stop = _stop(facts, "Stopping container {}")
-    if stop:
-        return stop
+    stopping = stop(facts, "Stopping container {}")
+    if stopping:
+        return stopping
     if not facts.record.final and facts.record.started_at:
         return Decision((Settle(),))
     return _remove(facts) or Decision((Forget(),))
@@ -273,10 +272,10 @@ def _retire(facts: Facts) -> Decision:
     """A pod that is over keeps its status and its logs; containers, network and volumes are given back."""
     if not facts.may_kill:
         return Decision()
-    left = _stop(facts, "Stopping container {}") or _remove(facts)
+    left = stop(facts, "Stopping container {}") or _remove(facts)
     if left:
         return left
-    if facts.pod.spec.volumes and facts.memory.volumes is not Volumes.REMOVED:
+    if (facts.pod.spec.volumes or facts.record.evicted_at) and facts.memory.volumes is not Volumes.REMOVED:
         failure = facts.memory.failures.get(REMOVAL)
         return _at(failure.retry_at if failure else 0, facts.now, RemoveVolumes())
     return Decision()
@@ -298,79 +297,7 @@ def _remove_all(facts: Facts) -> tuple[Action, ...]:
     return tuple(RemoveContainer(c.name, c.id) for c in (facts.seen.containers if facts.seen else ()))
 
 
-def _stop(facts: Facts, message: str) -> Decision | None:
-    """Stops whatever runs; None when nothing does."""
-    running = [c for c in (facts.seen.containers if facts.seen else ()) if c.state is State.RUNNING]
-    return _terminate(facts, running, message) if running else None
-
-
-def _terminate(facts: Facts, containers: Sequence[SeenContainer], message: str, seconds: int | None = None) -> Decision:
-    """TERM to all in parallel, KILL at expiry; a shorter grace counts from now, a longer one is ignored (L9, L10).
-
-    Where there is a preStop hook, it comes first and eats the grace; TERM then has what is left, at least 2 s (L8).
-    `message`: "{}" stands for the container. `seconds`: another grace than the pod's.
-    """
-    if not facts.may_kill:
-        return Decision()
-    failure = facts.memory.failures.get(STOP)
-    if failure and failure.retry_at > facts.now:
-        return Decision(wake_at=failure.retry_at)
-    grace = facts.grace if seconds is None else seconds
-    actions: list[Action] = []
-    wake_at = 0
-    for container in containers:
-        deadline = facts.record.stops.get(container.id)
-        leaving = container.id in facts.record.leaving
-        hook = deadline is None and grace > 0 and _says_goodbye(facts, container)
-        wanted = facts.now + (grace if hook or leaving else max(grace, SHORTEST_GRACE)) * SECOND
-        if deadline is None or wanted < deadline:
-            words = message.replace("{}", container.name)
-            again = deadline is not None
-            actions.append(Terminate(container.name, container.id, wanted, words, again=again, hook=hook))
-            continue
-        if leaving:
-            step = _leave(facts, container, deadline)
-            actions += step.actions
-            wake_at = _earliest((wake_at, step.wake_at))
-            continue
-        killed = facts.memory.killed.get(container.id)
-        due = deadline if killed is None else killed + KILL_AGAIN
-        if facts.now >= due:
-            actions.append(Kill(container.name, container.id))
-        else:
-            wake_at = _earliest((wake_at, due))
-    return Decision(tuple(actions), wake_at)
-
-
-def _says_goodbye(facts: Facts, container: SeenContainer) -> bool:
-    """Whether the container has a preStop hook."""
-    spec = container_named(facts.pod.spec, container.name)
-    return spec is not None and spec.lifecycle.HasField("pre_stop")
-
-
-def _leave(facts: Facts, container: SeenContainer, deadline: int) -> Decision:
-    """While a preStop hook runs: TERM once it is over or the grace is (L8)."""
-    done = facts.memory.hooks.get((container.id, "preStop"))
-    if done or facts.now >= deadline:
-        return Decision((Term(container.name, container.id, facts.now + SHORTEST_GRACE * SECOND),))
-    if done is None:
-        return Decision((Leave(container.name, container.id, deadline),))
-    return Decision(wake_at=deadline)
-
-
 def _deadline(facts: Facts) -> int:
     """When activeDeadlineSeconds is over (L15), 0 for never."""
     seconds = facts.pod.spec.active_deadline_seconds
     return facts.record.started_at + seconds * SECOND if seconds and facts.record.started_at else 0
-
-
-def _both(one: Decision, other: Decision) -> Decision:
-    return Decision((*one.actions, *other.actions), _earliest((one.wake_at, other.wake_at)))
-
-
-def _earliest(times: Iterable[int]) -> int:
-    return min((t for t in times if t), default=0)
-
-
-def _sooner(decision: Decision, wake_at: int) -> Decision:
-    return Decision(decision.actions, _earliest((decision.wake_at, wake_at)))

@@ -46,8 +46,8 @@ class Streak:
 @dataclass(frozen=True, slots=True)
 class Record:
     """One pod's. `stops`: by container id, when KILL follows the TERM that was sent. `leaving`: ids of those in `stops`
-    whose preStop hook was begun and that have had no TERM yet (L8). `verdicts`: what probes and hooks have decided, by
-    container. `final`: a PodStatus, once nothing of the pod runs any more and never will."""
+    that have had no TERM yet: a preStop hook (L8) or others of the pod (L13) come first. `verdicts`: what probes and
+    hooks have decided, by container. `final`: a PodStatus, once nothing of the pod runs any more and never will."""
 
     started_at: int = 0  # when this host took the pod: startTime (S6)
     attempts: Mapping[str, int] = field(default_factory=lambda: _NOTHING)  # newest that was started, by container
@@ -59,6 +59,7 @@ class Record:
     verdicts: Mapping[str, Verdict] = field(default_factory=lambda: _NOTHING)
     reason: str = ""  # why the whole pod failed, "DeadlineExceeded"
     message: str = ""
+    evicted_at: int = 0
     final: bytes = b""
 
     def with_death(self, name: str, death: Death) -> "Record":
@@ -76,11 +77,11 @@ class Record:
         return replace(self, stops={**self.stops, container_id: min(known, deadline)})
 
     def with_leaving(self, container_id: str) -> "Record":
-        """The preStop hook of a container that is to stop begins."""
+        """A container is to stop, and something comes before its TERM."""
         return replace(self, leaving=tuple(dict.fromkeys((*self.leaving, container_id))))
 
     def with_term(self, container_id: str, deadline: int) -> "Record":
-        """TERM follows the preStop hook; it gets what is left of the grace, and at least its minimum (L8, L9)."""
+        """TERM comes at last; it gets what is left of the grace, and at least its minimum (L8, L9)."""
         left = max(self.stops.get(container_id, deadline), deadline)
         rest = tuple(i for i in self.leaving if i != container_id)
         return replace(self, stops={**self.stops, container_id: left}, leaving=rest)
@@ -172,6 +173,7 @@ def to_json(record: Record) -> str:
         "verdicts": {k: asdict(v) for k, v in record.verdicts.items()},
         "reason": record.reason,
         "message": record.message,
+        "evicted_at": record.evicted_at,
         "final": record.final.hex(),
     }
     return json.dumps(plain, separators=(",", ":"))
@@ -192,6 +194,7 @@ def from_json(text: str) -> Record:
             verdicts={k: Verdict(**v) for k, v in plain.get("verdicts", {}).items()},
             reason=plain["reason"],
             message=plain["message"],
+            evicted_at=int(plain.get("evicted_at", 0)),
             final=bytes.fromhex(plain["final"]),
         )
     except (KeyError, TypeError, AttributeError) as error:

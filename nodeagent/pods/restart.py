@@ -23,10 +23,10 @@ def policy_of(pod: Pod) -> str:
 
 
 def should_restart(pod: Pod, standing: Standing, record: Record) -> bool:
-    """Whether an ended container runs again: by policy (L1), because a new definition stopped it (L5), or because a
-    probe of its own did, however it ended then (P7)."""
+    """Whether an ended container runs again: by policy (L1), because a new definition stopped it (L5), because a probe
+    of its own did, however it ended then (P7), or because it is a sidecar (L13)."""
     death = standing.death
-    if death is None:
+    if death is None or standing.sidecar:
         return True
     if death.container_id in record.stops and death.spec_hash != standing.spec_hash:
         return True
@@ -60,8 +60,9 @@ def _current(streak: Streak | None, death: Death, spec_hash: str) -> Streak | No
 
 
 def over(pod: Pod, seen: SeenPod | None, record: Record, hashes: Mapping[str, str]) -> bool:
-    """Whether nothing of the pod runs any more and nothing ever will: it has succeeded or failed (S1)."""
+    """Whether the pod's work is over, done or failed for good (S1); only sidecars may be left running (L13)."""
     init, apps = standings(pod, seen, record, hashes)
+    init = [i for i in init if not i.sidecar]
     if any(s.running for s in (*init, *apps)):
         return False
     if policy_of(pod) == "Never" and any(s.death and s.death.exit_code != 0 for s in init):

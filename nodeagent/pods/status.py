@@ -4,7 +4,7 @@ Rule: pure, and without a memory of its own: a restarted agent says the same to 
 status is the time of something that is seen or recorded.
 """
 
-from mesh.model.pods import qos_class
+from mesh.model.pods import is_sidecar, qos_class
 from mesh.model.times import SECOND, to_timestamp
 from mesh.v1.core_pb2 import (
     ContainerState,
@@ -20,7 +20,7 @@ from mesh.v1.core_pb2 import (
 )
 from nodeagent.pods.actions import VOLUMES, Facts
 from nodeagent.pods.record import Death
-from nodeagent.pods.restart import next_start, policy_of, should_restart
+from nodeagent.pods.restart import next_start, over, policy_of, should_restart
 from nodeagent.pods.standing import Standing, init_done, initialized, standings
 from nodeagent.probes.wanted import has_started, is_ready, verdict_of
 from nodeagent.runtime.port import PULL_FAILURES
@@ -37,13 +37,14 @@ def status_of(facts: Facts) -> PodStatus:
     init, apps = standings(facts.pod, facts.seen, facts.record, facts.hashes)
     sandbox = facts.seen.sandbox if facts.seen else None
     begun = initialized(init, apps, sandbox)
-    init_statuses = [_init_status(facts, i, sandbox) for i in init]
+    init_statuses = [_app_status(facts, i) if i.sidecar else _init_status(facts, i, sandbox) for i in init]
     statuses = [_app_status(facts, a) for a in apps]
     _shorten([*init_statuses, *statuses])
     phase = _phase(facts.pod, init_statuses, statuses)
+    sidecars = [status for status, i in zip(init_statuses, init, strict=True) if i.sidecar]
     status = PodStatus(
         phase=phase,
-        conditions=_conditions(facts, phase, begun, (init, apps), statuses),
+        conditions=_conditions(facts, phase, begun, (init, apps), [*sidecars, *statuses]),
         init_container_statuses=init_statuses,
         container_statuses=statuses,
         qos_class=qos_class(facts.pod.spec),
@@ -68,9 +69,7 @@ def final_status(facts: Facts) -> PodStatus:
     status = status_of(facts)
     codes = [s.state.terminated.exit_code for s in status.container_statuses if s.state.HasField("terminated")]
     complete = len(codes) == len(status.container_statuses)
-    failed_init = any(
-        s.state.terminated.exit_code for s in status.init_container_statuses if s.state.HasField("terminated")
-    )
+    failed_init = _failed_init(facts.pod, list(status.init_container_statuses))
     good = complete and not any(codes) and not failed_init and not facts.record.reason
     status.phase = "Succeeded" if good else "Failed"
     init, apps = standings(facts.pod, facts.seen, facts.record, facts.hashes)
@@ -169,6 +168,8 @@ def _trouble(facts: Facts, standing: Standing) -> ContainerStateWaiting | None:
 
 
 def _wants_to_run(facts: Facts, standing: Standing) -> bool:
+    if standing.sidecar:
+        return not over(facts.pod, facts.seen, facts.record, facts.hashes)
     if standing.role is Role.INIT:
         sandbox = facts.seen.sandbox if facts.seen else None
         return (not init_done(standing, sandbox) and policy_of(facts.pod) != "Never") or standing.death is None
@@ -216,10 +217,16 @@ def _phase(pod: Pod, init: list[ContainerStatus], apps: list[ContainerStatus]) -
     """As the kubelet counts (S1)."""
     policy = policy_of(pod)
     app_began = any(s.state.HasField("running") or _ended(s) for s in apps)
-    failed_init = any(s.state.HasField("terminated") and s.state.terminated.exit_code for s in init)
-    if failed_init and policy == "Never":
-        return "Failed"
-    if not app_began and any(not s.ready for s in init):
+    sidecars = {c.name for c in pod.spec.init_containers if is_sidecar(c)}
+    if (
+        any(s.name in sidecars and s.state.HasField("running") for s in init)
+        and app_began
+        and all(s.state.HasField("terminated") for s in apps)
+    ):
+        return "Running"  # they go next, and the pod is over when they are gone (L13)
+    if _failed_init(pod, init) and policy == "Never":
+        return "Pending" if any(s.state.HasField("running") for s in init) else "Failed"
+    if not app_began and any(not (s.started if s.name in sidecars else s.ready) for s in init):
         return "Pending"
     if any(s.state.HasField("waiting") and not _ended(s) for s in apps):
         return "Pending"
@@ -231,6 +238,12 @@ def _phase(pod: Pod, init: list[ContainerStatus], apps: list[ContainerStatus]) -
     if not any(codes):
         return "Succeeded"
     return "Failed" if policy == "Never" else "Running"
+
+
+def _failed_init(pod: Pod, statuses: list[ContainerStatus]) -> bool:
+    """Whether an init container failed; how a sidecar ends says nothing (L13)."""
+    regular = {c.name for c in pod.spec.init_containers if not is_sidecar(c)}
+    return any(s.state.terminated.exit_code for s in statuses if s.name in regular and s.state.HasField("terminated"))
 
 
 def _ended(status: ContainerStatus) -> bool:
@@ -247,9 +260,10 @@ def _conditions(
     init, apps = both
     sandbox = facts.seen.sandbox if facts.seen else None
     start = facts.record.started_at
-    ended = [s.death.finished_at for s in apps if s.death]
-    ran = [s.seen.started_at for s in apps if s.seen and s.running]
-    initial = max([s.death.finished_at for s in init if s.death], default=start)
+    lasting = [*(i for i in init if i.sidecar), *apps]
+    ended = [s.death.finished_at for s in lasting if s.death]
+    ran = [s.seen.started_at for s in lasting if s.seen and s.running]
+    initial = max([s.death.finished_at for s in init if s.death and not s.sidecar], default=start)
     unready = [s.name for s in statuses if not s.ready]
     incomplete = [s.name for s in init if not init_done(s, sandbox)]
     completed = phase == "Succeeded"
@@ -269,7 +283,10 @@ def _conditions(
         pod_why = ("ReadinessGatesNotReady", "corresponding condition of pod readiness gate does not exist")
     make = _condition
     generation = facts.pod.metadata.generation
+    evicted = ("TerminationByKubelet", facts.record.message)
+    target = [make("DisruptionTarget", True, facts.record.evicted_at, evicted, generation)]
     return [
+        *(target if facts.record.evicted_at else []),
         make("PodReadyToStartContainers", sandbox is not None, made, ("", ""), generation),
         make("Initialized", begun or completed, initial, not_initialized, generation),
         make("Ready", pod_ready, changed, ("", "") if pod_ready else pod_why, generation),

@@ -16,7 +16,7 @@ from mesh.model.pods import containers, grace_seconds, is_deleting
 from mesh.v1.core_pb2 import ConfigMap, ContainerStatus, Pod, PodStatus
 from mesh.v1.node_pb2 import PodReport
 from nodeagent.board import Board
-from nodeagent.pods.actions import Facts
+from nodeagent.pods.actions import Facts, Volumes
 from nodeagent.pods.environment import expand
 from nodeagent.pods.execute import Executor
 from nodeagent.pods.plan import next_actions
@@ -24,6 +24,7 @@ from nodeagent.pods.podstate import PodState
 from nodeagent.pods.record import Record, from_json, remember, unheard
 from nodeagent.pods.spec import around
 from nodeagent.pods.status import next_change, status_of
+from nodeagent.pods.stopping import EVICTED
 from nodeagent.probes.prober import Bench, Prober
 from nodeagent.probes.state import Kind
 from nodeagent.probes.wanted import Place, verdict_of, wanted_probes
@@ -38,17 +39,20 @@ AWAY = 10.0  # seconds at most until the runtime, once away, is looked for again
 
 
 class Worker:
-    """See the module. `may_kill` says whether an Assignment came yet; `away` is told when the runtime is not there."""
+    """See the module. `may_kill` says whether an Assignment came yet; `away` is told when the runtime is not there.
+    `admit` gives reason and message of a rejection, or empty texts."""
 
     def __init__(  # noqa: PLR0913 - what a worker works with
         self, pod: Pod, executor: Executor, board: Board, may_kill: Callable[[], bool], away: Callable[[], None],
-        bench: Bench, *, configs: Mapping[str, ConfigMap], seen: SeenPod | None, mirror: bool = False,
+        bench: Bench, *, admit: Callable[[Pod], tuple[str, str]], configs: Mapping[str, ConfigMap],
+        seen: SeenPod | None, mirror: bool = False,
         quiet: bool = False,
     ) -> None:  # fmt: skip
         self._executor = executor
         self._board = board
         self._may_kill = may_kill
         self._away = away
+        self._admit = admit
         self._mirror = mirror
         self._quiet = quiet  # a leftover that nobody knows: nothing is told of it
         self.absent = quiet  # no longer wanted here
@@ -63,6 +67,38 @@ class Worker:
     def pod(self) -> Pod:
         """What the pod is to be."""
         return self.state.pod
+
+    @property
+    def admitted(self) -> bool:
+        """It takes its share of the host: taken, and not over."""
+        state = self.state
+        taken = bool(state.record.started_at) or state.seen is not None
+        return taken and not state.record.final and not (state.record.reason and state.seen is None)
+
+    @property
+    def failed(self) -> bool:
+        """It has failed for a reason of its own."""
+        return bool(self.state.record.reason)
+
+    @property
+    def leaving(self) -> bool:
+        """It was evicted and still holds what it held."""
+        volumes = self.state.memory.volumes
+        return bool(self.state.record.evicted_at) and not (self.state.record.final and volumes is Volumes.REMOVED)
+
+    @property
+    def static(self) -> bool:
+        """It is a static pod."""
+        return self._mirror
+
+    def evict(self, message: str) -> None:
+        """The pod stops, and fails with these words (R10)."""
+        state, now = self.state, self._executor.clock()
+        if state.record.reason or state.record.final:
+            return
+        state.record = replace(state.record, reason=EVICTED, message=message, evicted_at=now)
+        self._executor.events.warning(state.pod, EVICTED, message)
+        self._poked.set()
 
     @property
     def status(self) -> PodStatus:
@@ -119,10 +155,10 @@ class Worker:
         state.record = state.saved = await asyncio.to_thread(self._read_record)
         await self._remember()
         while not state.gone:
-            if not state.record.started_at and not self._ending():
-                state.record = replace(state.record, started_at=self._executor.clock())
             if state.stale and not await self._look():
                 continue
+            if not state.record.started_at and not self.ending:
+                self._take()
             facts = self._facts()
             decision = next_actions(facts)
             self._probe(facts, probes)
@@ -141,6 +177,16 @@ class Worker:
             await self._executor.save(state)
             await self._rest(min((t for t in (decision.wake_at, next_change(facts)) if t), default=0))
         self._tell_gone()
+
+    def _take(self) -> None:
+        """The pod is this host's from now on, or rejected for good (S7); what was found running is not asked."""
+        state, reason, message = self.state, "", ""
+        if state.seen is None:
+            reason, message = self._admit(state.pod)
+        state.record = replace(state.record, started_at=self._executor.clock())
+        if reason:
+            state.record = replace(state.record, reason=reason, message=f"Pod was rejected: {message}")
+            self._executor.events.warning(state.pod, reason, message)
 
     # ---- look
 
@@ -175,14 +221,16 @@ class Worker:
 
     # ---- facts
 
-    def _ending(self) -> bool:
+    @property
+    def ending(self) -> bool:
+        """The pod is to go, deleted or no longer wanted here."""
         return self.absent or is_deleting(self.state.pod)
 
     def _facts(self) -> Facts:
         state, executor = self.state, self._executor
         return Facts(
             pod=state.pod, hashes=state.hashes, seen=state.seen, record=state.record, memory=state.memory,
-            now=executor.clock(), ending=self._ending(), may_kill=self._may_kill(),
+            now=executor.clock(), ending=self.ending, may_kill=self._may_kill(),
             grace=grace_seconds(state.pod), host_ip=executor.host.ip,
             revisions={name: content.revision for name, content in state.contents.items()},
         )  # fmt: skip

@@ -41,6 +41,19 @@ def oom_kills(path: str, root: Path = ROOT) -> int:
     return next((int(line.split()[1]) for line in text.splitlines() if line.startswith("oom_kill ")), 0)
 
 
+def working_set(path: str, root: Path = ROOT) -> int:
+    """Bytes of memory in use in a cgroup and below it, without what the kernel can take back at once."""
+    unified = version(root) == 2
+    place = (root if unified else root / "memory") / path.lstrip("/")
+    try:
+        used = int((place / ("memory.current" if unified else "memory.usage_in_bytes")).read_text())
+        lines = (place / "memory.stat").read_text().splitlines()
+    except (OSError, ValueError):
+        return 0
+    name = "inactive_file " if unified else "total_inactive_file "
+    return max(used - next((int(line.split()[1]) for line in lines if line.startswith(name)), 0), 0)
+
+
 def wait_empty(path: str, seconds: float, root: Path = ROOT) -> None:
     """Waits until a cgroup's own processes have ended, at most so long; blocking."""
     place = root if version(root) == 2 else root / "memory"

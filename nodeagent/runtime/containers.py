@@ -17,7 +17,7 @@ from typing import Any
 
 import structlog
 
-from nodeagent.runtime import cgroups, names, oci, translate
+from nodeagent.runtime import cgroups, layers, names, oci, translate
 from nodeagent.runtime.events import Exit, Listeners, Watch
 from nodeagent.runtime.places import Places
 from nodeagent.runtime.port import ContainerSpec, RuntimeFailure
@@ -296,6 +296,7 @@ class Containers:
         """See the port. What runs is killed by us first: Podman stumbles over a process that ends under its hands."""
         self.kill(container_id, "KILL")
         await self._ended(container_id)
+        await asyncio.to_thread(layers.make_room, self._places.graph, container_id)
         await self._force_remove(container_id)
         if (self._places.oci_state / container_id).exists():  # its monitor was killed: nobody told the OCI runtime
             await self._rest.run(oci.delete, self._chosen, container_id)

@@ -5,11 +5,14 @@ kept when an image stands on it; containers' layers are told by their name, "<co
 containers/storage's overlay driver.
 """
 
+import contextlib
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
 
+FULL = 16 << 20  # bytes left
 INDEXES = ("layers.json", "volatile-layers.json")
 
 
@@ -31,6 +34,28 @@ def remove_orphans(graph: Path) -> int:
         temporary.replace(index)
         removed += len(orphans)
     return removed
+
+
+def writable(graph: Path) -> dict[str, Path]:
+    """Where containers' own files lie, by container id."""
+    indexes = (graph / "overlay-containers" / name for name in ("containers.json", "volatile-containers.json"))
+    found: dict[str, Path] = {}
+    for index in indexes:
+        with contextlib.suppress(OSError, ValueError):  # Podman is just writing it
+            found.update({c["id"]: graph / "overlay" / c["layer"] / "diff" for c in _read(index)})
+    return found
+
+
+def make_room(graph: Path, container_id: str) -> None:
+    """On a full disk, empties the writable layer of a container that has ended and is to be removed: Podman, which
+    writes its index of layers anew, can't remove it otherwise, and forgets the layer without removing it."""
+    disk = os.statvfs(graph)
+    layer = writable(graph).get(container_id)
+    if layer is None or disk.f_bavail * disk.f_frsize >= FULL:
+        return
+    for path in layer.iterdir() if layer.is_dir() else ():
+        with contextlib.suppress(OSError):
+            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
 
 
 def _is_containers(layer: dict[str, Any]) -> bool:

@@ -145,18 +145,18 @@ class Tree:
 
     # ---- removal
 
-    def remove_volumes(self, uid: str) -> None:
-        """Removes what the volumes and /etc files hold; the record stays."""
+    def remove_volumes(self, uid: str, *, logs: bool = False) -> None:
+        """Removes what the volumes and /etc files hold, and the logs if asked to; the record stays."""
         directory = self.directory(uid)
         for group in ("subpaths", "volumes", "etc", "termination"):
             _remove(directory / group)
+        for written in self._logs.glob(f"*_{uid}") if logs else ():
+            _remove(written)
 
     def remove(self, uid: str) -> None:
         """Removes everything of the pod, logs included."""
-        self.remove_volumes(uid)
+        self.remove_volumes(uid, logs=True)
         _remove(self.directory(uid))
-        for logs in self._logs.glob(f"*_{uid}"):
-            _remove(logs)
 
     def remove_old_logs(self, uid: str, container: str, newest: int) -> None:
         """Removes the logs of attempts before the previous one."""

@@ -19,6 +19,8 @@ from mesh.v1.node_pb2 import Assignment, Observed, ObserveRequest, PodReport
 from nodeagent.agent import Agent
 from nodeagent.config import AgentConfig
 from nodeagent.machine import Vitals
+from nodeagent.pressure import Usage
+from nodeagent.runtime.seen import SeenPod
 from tests.harness.fake_checks import FakeChecks
 from tests.harness.fake_runtime import FakeHost, FakeRuntime
 
@@ -39,6 +41,20 @@ def a_pod(name: str, *, containers: tuple[Container, ...] = (), init: tuple[Cont
     )
 
 
+class FakeMeasure:
+    """What pods hold: by name, or by "name/volume"."""
+
+    def __init__(self) -> None:
+        self.used: dict[str, Usage] = {}
+        self.volume: dict[str, int] = {}
+
+    def pod(self, pod: Pod, seen: SeenPod | None) -> Usage:
+        return self.used.get(pod.metadata.name, Usage())
+
+    def volumes(self, pod: Pod) -> dict[str, int]:
+        return {v.name: self.volume.get(f"{pod.metadata.name}/{v.name}", 0) for v in pod.spec.volumes}
+
+
 class World:
     """See the module."""
 
@@ -56,6 +72,8 @@ class World:
         self.agent: Agent | None = None
         self.runtime: FakeRuntime | None = None
         self.checks = FakeChecks()
+        self.vitals = VITALS
+        self.measure = FakeMeasure()
         self._runtime_class = runtime
         self._tasks: list[asyncio.Task[None]] = []
         self._news = asyncio.Event()
@@ -65,7 +83,10 @@ class World:
     async def start(self) -> Agent:
         """A new agent on this host."""
         self.runtime = self._runtime_class(self.host)
-        self.agent = Agent(self.config, self.runtime, clock=FakeRuntime.now, vitals=lambda: VITALS, checks=self.checks)
+        self.agent = Agent(
+            self.config, self.runtime, clock=FakeRuntime.now, vitals=lambda: self.vitals, checks=self.checks,
+            measure=self.measure,
+        )  # fmt: skip
         self._tasks = [asyncio.create_task(self.agent.run()), asyncio.create_task(self._listen(self.agent))]
         return self.agent
 

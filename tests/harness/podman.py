@@ -88,10 +88,18 @@ class PodmanHost:
 
 @contextlib.contextmanager
 def podman_host(
-    name: str = "", *, oci_runtime: str = "auto", image: bool = True, registries: Sequence[Registry] = PLAIN
+    name: str = "",
+    *,
+    oci_runtime: str = "auto",
+    image: bool = True,
+    registries: Sequence[Registry] = PLAIN,
+    disk: int = 0,
 ) -> Iterator[PodmanHost]:
-    """Prepares a root, starts its service, imports IMAGE; afterwards everything is undone and gone."""
+    """Prepares a root, starts its service, imports IMAGE; afterwards everything is undone and gone. `disk`: the root is
+    a filesystem of its own, of so many bytes."""
     root = Path(tempfile.mkdtemp(prefix="mt-", dir="/tmp"))
+    if disk:
+        syscalls.mount("tmpfs", str(root), "tmpfs", 0, f"mode=0700,size={disk}")
     tag = root.name.removeprefix("mt-").lower()
     number = sum(tag.encode()) * os.getpid() % 250 + 1
     config = AgentConfig(
@@ -108,6 +116,8 @@ def podman_host(
     finally:
         host.kill()
         unprepare(config)
+        if disk:
+            syscalls.unmount(root)
         shutil.rmtree(root)
 
 

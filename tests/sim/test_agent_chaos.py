@@ -143,6 +143,8 @@ def story(rng: random.Random) -> Story:
         inits = [f"i{i}" for i in range(rng.randint(0, 2))]
         for container in apps:
             programs[f"{name}/{container}"] = _lives(rng, policy)
+        beside = [a_container("side", restart_policy="Always")] if rng.random() < 0.3 else []
+        programs[f"{name}/side"] = Program(start_seconds=0.02, on_term=rng.choice([0, 143, None]))
         for container in inits:
             fails = rng.randint(0, 2) if policy != "Never" else int(rng.random() < 0.2)
             lives = [Program(exit_after=rng.uniform(0, 3), exit_code=1) for _ in range(fails)]
@@ -150,7 +152,7 @@ def story(rng: random.Random) -> Story:
         pods.append(
             a_pod(
                 name, containers=tuple(a_container(c, **_extras(rng)) for c in apps),
-                init=tuple(a_container(c) for c in inits),
+                init=(*beside, *(a_container(c) for c in inits)),
                 restart_policy=policy, termination_grace_period_seconds=rng.choice([0, 1, 10, 30]),
             )
         )  # fmt: skip
@@ -407,11 +409,12 @@ def test_an_agent_may_die_after_any_call() -> None:
     """One story with everything in it; the agent dies right after the n-th call of the runtime, for every n."""
     pods = [
         a_pod("web", containers=(a_container("a"), a_container("b")), init=(a_container("i"),)),
-        a_pod("job", restart_policy="OnFailure"),
+        a_pod("job", restart_policy="OnFailure", init=(a_container("side", restart_policy="Always"),)),
         a_pod("once", restart_policy="Never", containers=(a_container("a"), a_container("b"))),
         a_pod("left", termination_grace_period_seconds=5),
     ]
     programs: dict[str, Any] = {
+        "job/side": [Program(exit_after=0.5), Program(on_term=0)],
         "web/i": [Program(exit_after=1, exit_code=1), Program(exit_after=1)],
         "web/a": [Program(exit_after=3, exit_code=2), Program(create_seconds=0.01, start_seconds=0.01)],
         "job/main": [Program(exit_after=1, exit_code=1), Program(exit_after=1, exit_code=0)],

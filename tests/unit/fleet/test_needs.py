@@ -41,6 +41,15 @@ def test_only_its_own_pods_and_no_status() -> None:
     assert needs.digest == digest_of("a", view, CLUSTER)
 
 
+def test_the_labels_of_its_node_travel_along_and_are_no_reason_to_send() -> None:
+    plain, labelled = node("a"), node("a")
+    labelled.metadata.labels["disk"] = "ssd"
+    needs = needs_of("a", view_of(labelled), CLUSTER, 5)
+    assert needs is not None
+    assert dict(needs.node_labels) == {"disk": "ssd"}
+    assert needs.digest == digest_of("a", view_of(plain), CLUSTER)
+
+
 def test_no_node_no_assignment() -> None:
     assert needs_of("a", view_of(on("web", "a", "1")), CLUSTER, 5) is None
     assert needs_of("a", view_of(node("a", "")), CLUSTER, 5) is None

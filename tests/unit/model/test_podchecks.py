@@ -142,7 +142,7 @@ def test_dns(config: str, field: str) -> None:
     [
         ("volumes: [{name: a}]", ""),
         ("volumes: [{name: a, emptyDir: {medium: Memory, sizeLimit: 1Mi}}]", ""),
-        ("volumes: [{name: a, emptyDir: {sizeLimit: 1Mi}}]", "volumes[0].emptyDir.sizeLimit"),
+        ("volumes: [{name: a, emptyDir: {sizeLimit: 1Mi}}]", ""),
         ("volumes: [{name: a, emptyDir: {medium: Memory, sizeLimit: -1}}]", "volumes[0].emptyDir.sizeLimit"),
         *[(f"volumes: [{{name: a, hostPath: {{path: /a, type: {t}}}}}]", "") for t in (
             '""', "DirectoryOrCreate", "Directory", "FileOrCreate", "File", "Socket", "CharDevice", "BlockDevice")],

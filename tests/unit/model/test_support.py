@@ -73,7 +73,7 @@ def spec(text: str) -> PodSpec:
             "containers[0].securityContext.seccompProfile",
             "security profiles",
         ),
-        ("initContainers: [{name: a, restartPolicy: Always}]", "initContainers[0].restartPolicy", "sidecars"),
+        ("initContainers: [{name: a, restartPolicy: Never}]", "initContainers[0].restartPolicy", "only Always"),
         ("volumes: [{name: v, secret: {secretName: c}}]", "volumes[0].secret", "Secrets in pods"),
         (
             "volumes: [{name: v, projected: {sources: [{configMap: {name: a}}, {secret: {name: s}}]}}]",
@@ -121,6 +121,7 @@ def test_refuses_by_name(text: str, field: str, words: str) -> None:
         "containers: [{name: a, livenessProbe: {exec: {command: [a]}, periodMilliseconds: 100}, lifecycle: "
         "{postStart: {sleep: {seconds: 1}}, preStop: {httpGet: {port: web}}}, startupProbe: {grpc: {port: 1}}, "
         "readinessProbe: {httpGet: {port: 80, httpHeaders: [{name: a, value: b}]}}}]",
+        "initContainers: [{name: a, restartPolicy: Always}]",
         "hostNetwork: true\ncontainers: [{name: a, ports: [{containerPort: 80, hostPort: 80}]}]",
         "containers: [{name: a, terminationMessagePath: /dev/termination-log, "
         "terminationMessagePolicy: File, stdin: true, tty: true}]",

@@ -1,0 +1,96 @@
+"""What a host does not take, though it was given it (S7)."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mesh.v1.core_pb2 import Container, Pod, ResourceRequirements
+from nodeagent.config import AgentConfig
+from nodeagent.pods.admit import rejection
+from tests.harness.agents import NODE, NODE_IP, World, a_container, a_pod
+from tests.harness.bent_time import bent
+
+ROOM = {"cpu": 4000, "memory": 1000, "pods": 3}
+
+
+def asking(**requests: str) -> tuple[Container, ...]:
+    return (a_container(resources=ResourceRequirements(requests=requests)),)
+
+
+def asked(pod: Pod, labels: dict[str, str] | None = None, **used: int) -> tuple[str, str]:
+    return rejection(pod, NODE, labels or {}, used, ROOM)
+
+
+@pytest.mark.parametrize(
+    ("requests", "used", "reason", "why"),
+    [
+        ({"cpu": "2"}, {"cpu": 2000}, "", ""),
+        ({"cpu": "2001m"}, {"cpu": 2000}, "OutOfcpu", "cpu, requested: 2001, used: 2000, capacity: 4000"),
+        ({"memory": "1001"}, {}, "OutOfmemory", "memory, requested: 1001, used: 0, capacity: 1000"),
+        ({}, {"pods": 2}, "", ""),
+        ({"cpu": "9"}, {"pods": 3}, "OutOfpods", "pods, requested: 1, used: 3, capacity: 3"),
+        ({}, {"cpu": 9000}, "", ""),  # what asks for nothing always fits
+    ],
+)
+def test_resources(requests: dict[str, str], used: dict[str, int], reason: str, why: str) -> None:
+    words = f"Node didn't have enough resource: {why}" if why else ""
+    assert asked(a_pod("web", containers=asking(**requests)), **used) == (reason, words)
+
+
+def test_affinity_is_asked_when_labels_are_known() -> None:
+    pod = a_pod("web", node_selector={"disk": "ssd"})
+    assert asked(pod) == ("", "")
+    assert asked(pod, {"disk": "ssd"}) == ("", "")
+    reason, message = asked(pod, {"disk": "hdd"})
+    assert reason == "NodeAffinity"
+    assert message == "Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector"
+
+
+async def given(world: World, **pods: Any) -> None:
+    await world.assign(*(a_pod(name, containers=asking(**requests)) for name, requests in pods.items()))
+
+
+@bent
+async def test_what_does_not_fit_fails_and_nothing_of_it_is_begun(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    await world.start()
+    await given(world, a={"cpu": "3"}, b={"cpu": "500m"})
+    await world.until(lambda: world.phase("a") == world.phase("b") == "Running")
+    await given(world, c={"cpu": "600m"})
+    await world.until(lambda: world.phase("c") == "Failed")
+    status = world.status("c")
+    words = "Node didn't have enough resource: cpu, requested: 600, used: 3500, capacity: 4000"
+    assert (status.reason, status.message) == ("OutOfcpu", f"Pod was rejected: {words}")
+    assert world.event("c", "OutOfcpu").message == words
+    assert not [call for call in world.host.calls if "uid-c" in call and call[0] in ("make_sandbox", "create")]
+    await world.delete("a")
+    await world.until(lambda: world.gone("a"))
+    await given(world, d={"cpu": "3500m"})  # c takes nothing
+    await world.until(lambda: world.phase("d") == "Running")
+    assert world.phase("c") == "Failed"
+    await world.kill()
+
+
+@bent
+async def test_two_that_come_at_once_are_taken_as_far_as_they_fit(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    await world.start()
+    await given(world, a={"memory": "5Gi"}, b={"memory": "5Gi"})
+    await world.until(lambda: sorted((world.phase("a"), world.phase("b"))) == ["Failed", "Running"])
+    await world.kill()
+
+
+@bent
+async def test_a_new_agent_rejects_nothing_that_was_taken(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    await world.start()
+    await given(world, a={"cpu": "3"}, b={"cpu": "1"})
+    await world.until(lambda: world.phase("a") == world.phase("b") == "Running")
+    world.config = AgentConfig(NODE, NODE_IP, tmp_path, max_pods=1)
+    await world.restart()
+    await given(world, c={})
+    await world.until(lambda: world.phase("c") == "Failed")
+    assert world.status("c").reason == "OutOfpods"
+    assert world.phase("a") == world.phase("b") == "Running"
+    await world.kill()
