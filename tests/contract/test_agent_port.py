@@ -156,6 +156,7 @@ async def body(agent_host: PodmanHost | None) -> AsyncIterator[Body]:
             await agent.emptied()
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
+        await asyncio.get_running_loop().shutdown_default_executor()  # a write that a thread has begun is ended
 
 
 # ---- orders and what is observed
