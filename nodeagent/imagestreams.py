@@ -5,6 +5,7 @@ Rule: an archive on its way lies in a file without a name, on disk: whatever end
 
 import asyncio
 import tempfile
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import IO, Protocol
@@ -38,7 +39,7 @@ class ImageStreams:
         return RemoveSource(put, finish, self._runtime, self._changed, image)
 
 
-class _ImageSource:
+class _ImageSource(ABC):
     """What both have in common."""
 
     def __init__(self, put: Put, finish: Finish, runtime: Runtime, changed: Callable[[], None]) -> None:
@@ -63,8 +64,9 @@ class _ImageSource:
         await self._put(Channel.STDOUT, "".join(f"{name}\n" for name in names).encode())
         self._finish(exit_code=0)
 
+    @abstractmethod
     async def _work(self) -> list[Image]:
-        raise NotImplementedError
+        """Does it; the images that it was done to. Raises RuntimeFailure."""
 
     async def write(self, data: bytes) -> None:
         """Takes input, or not."""
