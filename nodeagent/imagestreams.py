@@ -5,7 +5,6 @@ Rule: an archive on its way lies in a file without a name, on disk: whatever end
 
 import asyncio
 import tempfile
-from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import IO, Protocol
@@ -39,7 +38,7 @@ class ImageStreams:
         return RemoveSource(put, finish, self._runtime, self._changed, image)
 
 
-class _ImageSource(ABC):
+class _ImageSource:
     """What both have in common."""
 
     def __init__(self, put: Put, finish: Finish, runtime: Runtime, changed: Callable[[], None]) -> None:
@@ -64,9 +63,8 @@ class _ImageSource(ABC):
         await self._put(Channel.STDOUT, "".join(f"{name}\n" for name in names).encode())
         self._finish(exit_code=0)
 
-    @abstractmethod
     async def _work(self) -> list[Image]:
-        """Does it; the images that it was done to. Raises RuntimeFailure."""
+        raise NotImplementedError
 
     async def write(self, data: bytes) -> None:
         """Takes input, or not."""
