@@ -6,7 +6,7 @@ way to the proxy and back is open.
 
 import hashlib
 
-from mesh.v1.node_pb2 import ServiceTable
+from mesh.v1.node_pb2 import Fence, ServiceTable
 from mesh.view import View
 
 _DIGEST = hashlib.sha256(b"mesh service table: none").hexdigest()
@@ -14,4 +14,4 @@ _DIGEST = hashlib.sha256(b"mesh service table: none").hexdigest()
 
 def service_table(view: View) -> ServiceTable:
     """The table as of `view`."""
-    return ServiceTable(revision=view.revision, digest=_DIGEST)
+    return ServiceTable(fence=Fence(revision=view.revision), digest=_DIGEST)

@@ -142,27 +142,310 @@ Global___Assignment: _TypeAlias = Assignment  # noqa: Y015
 
 @_typing.final
 class ServiceTable(_message.Message):
-    """The data path's wishes for one host; the same for all hosts. The first release carries only the digest."""
+    """One step towards the table of Services, which is the same for all hosts. Only Services that changed travel, in pieces
+    of less than 100 kB: a host applies them all at once when the last one is there.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    REVISION_FIELD_NUMBER: _builtins.int
+    FENCE_FIELD_NUMBER: _builtins.int
     DIGEST_FIELD_NUMBER: _builtins.int
-    revision: _builtins.int
+    BASE_FIELD_NUMBER: _builtins.int
+    PIECE_FIELD_NUMBER: _builtins.int
+    LAST_FIELD_NUMBER: _builtins.int
+    SERVICES_FIELD_NUMBER: _builtins.int
+    GONE_FIELD_NUMBER: _builtins.int
     digest: _builtins.str
+    """of the whole table as it will be: over (key, digest) of every service"""
+    base: _builtins.str
+    """digest of the table that this one changes; empty: of none, whatever is held goes"""
+    piece: _builtins.int
+    """0, 1, 2 …"""
+    last: _builtins.bool
+    @_builtins.property
+    def fence(self) -> Global___Fence: ...
+    @_builtins.property
+    def services(self) -> _containers.RepeatedCompositeFieldContainer[Global___ProxyService]:
+        """new or changed"""
+
+    @_builtins.property
+    def gone(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """"namespace/name" """
+
     def __init__(
         self,
         *,
-        revision: _builtins.int = ...,
+        fence: Global___Fence | None = ...,
         digest: _builtins.str = ...,
+        base: _builtins.str = ...,
+        piece: _builtins.int = ...,
+        last: _builtins.bool = ...,
+        services: _abc.Iterable[Global___ProxyService] | None = ...,
+        gone: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["fence", b"fence"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "revision", b"revision"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base", b"base", "digest", b"digest", "fence", b"fence", "gone", b"gone", "last", b"last", "piece", b"piece", "services", b"services"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ServiceTable: _TypeAlias = ServiceTable  # noqa: Y015
+
+@_typing.final
+class ProxyService(_message.Message):
+    """A Service as the data path and the name service see it; headless when there is no address and no external name."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    DIGEST_FIELD_NUMBER: _builtins.int
+    CLUSTER_IP_FIELD_NUMBER: _builtins.int
+    LOAD_BALANCER_IPS_FIELD_NUMBER: _builtins.int
+    ANNOUNCER_FIELD_NUMBER: _builtins.int
+    EXTERNAL_IPS_FIELD_NUMBER: _builtins.int
+    PORTS_FIELD_NUMBER: _builtins.int
+    ENDPOINTS_FIELD_NUMBER: _builtins.int
+    AFFINITY_SECONDS_FIELD_NUMBER: _builtins.int
+    INTERNAL_LOCAL_FIELD_NUMBER: _builtins.int
+    EXTERNAL_LOCAL_FIELD_NUMBER: _builtins.int
+    HEALTH_CHECK_NODE_PORT_FIELD_NUMBER: _builtins.int
+    SOURCE_RANGES_FIELD_NUMBER: _builtins.int
+    EXTERNAL_NAME_FIELD_NUMBER: _builtins.int
+    PUBLISH_NOT_READY_FIELD_NUMBER: _builtins.int
+    DISTRIBUTION_FIELD_NUMBER: _builtins.int
+    TUNING_FIELD_NUMBER: _builtins.int
+    namespace: _builtins.str
+    name: _builtins.str
+    digest: _builtins.str
+    """over all that follows"""
+    cluster_ip: _builtins.str
+    announcer: _builtins.str
+    """the node that answers for the load balancer's addresses on the hosts' network"""
+    affinity_seconds: _builtins.int
+    """session affinity by client address; 0: none"""
+    internal_local: _builtins.bool
+    """traffic policies"""
+    external_local: _builtins.bool
+    health_check_node_port: _builtins.int
+    external_name: _builtins.str
+    publish_not_ready: _builtins.bool
+    distribution: _builtins.str
+    """trafficDistribution"""
+    @_builtins.property
+    def load_balancer_ips(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def external_ips(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def ports(self) -> _containers.RepeatedCompositeFieldContainer[Global___ProxyPort]: ...
+    @_builtins.property
+    def endpoints(self) -> _containers.RepeatedCompositeFieldContainer[Global___ProxyEndpoint]:
+        """hand-made ones too"""
+
+    @_builtins.property
+    def source_ranges(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """who may use load balancer and external addresses; empty: all"""
+
+    @_builtins.property
+    def tuning(self) -> Global___ProxyTuning: ...
+    def __init__(
+        self,
+        *,
+        namespace: _builtins.str = ...,
+        name: _builtins.str = ...,
+        digest: _builtins.str = ...,
+        cluster_ip: _builtins.str = ...,
+        load_balancer_ips: _abc.Iterable[_builtins.str] | None = ...,
+        announcer: _builtins.str = ...,
+        external_ips: _abc.Iterable[_builtins.str] | None = ...,
+        ports: _abc.Iterable[Global___ProxyPort] | None = ...,
+        endpoints: _abc.Iterable[Global___ProxyEndpoint] | None = ...,
+        affinity_seconds: _builtins.int = ...,
+        internal_local: _builtins.bool = ...,
+        external_local: _builtins.bool = ...,
+        health_check_node_port: _builtins.int = ...,
+        source_ranges: _abc.Iterable[_builtins.str] | None = ...,
+        external_name: _builtins.str = ...,
+        publish_not_ready: _builtins.bool = ...,
+        distribution: _builtins.str = ...,
+        tuning: Global___ProxyTuning | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["tuning", b"tuning"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["affinity_seconds", b"affinity_seconds", "announcer", b"announcer", "cluster_ip", b"cluster_ip", "digest", b"digest", "distribution", b"distribution", "endpoints", b"endpoints", "external_ips", b"external_ips", "external_local", b"external_local", "external_name", b"external_name", "health_check_node_port", b"health_check_node_port", "internal_local", b"internal_local", "load_balancer_ips", b"load_balancer_ips", "name", b"name", "namespace", b"namespace", "ports", b"ports", "publish_not_ready", b"publish_not_ready", "source_ranges", b"source_ranges", "tuning", b"tuning"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ProxyService: _TypeAlias = ProxyService  # noqa: Y015
+
+@_typing.final
+class ProxyTuning(_message.Message):
+    """What annotations of the Service ask for beyond Kubernetes; 0 and empty: the default."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BALANCE_FIELD_NUMBER: _builtins.int
+    MAX_CONNECTIONS_FIELD_NUMBER: _builtins.int
+    CONNECT_TIMEOUT_MILLISECONDS_FIELD_NUMBER: _builtins.int
+    SLOW_START_SECONDS_FIELD_NUMBER: _builtins.int
+    PROXY_PROTOCOL_FIELD_NUMBER: _builtins.int
+    IDLE_TIMEOUT_SECONDS_FIELD_NUMBER: _builtins.int
+    ENCRYPTED_FIELD_NUMBER: _builtins.int
+    balance: _builtins.str
+    """random, round-robin, least-connections"""
+    max_connections: _builtins.int
+    connect_timeout_milliseconds: _builtins.int
+    slow_start_seconds: _builtins.int
+    proxy_protocol: _builtins.bool
+    idle_timeout_seconds: _builtins.int
+    encrypted: _builtins.bool
+    """between hosts, over the mesh's mutual TLS"""
+    def __init__(
+        self,
+        *,
+        balance: _builtins.str = ...,
+        max_connections: _builtins.int = ...,
+        connect_timeout_milliseconds: _builtins.int = ...,
+        slow_start_seconds: _builtins.int = ...,
+        proxy_protocol: _builtins.bool = ...,
+        idle_timeout_seconds: _builtins.int = ...,
+        encrypted: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["balance", b"balance", "connect_timeout_milliseconds", b"connect_timeout_milliseconds", "encrypted", b"encrypted", "idle_timeout_seconds", b"idle_timeout_seconds", "max_connections", b"max_connections", "proxy_protocol", b"proxy_protocol", "slow_start_seconds", b"slow_start_seconds"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ProxyTuning: _TypeAlias = ProxyTuning  # noqa: Y015
+
+@_typing.final
+class ProxyPort(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    PROTOCOL_FIELD_NUMBER: _builtins.int
+    PORT_FIELD_NUMBER: _builtins.int
+    NODE_PORT_FIELD_NUMBER: _builtins.int
+    APP_PROTOCOL_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    protocol: _builtins.str
+    """TCP or UDP"""
+    port: _builtins.int
+    node_port: _builtins.int
+    """0: none"""
+    app_protocol: _builtins.str
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        protocol: _builtins.str = ...,
+        port: _builtins.int = ...,
+        node_port: _builtins.int = ...,
+        app_protocol: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["app_protocol", b"app_protocol", "name", b"name", "node_port", b"node_port", "port", b"port", "protocol", b"protocol"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ProxyPort: _TypeAlias = ProxyPort  # noqa: Y015
+
+@_typing.final
+class ProxyEndpoint(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    IP_FIELD_NUMBER: _builtins.int
+    NODE_FIELD_NUMBER: _builtins.int
+    ZONE_FIELD_NUMBER: _builtins.int
+    HOSTNAME_FIELD_NUMBER: _builtins.int
+    READY_FIELD_NUMBER: _builtins.int
+    SERVING_FIELD_NUMBER: _builtins.int
+    TERMINATING_FIELD_NUMBER: _builtins.int
+    PORTS_FIELD_NUMBER: _builtins.int
+    POD_FIELD_NUMBER: _builtins.int
+    POD_UID_FIELD_NUMBER: _builtins.int
+    ip: _builtins.str
+    node: _builtins.str
+    zone: _builtins.str
+    hostname: _builtins.str
+    """of its own name below the Service's; empty: none"""
+    ready: _builtins.bool
+    """X10: the pod is ready (or the Service publishes all) and is not ending"""
+    serving: _builtins.bool
+    """the pod is ready, ending or not"""
+    terminating: _builtins.bool
+    pod: _builtins.str
+    """"namespace/name"; empty for hand-made ones"""
+    pod_uid: _builtins.str
+    @_builtins.property
+    def ports(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """for each of the Service's ports; 0: this endpoint has none of that name"""
+
+    def __init__(
+        self,
+        *,
+        ip: _builtins.str = ...,
+        node: _builtins.str = ...,
+        zone: _builtins.str = ...,
+        hostname: _builtins.str = ...,
+        ready: _builtins.bool = ...,
+        serving: _builtins.bool = ...,
+        terminating: _builtins.bool = ...,
+        ports: _abc.Iterable[_builtins.int] | None = ...,
+        pod: _builtins.str = ...,
+        pod_uid: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["hostname", b"hostname", "ip", b"ip", "node", b"node", "pod", b"pod", "pod_uid", b"pod_uid", "ports", b"ports", "ready", b"ready", "serving", b"serving", "terminating", b"terminating", "zone", b"zone"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ProxyEndpoint: _TypeAlias = ProxyEndpoint  # noqa: Y015
+
+@_typing.final
+class HostPort(_message.Message):
+    """A port of the host that belongs to a pod (hostPort)."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POD_UID_FIELD_NUMBER: _builtins.int
+    POD_FIELD_NUMBER: _builtins.int
+    HOST_IP_FIELD_NUMBER: _builtins.int
+    PORT_FIELD_NUMBER: _builtins.int
+    PROTOCOL_FIELD_NUMBER: _builtins.int
+    IP_FIELD_NUMBER: _builtins.int
+    CONTAINER_PORT_FIELD_NUMBER: _builtins.int
+    pod_uid: _builtins.str
+    pod: _builtins.str
+    """"namespace/name" """
+    host_ip: _builtins.str
+    """empty: all addresses"""
+    port: _builtins.int
+    protocol: _builtins.str
+    ip: _builtins.str
+    """of the pod"""
+    container_port: _builtins.int
+    def __init__(
+        self,
+        *,
+        pod_uid: _builtins.str = ...,
+        pod: _builtins.str = ...,
+        host_ip: _builtins.str = ...,
+        port: _builtins.int = ...,
+        protocol: _builtins.str = ...,
+        ip: _builtins.str = ...,
+        container_port: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["container_port", b"container_port", "host_ip", b"host_ip", "ip", b"ip", "pod", b"pod", "pod_uid", b"pod_uid", "port", b"port", "protocol", b"protocol"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HostPort: _TypeAlias = HostPort  # noqa: Y015
 
 @_typing.final
 class PodReport(_message.Message):
@@ -800,56 +1083,316 @@ Global___Reply: _TypeAlias = Reply  # noqa: Y015
 class ProxyOrder(_message.Message):
     """---- agent and proxy, over a unix socket: frames of a 4-byte big-endian length and a message
 
-    To the proxy: a table to serve.
+    To the proxy.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
 
     TABLE_FIELD_NUMBER: _builtins.int
+    HOST_FIELD_NUMBER: _builtins.int
+    FLOWS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def table(self) -> Global___ServiceTable: ...
+    @_builtins.property
+    def host(self) -> Global___HostSide: ...
+    @_builtins.property
+    def flows(self) -> Global___FlowsRequest: ...
     def __init__(
         self,
         *,
         table: Global___ServiceTable | None = ...,
+        host: Global___HostSide | None = ...,
+        flows: Global___FlowsRequest | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["table", b"table"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["flows", b"flows", "host", b"host", "table", b"table", "what", b"what"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["table", b"table"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["flows", b"flows", "host", b"host", "table", b"table", "what", b"what"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType_what: _TypeAlias = _typing.Literal["table", "host", "flows"]  # noqa: Y015
+    _WhichOneofArgType_what: _TypeAlias = _typing.Literal["what", b"what"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_what) -> _WhichOneofReturnType_what | None: ...
 
 Global___ProxyOrder: _TypeAlias = ProxyOrder  # noqa: Y015
 
 @_typing.final
-class ProxyHeld(_message.Message):
-    """From the proxy: what it serves; sent once after connecting and again after every order."""
+class HostSide(_message.Message):
+    """What the host's agent alone knows, whole."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    NODE_FIELD_NUMBER: _builtins.int
+    ZONE_FIELD_NUMBER: _builtins.int
+    NODE_ADDRESSES_FIELD_NUMBER: _builtins.int
+    CLUSTER_CIDR_FIELD_NUMBER: _builtins.int
+    SERVICE_CIDR_FIELD_NUMBER: _builtins.int
+    POD_CIDR_FIELD_NUMBER: _builtins.int
+    DNS_ADDRESS_FIELD_NUMBER: _builtins.int
+    DNS_ZONE_FIELD_NUMBER: _builtins.int
+    UPSTREAMS_FIELD_NUMBER: _builtins.int
+    HOST_PORTS_FIELD_NUMBER: _builtins.int
+    node: _builtins.str
+    zone: _builtins.str
+    cluster_cidr: _builtins.str
+    """pods, of all hosts"""
+    service_cidr: _builtins.str
+    pod_cidr: _builtins.str
+    """of this host"""
+    dns_address: _builtins.str
+    dns_zone: _builtins.str
+    """cluster.local"""
+    @_builtins.property
+    def node_addresses(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def upstreams(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def host_ports(self) -> _containers.RepeatedCompositeFieldContainer[Global___HostPort]: ...
+    def __init__(
+        self,
+        *,
+        node: _builtins.str = ...,
+        zone: _builtins.str = ...,
+        node_addresses: _abc.Iterable[_builtins.str] | None = ...,
+        cluster_cidr: _builtins.str = ...,
+        service_cidr: _builtins.str = ...,
+        pod_cidr: _builtins.str = ...,
+        dns_address: _builtins.str = ...,
+        dns_zone: _builtins.str = ...,
+        upstreams: _abc.Iterable[_builtins.str] | None = ...,
+        host_ports: _abc.Iterable[Global___HostPort] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster_cidr", b"cluster_cidr", "dns_address", b"dns_address", "dns_zone", b"dns_zone", "host_ports", b"host_ports", "node", b"node", "node_addresses", b"node_addresses", "pod_cidr", b"pod_cidr", "service_cidr", b"service_cidr", "upstreams", b"upstreams", "zone", b"zone"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HostSide: _TypeAlias = HostSide  # noqa: Y015
+
+@_typing.final
+class ProxyHeld(_message.Message):
+    """From the proxy: what it serves; sent once after connecting and again after every order and change."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class DrainingEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.int
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     DIGEST_FIELD_NUMBER: _builtins.int
-    REVISION_FIELD_NUMBER: _builtins.int
+    FENCE_FIELD_NUMBER: _builtins.int
     BOOT_FIELD_NUMBER: _builtins.int
     ERROR_FIELD_NUMBER: _builtins.int
+    DRAINING_FIELD_NUMBER: _builtins.int
+    FLOWS_FIELD_NUMBER: _builtins.int
     digest: _builtins.str
-    """empty: no table yet"""
-    revision: _builtins.int
+    """of the table applied; empty: none yet"""
     boot: _builtins.str
     """random, new with every proxy process"""
     error: _builtins.str
     """why the last order was refused; the table held is unchanged then"""
+    @_builtins.property
+    def fence(self) -> Global___Fence:
+        """of the newest order"""
+
+    @_builtins.property
+    def draining(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
+        """Connections still open to pods that no longer serve: by the pod's uid. A pod that is not named has none."""
+
+    @_builtins.property
+    def flows(self) -> Global___Flows:
+        """the answer to FlowsRequest alone"""
+
     def __init__(
         self,
         *,
         digest: _builtins.str = ...,
-        revision: _builtins.int = ...,
+        fence: Global___Fence | None = ...,
         boot: _builtins.str = ...,
         error: _builtins.str = ...,
+        draining: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
+        flows: Global___Flows | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["fence", b"fence", "flows", b"flows"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["boot", b"boot", "digest", b"digest", "error", b"error", "revision", b"revision"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["boot", b"boot", "digest", b"digest", "draining", b"draining", "error", b"error", "fence", b"fence", "flows", b"flows"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ProxyHeld: _TypeAlias = ProxyHeld  # noqa: Y015
+
+@_typing.final
+class FlowsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SERVICE_FIELD_NUMBER: _builtins.int
+    CONNECTIONS_FIELD_NUMBER: _builtins.int
+    service: _builtins.str
+    """"namespace/name"; empty: all"""
+    connections: _builtins.bool
+    """every open connection too, not only sums"""
+    def __init__(
+        self,
+        *,
+        service: _builtins.str = ...,
+        connections: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["connections", b"connections", "service", b"service"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FlowsRequest: _TypeAlias = FlowsRequest  # noqa: Y015
+
+@_typing.final
+class Flows(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SERVICES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def services(self) -> _containers.RepeatedCompositeFieldContainer[Global___ServiceFlows]: ...
+    def __init__(
+        self,
+        *,
+        services: _abc.Iterable[Global___ServiceFlows] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["services", b"services"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Flows: _TypeAlias = Flows  # noqa: Y015
+
+@_typing.final
+class ServiceFlows(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SERVICE_FIELD_NUMBER: _builtins.int
+    BACKENDS_FIELD_NUMBER: _builtins.int
+    CONNECTIONS_FIELD_NUMBER: _builtins.int
+    REJECTED_FIELD_NUMBER: _builtins.int
+    service: _builtins.str
+    rejected: _builtins.int
+    """no endpoint, limit, source range"""
+    @_builtins.property
+    def backends(self) -> _containers.RepeatedCompositeFieldContainer[Global___BackendFlows]: ...
+    @_builtins.property
+    def connections(self) -> _containers.RepeatedCompositeFieldContainer[Global___Flow]: ...
+    def __init__(
+        self,
+        *,
+        service: _builtins.str = ...,
+        backends: _abc.Iterable[Global___BackendFlows] | None = ...,
+        connections: _abc.Iterable[Global___Flow] | None = ...,
+        rejected: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["backends", b"backends", "connections", b"connections", "rejected", b"rejected", "service", b"service"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ServiceFlows: _TypeAlias = ServiceFlows  # noqa: Y015
+
+@_typing.final
+class BackendFlows(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    IP_FIELD_NUMBER: _builtins.int
+    PORT_FIELD_NUMBER: _builtins.int
+    POD_FIELD_NUMBER: _builtins.int
+    OPEN_FIELD_NUMBER: _builtins.int
+    TOTAL_FIELD_NUMBER: _builtins.int
+    BYTES_IN_FIELD_NUMBER: _builtins.int
+    BYTES_OUT_FIELD_NUMBER: _builtins.int
+    FAILED_FIELD_NUMBER: _builtins.int
+    EJECTIONS_FIELD_NUMBER: _builtins.int
+    EJECTED_FIELD_NUMBER: _builtins.int
+    ip: _builtins.str
+    port: _builtins.int
+    pod: _builtins.str
+    open: _builtins.int
+    total: _builtins.int
+    bytes_in: _builtins.int
+    """to the backend"""
+    bytes_out: _builtins.int
+    failed: _builtins.int
+    """connects that failed"""
+    ejections: _builtins.int
+    ejected: _builtins.bool
+    def __init__(
+        self,
+        *,
+        ip: _builtins.str = ...,
+        port: _builtins.int = ...,
+        pod: _builtins.str = ...,
+        open: _builtins.int = ...,
+        total: _builtins.int = ...,
+        bytes_in: _builtins.int = ...,
+        bytes_out: _builtins.int = ...,
+        failed: _builtins.int = ...,
+        ejections: _builtins.int = ...,
+        ejected: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes_in", b"bytes_in", "bytes_out", b"bytes_out", "ejected", b"ejected", "ejections", b"ejections", "failed", b"failed", "ip", b"ip", "open", b"open", "pod", b"pod", "port", b"port", "total", b"total"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BackendFlows: _TypeAlias = BackendFlows  # noqa: Y015
+
+@_typing.final
+class Flow(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROTOCOL_FIELD_NUMBER: _builtins.int
+    CLIENT_FIELD_NUMBER: _builtins.int
+    SERVICE_ADDRESS_FIELD_NUMBER: _builtins.int
+    BACKEND_FIELD_NUMBER: _builtins.int
+    BYTES_IN_FIELD_NUMBER: _builtins.int
+    BYTES_OUT_FIELD_NUMBER: _builtins.int
+    SECONDS_FIELD_NUMBER: _builtins.int
+    protocol: _builtins.str
+    client: _builtins.str
+    """address:port"""
+    service_address: _builtins.str
+    backend: _builtins.str
+    bytes_in: _builtins.int
+    bytes_out: _builtins.int
+    seconds: _builtins.float
+    def __init__(
+        self,
+        *,
+        protocol: _builtins.str = ...,
+        client: _builtins.str = ...,
+        service_address: _builtins.str = ...,
+        backend: _builtins.str = ...,
+        bytes_in: _builtins.int = ...,
+        bytes_out: _builtins.int = ...,
+        seconds: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["backend", b"backend", "bytes_in", b"bytes_in", "bytes_out", b"bytes_out", "client", b"client", "protocol", b"protocol", "seconds", b"seconds", "service_address", b"service_address"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Flow: _TypeAlias = Flow  # noqa: Y015

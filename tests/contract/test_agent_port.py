@@ -25,6 +25,7 @@ from mesh.v1.node_pb2 import (
     Assignment,
     Channel,
     ExecOptions,
+    Fence,
     LogOptions,
     Observed,
     ObserveRequest,
@@ -249,7 +250,7 @@ async def test_a_pod_of_a_finished_command_succeeds(body: Body) -> None:
 
 async def test_without_a_proxy_a_table_is_refused_for_now(body: Body) -> None:
     with pytest.raises(Unavailable):
-        await body.agent.program(ServiceTable(revision=1, digest="x"))
+        await body.agent.program(ServiceTable(fence=Fence(revision=1), digest="x"))
 
 
 # ---- logs
