@@ -1,26 +1,34 @@
 """Readiness of nodes: what silence means, and the taints that follow from a node's conditions (N1, N2).
 
-Rule: pure. Ready is the host's own word as long as it speaks; here it only becomes Unknown. Taints of these two keys
-are ours alone: they follow the condition, whoever wrote them. A silent host's pods are left alone (N5); moving them
-comes with workload controllers.
+Rule: pure. Ready is the host's own word as long as it speaks; here it only becomes Unknown. Taints of these keys are
+ours alone: they follow the conditions, whoever wrote them. A silent host's pods are left alone (N5); moving them comes
+with workload controllers.
 """
 
 from collections.abc import Iterable
 
-from mesh.model.conditions import find
+from mesh.model import fit
+from mesh.model.conditions import find, is_true
 from mesh.model.keys import Key
 from mesh.model.kinds import key_of, revision_of
 from mesh.model.times import whole_seconds
 from mesh.reconcile.plan import NOTHING, Plan
 from mesh.reconcile.record import record
 from mesh.store.port import Event, Write
-from mesh.v1.core_pb2 import Node, NodeSpec, Taint
+from mesh.v1.core_pb2 import Node, Taint
 from mesh.view import View
 
 NOT_READY = "node.kubernetes.io/not-ready"
 UNREACHABLE = "node.kubernetes.io/unreachable"
-_OURS = (NOT_READY, UNREACHABLE)
 _EFFECTS = ("NoSchedule", "NoExecute")
+# A condition that is true keeps new pods away, and no more (N2).
+_PRESSURES = {
+    "MemoryPressure": fit.MEMORY_PRESSURE_TAINT,
+    "DiskPressure": "node.kubernetes.io/disk-pressure",
+    "PIDPressure": "node.kubernetes.io/pid-pressure",
+    "NetworkUnavailable": "node.kubernetes.io/network-unavailable",
+}
+_OURS = (NOT_READY, UNREACHABLE, *_PRESSURES.values())
 
 
 def silent(name: str, view: View, now_ns: int) -> list[Write]:
@@ -38,13 +46,13 @@ def silent(name: str, view: View, now_ns: int) -> list[Write]:
             condition.reason = "NodeStatusUnknown"
             condition.message = "The host's agent stopped answering."
             condition.last_transition_time.CopyFrom(whole_seconds(now_ns))
-    _taint(node.spec, "Unknown", now_ns)
+    _taint(node, now_ns)
     told = record(view, node, "NodeNotReady", f"Node {name} status is now: NodeNotReady", now_ns, warning=True)
     return [Write(key_of(node), node, revision_of(held)), *told]
 
 
 class Nodes:
-    """Makes the taints of nodes say what their Ready conditions say."""
+    """Makes the taints of nodes say what their conditions say."""
 
     name = "nodes"
 
@@ -59,11 +67,11 @@ class Nodes:
             return NOTHING
         node = Node()
         node.CopyFrom(held)
-        _taint(node.spec, _ready(held), now_ns)
+        _taint(node, now_ns)
         if node == held:
             return NOTHING
         writes = [Write(key, node, revision_of(held))]
-        if _ready(held) == "True":
+        if _ready(held) == "True" and _blocked(held) and not _blocked(node):
             writes += record(view, node, "NodeReady", f"Node {key.name} status is now: NodeReady", now_ns)
         return Plan(writes)
 
@@ -74,15 +82,26 @@ def _ready(node: Node) -> str:
     return condition.status if condition is not None else "False"
 
 
-def _taint(spec: NodeSpec, ready: str, now_ns: int) -> None:
-    key = {"True": "", "Unknown": UNREACHABLE}.get(ready, NOT_READY)
-    held = [t for t in spec.taints if t.key == key]
-    wanted = held if {t.effect for t in held} >= set(_EFFECTS) else []
-    if key and not wanted:
-        time = whole_seconds(now_ns)
-        wanted = [Taint(key=key, effect=effect, time_added=time) for effect in _EFFECTS]
-    kept = [t for t in spec.taints if t.key not in _OURS]
-    fresh = [*kept, *wanted] if key else kept
+def _blocked(node: Node) -> bool:
+    """It bears a taint of a node that is not ready."""
+    return any(t.key in (NOT_READY, UNREACHABLE) for t in node.spec.taints)
+
+
+def _taint(node: Node, now_ns: int) -> None:
+    wanted = _wanted(node)
+    held = {(t.key, t.effect): t for t in node.spec.taints if t.key in _OURS}
+    time = whole_seconds(now_ns)
+    ours = [held.get(w) or Taint(key=w[0], effect=w[1], time_added=time) for w in wanted]
+    fresh = [t for t in node.spec.taints if t.key not in _OURS] + ours
     copies = [Taint.FromString(t.SerializeToString()) for t in fresh]
-    del spec.taints[:]
-    spec.taints.extend(copies)
+    if sorted(wanted) != sorted((t.key, t.effect) for t in node.spec.taints if t.key in _OURS):
+        del node.spec.taints[:]
+        node.spec.taints.extend(copies)
+
+
+def _wanted(node: Node) -> list[tuple[str, str]]:
+    key = {"True": "", "Unknown": UNREACHABLE}.get(_ready(node), NOT_READY)
+    return [
+        *((key, effect) for effect in _EFFECTS if key),
+        *((taint, "NoSchedule") for name, taint in _PRESSURES.items() if is_true(node.status.conditions, name)),
+    ]

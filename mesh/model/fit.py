@@ -6,12 +6,13 @@ Rule: each check returns why not, in Kubernetes' words, or "" (or nothing) when 
 from collections.abc import Iterable, Mapping
 
 from mesh.model import quantity
-from mesh.model.pods import effective_requests, is_terminal
+from mesh.model.pods import effective_requests, is_terminal, qos_class
 from mesh.model.selectors import requirement_met
 from mesh.v1.core_pb2 import Node, NodeSelectorTerm, Pod, Taint, Toleration
 
 DEFAULT_MAX_PODS = 110  # (R8)
 UNSCHEDULABLE_TAINT = "node.kubernetes.io/unschedulable"
+MEMORY_PRESSURE_TAINT = "node.kubernetes.io/memory-pressure"
 
 
 def node_name(pod: Pod, node: Node) -> str:
@@ -29,8 +30,10 @@ def unschedulable(pod: Pod, node: Node) -> str:
 
 
 def taints(pod: Pod, node: Node) -> str:
-    """NoSchedule and NoExecute taints must be tolerated."""
+    """NoSchedule and NoExecute taints must be tolerated; memory pressure keeps BestEffort pods away alone (N2)."""
     for taint in node.spec.taints:
+        if taint.key == MEMORY_PRESSURE_TAINT and taint.effect == "NoSchedule" and qos_class(pod.spec) != "BestEffort":
+            continue
         if taint.effect in ("NoSchedule", "NoExecute") and not any(tolerates(t, taint) for t in pod.spec.tolerations):
             return f"node(s) had untolerated taint {{{taint.key}: {taint.value}}}"
     return ""

@@ -91,6 +91,28 @@ def test_a_host_that_is_back_loses_our_taints_and_no_others() -> None:
     assert taints(after(view, list(plan.writes))) == {("dedicated", "NoSchedule")}
 
 
+def test_a_pressure_keeps_new_pods_away_while_it_is_told() -> None:  # N2
+    names = {"MemoryPressure": "memory", "DiskPressure": "disk", "PIDPressure": "pid"}
+    for name, word in names.items():
+        held = node("True")
+        del held.status.conditions[1:]
+        held.status.conditions.append(NodeCondition(type=name, status="True"))
+        held.spec.taints.append(Taint(key="dedicated", effect="NoSchedule"))
+        view = view_of(held)
+        pressed = follow(view)
+        key = f"node.kubernetes.io/{word}-pressure"
+        assert taints(pressed) == {(key, "NoSchedule"), ("dedicated", "NoSchedule")}
+        told = Nodes().reconcile(Key("Node", "", "a"), view, NOW).writes
+        assert [w for w in told if isinstance(w.object, Event)] == []
+        for status in ("False", "Unknown"):
+            over = pressed.copy()
+            calm = Node()
+            calm.CopyFrom(pressed.node("a"))  # type: ignore[arg-type] # it is there
+            calm.status.conditions[1].status = status
+            over.apply([Change(101, key_of(calm), calm, pressed.node("a"))])
+            assert taints(follow(over)) == {("dedicated", "NoSchedule")}
+
+
 # ---- namespaces
 
 

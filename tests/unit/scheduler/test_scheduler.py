@@ -107,6 +107,21 @@ def test_selectors_affinity_and_tolerations_choose() -> None:
     )
 
 
+def test_pressure_keeps_away_who_does_not_tolerate_it() -> None:  # N2
+    def under(pressure: str, pod: Pod) -> str:
+        pressed = node("a")
+        pressed.spec.taints.append(Taint(key=f"node.kubernetes.io/{pressure}-pressure", effect="NoSchedule"))
+        return placed(pressed, pod)["p"]
+
+    no = "0/1 nodes are available: 1 node(s) had untolerated taint {node.kubernetes.io/%s-pressure: }."
+    anything = [Toleration(operator="Exists")]
+    assert under("memory", pending("p")) == no % "memory"
+    assert under("memory", pending("p", cpu="1")) == "a"  # who asked for something is counted on
+    assert under("disk", pending("p", cpu="1")) == no % "disk"
+    assert under("pid", pending("p", cpu="1")) == no % "pid"
+    assert [under(p, pending("p", tolerations=anything)) for p in ("memory", "disk", "pid")] == ["a"] * 3
+
+
 def test_room_counts_pods_resources_and_not_the_dead() -> None:
     dead = pending("dead", cpu="4", node_name="a")
     dead.status.phase = "Succeeded"
