@@ -8,6 +8,7 @@ import asyncio
 import random
 import time
 from collections.abc import Callable, Coroutine, Mapping
+from pathlib import Path
 from typing import Any
 
 import structlog
@@ -39,6 +40,7 @@ from nodeagent.runtime.seen import SeenContainer, SeenPod, State
 from nodeagent.static import StaticPods
 from nodeagent.streams import Connect, Streams
 from nodeagent.sweep import leftovers, manifest_of
+from nodeagent.volumes import memory
 from nodeagent.volumes.tree import Tree
 
 log = structlog.get_logger()
@@ -58,7 +60,7 @@ class Agent:
         self, config: AgentConfig, runtime: Runtime, *, clock: Callable[[], int] = time.time_ns,
         proxy: Callable[[Callable[[str], None]], ProxyPort] | None = None, runtime_version: str = "",
         connect: Connect | None = None, vitals: Callable[[], Vitals] | None = None, checks: Checks | None = None,
-        measure: Measure | None = None,
+        measure: Measure | None = None, exposure: Callable[[Path], str] = memory.exposure,
     ) -> None:  # fmt: skip
         self.config = config
         self.board = Board(config.node_name)
@@ -66,7 +68,7 @@ class Agent:
         self._clock = clock
         self._vitals = vitals or (lambda: read_vitals(config.root))
         self._machine = Machine(config, runtime_version)
-        self._tree = Tree(config.state_dir, config.log_dir)
+        self._tree = Tree(config.state_dir, config.log_dir, config.memory_dir, exposure)
         self._checkpoint = Checkpoint(config.state_dir / "checkpoint")
         self._to_keep: node_pb2.Assignment | None = None
         self._keep = asyncio.Event()

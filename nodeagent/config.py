@@ -46,6 +46,11 @@ class AgentConfig:
         return self.root / "run"
 
     @property
+    def memory_dir(self) -> Path:
+        """Memory that no disk ever holds, for volumes whose content could be secret; empty after a reboot."""
+        return self.run_dir / "volumes"
+
+    @property
     def podman_dir(self) -> Path:
         """Images and writable layers on disk; libpod's database and bundles on tmpfs mounts below."""
         return self.root / "podman"

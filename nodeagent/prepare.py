@@ -19,10 +19,10 @@ from nodeagent.config import AgentConfig
 from nodeagent.registries import authorities, registries_conf
 from nodeagent.runtime import cgroups, layers, network, oci, syscalls
 from nodeagent.runtime.places import Places
+from nodeagent.volumes import memory
 
 FORWARD = Path("/proc/sys/net/ipv4/ip_forward")
 PID_MAX = Path("/proc/sys/kernel/pid_max")
-SWAPS = Path("/proc/swaps")
 
 log = structlog.get_logger()
 
@@ -72,9 +72,10 @@ def prepare(config: AgentConfig) -> oci.Chosen:
     """Does all of it and says which OCI runtime was chosen; raises RuntimeError or OSError with words for people."""
     places = Places.of(config)
     _directories(places)
-    _mount_tmpfs(places.run, "64m")
-    fresh = [_mount_tmpfs(d, "256m") for d in (places.libpod, places.bundles)]
+    memory.mount(places.run, "64m")
+    fresh = [memory.mount(d, "256m") for d in (places.libpod, places.bundles)]
     _run_directories(places)
+    memory.mount(places.volumes, never_swapped=True)
     host = Changed.load(places.host)
     if config.oci_runtime != "runc":
         host.hierarchies += oci.free_cgroup_v2()
@@ -85,7 +86,7 @@ def prepare(config: AgentConfig) -> oci.Chosen:
     if any(fresh):
         orphans = layers.remove_orphans(places.graph)
         log.info("storage_swept", orphan_layers=orphans)
-    _warn_of_swap()
+    _warn_of_swap(places)
     log.info("host_prepared", root=str(config.root), runtime=chosen.name, why=chosen.why, cgroup=chosen.cgroup_version)
     return chosen
 
@@ -138,7 +139,8 @@ def unprepare(config: AgentConfig) -> None:
     for shm in sorted(places.shm.glob("*")):
         syscalls.unmount(shm)
     network.remove(config.bridge)
-    for directory in (*map(Path, _mounts_below(places.graph)), places.libpod, places.bundles, places.run):
+    below = [Path(p) for d in (places.graph, places.state, places.run) for p in _mounts_below(d)]
+    for directory in (*below, places.run):
         while syscalls.unmount(directory):
             pass
     if host.ip_forward:
@@ -182,17 +184,8 @@ def _directories(places: Places) -> None:
 
 def _run_directories(places: Places) -> None:
     for directory in (places.runroot, places.exits, places.oci_state, places.bin, places.oom, places.exec,
-                      places.netns, places.sandboxes, places.shm):  # fmt: skip
+                      places.netns, places.sandboxes, places.shm, places.volumes):  # fmt: skip
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-
-
-def _mount_tmpfs(directory: Path, size: str) -> bool:
-    """True when it was not mounted before."""
-    if syscalls.is_mount(directory):
-        return False
-    flags = syscalls.MS_NOSUID | syscalls.MS_NODEV
-    syscalls.mount("mesh", str(directory), "tmpfs", flags, f"mode=0700,size={size}")
-    return True
 
 
 def _runtime(config: AgentConfig, places: Places) -> oci.Chosen:
@@ -245,6 +238,7 @@ def _forward(host: Changed) -> None:
         FORWARD.write_text("1")
 
 
-def _warn_of_swap() -> None:
-    if SWAPS.exists() and len(SWAPS.read_text().splitlines()) > 1:
-        log.warning("swap_is_on", message="memory that holds secrets may reach the disk: turn swap off or encrypt it")
+def _warn_of_swap(places: Places) -> None:
+    for directory in (places.run, places.libpod, places.bundles, places.volumes):
+        if why := memory.exposure(directory):
+            log.warning("memory_may_leak", message=f"what containers are told may reach the disk: {why}")

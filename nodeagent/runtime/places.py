@@ -21,13 +21,14 @@ class Places:
     run: Path  # the tmpfs itself
     podman: Path  # disk: configuration, images, writable layers
     socket: Path  # of Podman's service
+    volumes: Path  # of pods, whose content could be secret: <uid>/<name>; a mount of its own, never swapped
 
     @classmethod
     def of(cls, config: AgentConfig) -> "Places":
         """The places of this configuration."""
         return cls(
             root=config.root, state=config.state_dir, log=config.log_dir, manifests=config.manifest_dir,
-            run=config.run_dir, podman=config.podman_dir, socket=config.podman_socket,
+            run=config.run_dir, podman=config.podman_dir, socket=config.podman_socket, volumes=config.memory_dir,
         )  # fmt: skip
 
     @property

@@ -72,11 +72,14 @@ def openat2(directory: int, path: str, flags: int, resolve: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Mounted:
-    """One mount of this host: where, and whether it passes on (`shared`) or takes (`slave`) what is mounted below."""
+    """One mount of this host: where, whether it passes on (`shared`) or takes (`slave`) what is mounted below, the kind
+    of its filesystem and that filesystem's options."""
 
     place: str
     shared: bool
     slave: bool
+    kind: str = ""
+    options: frozenset[str] = frozenset()
 
 
 def mounts() -> list[Mounted]:
@@ -84,10 +87,11 @@ def mounts() -> list[Mounted]:
     found = []
     for line in Path("/proc/self/mountinfo").read_text(errors="surrogateescape").splitlines():
         words = line.split(" ")
-        tags = words[6 : words.index("-")]
+        dash = words.index("-", 6)
+        tags, kind, options = words[6:dash], words[dash + 1], words[-1]
         place = re.sub(r"\\([0-7]{3})", lambda code: chr(int(code[1], 8)), words[4])
         shared, slave = (any(t.startswith(kind) for t in tags) for kind in ("shared:", "master:"))
-        found.append(Mounted(place, shared, slave))
+        found.append(Mounted(place, shared, slave, kind, frozenset(options.split(","))))
     return found
 
 

@@ -30,11 +30,13 @@ class File:
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """The files of a volume by relative path, owned by `group`; or, in `missing`, why they can't be told now."""
+    """The files of a volume by relative path, owned by `group`; or, in `missing`, why they can't be told now. What is
+    `secret` is written to memory that no disk ever holds, or not at all."""
 
     files: Mapping[str, File] = field(default_factory=dict)
     group: int | None = None
     missing: str = ""
+    secret: bool = False
 
     @property
     def revision(self) -> str:
@@ -52,6 +54,11 @@ class Content:
 def has_content(volume: Volume) -> bool:
     """Whether the agent writes the volume's files; containers can only read those."""
     return any(volume.HasField(kind) for kind in ("config_map", "downward_api", "projected"))
+
+
+def in_memory(volume: Volume) -> bool:
+    """Whether its files lie in memory and on no disk (V3): of all volumes with content only ConfigMaps do not."""
+    return has_content(volume) and not volume.HasField("config_map")
 
 
 def contents_of(pod: Pod, configs: Mapping[str, ConfigMap], around: Around) -> dict[str, Content]:

@@ -1,6 +1,7 @@
 """A pod's directory on the host: volumes, /etc files, the record; and its logs.
 
     <state>/pods/<uid>/{record.json, etc/, volumes/<name>/, subpaths/, termination/}   <log>/<namespace>_<name>_<uid>/
+    <memory>/<uid>/<name>/        volumes whose content could be secret
 
 Rule: synchronous and idempotent; called in a thread. A failure is an OSError, or Unmountable in words.
 """
@@ -8,7 +9,7 @@ Rule: synchronous and idempotent; called in a thread. A failure is an OSError, o
 import os
 import shutil
 import stat
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
@@ -16,8 +17,8 @@ from mesh.model import quantity
 from mesh.model.pods import containers
 from mesh.v1.core_pb2 import EmptyDirVolumeSource, HostPathVolumeSource, Pod, Volume
 from nodeagent.runtime import syscalls
-from nodeagent.volumes import atomic, lastwords, subpaths
-from nodeagent.volumes.files import Content
+from nodeagent.volumes import atomic, lastwords, memory, subpaths
+from nodeagent.volumes.files import Content, in_memory
 
 
 class Unmountable(Exception):  # noqa: N818 - a fact about a volume, told to the user
@@ -25,11 +26,15 @@ class Unmountable(Exception):  # noqa: N818 - a fact about a volume, told to the
 
 
 class Tree:
-    """Where pods' files lie on this host."""
+    """Where pods' files lie on this host. `exposure` says why what is written below a directory could reach a disk."""
 
-    def __init__(self, state_dir: Path, log_dir: Path) -> None:
+    def __init__(
+        self, state_dir: Path, log_dir: Path, memory_dir: Path, exposure: Callable[[Path], str] = memory.exposure
+    ) -> None:
         self._pods = state_dir / "pods"
         self._logs = log_dir
+        self._memory = memory_dir
+        self._exposure = exposure
 
     def directory(self, uid: str) -> Path:
         """A pod's directory."""
@@ -37,7 +42,7 @@ class Tree:
 
     def uids(self) -> set[str]:
         """Pods that have a directory."""
-        return {p.name for p in self._pods.iterdir()} if self._pods.is_dir() else set()
+        return {p.name for place in (self._pods, self._memory) if place.is_dir() for p in place.iterdir()}
 
     def log_uids(self) -> set[str]:
         """Pods that have logs."""
@@ -89,11 +94,13 @@ class Tree:
 
     def project(self, pod: Pod, contents: Mapping[str, Content]) -> dict[str, str]:
         """Makes the files of volumes what they should be; returns revisions by volume. What is missing something stays
-        as it is (V5, V6)."""
+        as it is (V5, V6). Raises Unmountable for a secret that would not stay in memory (V3)."""
         written = {}
         for volume in pod.spec.volumes:
             content = contents.get(volume.name)
             if content is not None and not content.missing:
+                if content.secret and (why := self._exposure(self._memory)):
+                    raise Unmountable(f'volume "{volume.name}": a secret is not written where it could leak: {why}')
                 atomic.write(Path(self.volume_path(pod, volume)), content)
                 written[volume.name] = content.revision
         return written
@@ -102,16 +109,16 @@ class Tree:
         """The host path of a prepared volume."""
         if volume.HasField("host_path"):
             return volume.host_path.path
+        if in_memory(volume):
+            return str(self._memory / pod.metadata.uid / volume.name)
         return str(self.directory(pod.metadata.uid) / "volumes" / volume.name)
 
     def _empty_dir(self, pod: Pod, volume: Volume, source: EmptyDirVolumeSource, memory_limit: int) -> None:
         path = Path(self.volume_path(pod, volume))
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if source.medium == "Memory" and not syscalls.is_mount(path):
+        if source.medium == "Memory":
             wanted = quantity.parse(source.size_limit).whole if source.size_limit else 0
-            size = min((s for s in (wanted, memory_limit) if s), default=0)
-            options = f"mode=0777,size={size}" if size else "mode=0777"
-            syscalls.mount("tmpfs", str(path), "tmpfs", syscalls.MS_NOSUID | syscalls.MS_NODEV, options)
+            memory.mount(path, min((s for s in (wanted, memory_limit) if s), default=0), mode=0o777)
         mode = 0o777
         if pod.spec.security_context.HasField("fs_group"):
             os.chown(path, -1, pod.spec.security_context.fs_group)
@@ -150,6 +157,7 @@ class Tree:
         directory = self.directory(uid)
         for group in ("subpaths", "volumes", "etc", "termination"):
             _remove(directory / group)
+        _remove(self._memory / uid)
         for written in self._logs.glob(f"*_{uid}") if logs else ():
             _remove(written)
 

@@ -85,7 +85,7 @@ class World:
         self.runtime = self._runtime_class(self.host)
         self.agent = Agent(
             self.config, self.runtime, clock=FakeRuntime.now, vitals=lambda: self.vitals, checks=self.checks,
-            measure=self.measure,
+            measure=self.measure, exposure=lambda _: "",
         )  # fmt: skip
         self._tasks = [asyncio.create_task(self.agent.run()), asyncio.create_task(self._listen(self.agent))]
         return self.agent
@@ -158,8 +158,12 @@ class World:
         await self._assign()
 
     def volume(self, pod: str, name: str) -> Path:
-        """Where a volume of a pod lies."""
+        """Where a volume of a pod lies on disk."""
         return self.config.state_dir / "pods" / f"uid-{pod}" / "volumes" / name
+
+    def hidden(self, pod: str, name: str) -> Path:
+        """Where a volume of a pod lies whose content could be secret."""
+        return self.config.memory_dir / f"uid-{pod}" / name
 
     # ---- what is known
 

@@ -68,6 +68,8 @@ async def test_a_changed_config_map_is_in_running_containers_at_once(node: Node)
     await node.running(pod)
     show = "cat /cfg/color /all/deep/er/color /all/labels /fixed/color; echo; echo $P_color; ls /cfg"
     assert await node.said(pod, show) == 'bluebluetier="front"blue\nblue\ncolor\ngone\n'
+    kinds = "for v in cfg all; do stat -fc %T /$v; done"
+    assert (await node.said(pod, kinds)).split()[1:] == ["tmpfs"]  # V3
     modes = "stat -Lc '%a %g' /cfg/color /all/deep/er/color /cfg; touch /cfg/x 2>/dev/null || echo read-only; id -G"
     assert (await node.said(pod, modes)).split("\n") == [
         "644 4242", "440 4242", "2777 4242", "read-only", "2000 3000 4242", "",

@@ -1,5 +1,6 @@
 """Preparing a host and undoing it, on the machine itself: mounts, modes, choice of runtime, reboot, no trace."""
 
+import errno
 import os
 import shutil
 import subprocess
@@ -14,6 +15,7 @@ from nodeagent.config import AgentConfig
 from nodeagent.prepare import prepare, unprepare
 from nodeagent.runtime import oci, syscalls
 from nodeagent.runtime.places import Places
+from nodeagent.volumes import memory
 from tests.harness.podman import IMAGE, import_image, podman_host
 
 pytestmark = pytest.mark.host
@@ -37,12 +39,14 @@ def test_a_host_is_prepared_once_and_again(config: AgentConfig) -> None:
     chosen = prepare(config)
     places = Places.of(config)
     first = mounts(config)
-    assert len(first) == 3
+    assert len(first) == 4
     assert all(" tmpfs " in line and "mode=700" in line for line in first)
     for directory in (config.root, places.run, places.libpod, places.bundles, places.log, places.oci_state):
         assert directory.stat().st_mode & 0o777 == 0o700, directory
         assert directory.stat().st_uid == 0
     (places.sandboxes / "kept").write_text("a sandbox")
+    for directory in (places.run, places.libpod, places.bundles, places.volumes):
+        assert memory.exposed(syscalls.mount_of(str(directory)), swaps=True) == "", directory
     assert FORWARD.read_text() == "1\n"
     assert prepare(config) == chosen
     assert mounts(config) == first
@@ -58,6 +62,25 @@ def test_undoing_leaves_no_trace_and_may_be_repeated(config: AgentConfig) -> Non
     assert FORWARD.read_text() == forwarded
     assert set(Path("/sys/fs/cgroup").iterdir()) == set(hierarchies)
     unprepare(config)
+
+
+def test_memory_is_never_swapped_on_a_kernel_that_has_no_such_tmpfs(
+    config: AgentConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:  # V3
+    really = syscalls.mount
+
+    def older(source: str, target: str, kind: str = "", flags: int = 0, data: str = "") -> None:
+        if "noswap" in data:
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL), target)
+        really(source, target, kind, flags, data)
+
+    monkeypatch.setattr(syscalls, "mount", older)
+    prepare(config)
+    places = Places.of(config)
+    assert memory.exposed(syscalls.mount_of(str(places.volumes)), swaps=True) == ""
+    assert "may swap to a disk" in memory.exposed(syscalls.mount_of(str(places.bundles)), swaps=True)
+    assert memory.exposed(syscalls.mount_of(str(places.bundles)), swaps=False) == ""
+    assert "is on a disk" in memory.exposed(syscalls.mount_of(str(places.state)), swaps=False)
 
 
 def test_runc_takes_over_where_crun_fails_and_why_is_said(

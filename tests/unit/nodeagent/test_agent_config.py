@@ -152,7 +152,8 @@ async def test_downward_api_files_follow_labels(tmp_path: Path) -> None:  # V6
     changed.CopyFrom(pod)
     changed.metadata.labels["b"] = 'two "2"'
     await world.assign(changed)
-    await shows(world, "web", "labels", 'a="1"\nb="two \\"2\\""')
+    await asyncio.sleep(1)
+    assert (world.hidden("web", "v") / "labels").read_text() == 'a="1"\nb="two \\"2\\""'
     await world.kill()
 
 

@@ -219,7 +219,7 @@ def test_pull_policy(image: str, policy: str) -> None:  # I1
 
 
 def test_leftovers(tmp_path: Path) -> None:
-    tree = Tree(tmp_path / "state", tmp_path / "logs")
+    tree = Tree(tmp_path / "state", tmp_path / "logs", tmp_path / "memory")
     for uid in ("known", "files", "runs"):
         tree.write_record(uid, "{}")
     (tmp_path / "logs" / "default_old_logs").mkdir(parents=True)
@@ -231,7 +231,7 @@ def test_leftovers(tmp_path: Path) -> None:
 
 @bent
 async def test_leftover_files_are_swept_after_the_first_assignment(tmp_path: Path) -> None:
-    tree = Tree(tmp_path / "agent", tmp_path / "log" / "pods")
+    tree = Tree(tmp_path / "agent", tmp_path / "log" / "pods", tmp_path / "memory")
     tree.write_record("nobody", "{}")
     world = World(tmp_path)
     await world.start()

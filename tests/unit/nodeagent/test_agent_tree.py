@@ -8,13 +8,16 @@ from pathlib import Path
 import pytest
 
 from mesh.v1.core_pb2 import EmptyDirVolumeSource, HostPathVolumeSource, Pod, PodSecurityContext, Volume
+from nodeagent.runtime.syscalls import Mounted
+from nodeagent.volumes import memory
+from nodeagent.volumes.files import Content, File
 from nodeagent.volumes.tree import Tree, Unmountable, write_atomically
 from tests.harness.agents import a_pod
 
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Tree:
-    return Tree(tmp_path / "state", tmp_path / "logs")
+    return Tree(tmp_path / "state", tmp_path / "logs", tmp_path / "memory")
 
 
 def with_volume(**source: object) -> Pod:
@@ -131,3 +134,42 @@ def test_atomic_writing(tmp_path: Path) -> None:
     write_atomically(path, b"2")
     assert (path.read_bytes(), mode(path)) == (b"2", 0o600)
     assert len(list(tmp_path.iterdir())) == 1
+
+
+def secret_looking(text: str) -> tuple[Pod, dict[str, Content]]:
+    volume = Volume(name="v")
+    volume.projected.SetInParent()
+    return a_pod("p", volumes=[volume]), {"v": Content({"key": File(text.encode())}, secret=True)}
+
+
+def test_what_could_be_secret_lies_in_memory_and_goes_with_its_pod(tmp_path: Path) -> None:  # V3
+    tree = Tree(tmp_path / "state", tmp_path / "logs", tmp_path / "memory", exposure=lambda _: "")
+    pod, contents = secret_looking("hush")
+    tree.prepare(pod, 0, contents)
+    assert (tmp_path / "memory" / "uid-p" / "v" / "key").read_text() == "hush"
+    assert not [p for p in (tmp_path / "state").rglob("*") if p.is_file()]
+    assert tree.uids() == {"uid-p"}
+    tree.remove_volumes("uid-p")
+    assert tree.uids() == set()
+
+
+def test_a_secret_is_not_written_where_it_could_leak(tmp_path: Path) -> None:  # V3
+    tree = Tree(tmp_path / "state", tmp_path / "logs", tmp_path / "memory", exposure=lambda where: f"{where} is a disk")
+    pod, contents = secret_looking("hush")
+    with pytest.raises(Unmountable, match=r'volume "v": a secret is not written where .*memory is a disk'):
+        tree.prepare(pod, 0, contents)
+    assert not [p for p in tmp_path.rglob("*") if p.is_file()]
+
+
+@pytest.mark.parametrize(
+    ("mounted", "swaps", "why"),
+    [
+        (Mounted("/m", False, False, "tmpfs", frozenset({"rw", "noswap"})), True, ""),
+        (Mounted("/m", False, False, "tmpfs", frozenset({"rw"})), False, ""),
+        (Mounted("/m", False, False, "tmpfs", frozenset({"rw"})), True, "turn swap off"),
+        (Mounted("/m", False, False, "ramfs", frozenset({"rw"})), True, ""),
+        (Mounted("/m", False, False, "ext4", frozenset({"rw"})), False, "/m is on a disk (ext4)"),
+    ],
+)
+def test_what_memory_may_reach_a_disk(mounted: Mounted, swaps: bool, why: str) -> None:  # V3
+    assert memory.exposed(mounted, swaps) == why or (why and why in memory.exposed(mounted, swaps))
