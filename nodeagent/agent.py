@@ -234,7 +234,7 @@ class Agent:
     def _hire(self, pod: Pod, *, leftover: bool = False) -> None:
         uid = pod.metadata.uid
         worker = Worker(
-            pod, self._executor, self.board, lambda: self._assigned, self._away, self._bench, admit=self._room.admit,
+            pod, self._executor, self.board, lambda: self._assigned, self._away, self._bench, door=self._room,
             seen=self._seen.pop(uid, None), mirror=uid in self._static.pods, quiet=leftover,
             configs=self._desired.configs_of(pod),
         )  # fmt: skip

@@ -18,7 +18,7 @@ from mesh.v1.core_pb2 import Node, NodeStatus, Pod
 from nodeagent import pressure
 from nodeagent.config import AgentConfig
 from nodeagent.machine import Vitals, allocatable
-from nodeagent.pods.admit import rejection
+from nodeagent.pods.admit import Answer, answer
 from nodeagent.pods.worker import Worker
 from nodeagent.pressure import Usage
 from nodeagent.runtime import cgroups, layers
@@ -82,11 +82,19 @@ class Room:
         self._measure = measure or HostMeasure(tree, config)
         self._vitals = vitals
 
-    def admit(self, pod: Pod) -> tuple[str, str]:
-        """Reason and message of a rejection, or empty texts."""
+    def admit(self, pod: Pod) -> Answer:
+        """See Door."""
         node = Node(status=NodeStatus(allocatable=allocatable(self._vitals(), self._config)))
-        used = fit.used_by(w.pod for w in list(self._workers.values()) if w.admitted)
-        return rejection(pod, self._config.node_name, self._labels(), used, fit.allocatable_of(node))
+        there = [w for w in self._workers.values() if w.admitted]
+        staying = fit.used_by(w.pod for w in there if not w.going)
+        going = fit.used_by(w.pod for w in there if w.going)
+        return answer(pod, self._config.node_name, self._labels(), staying, going, fit.allocatable_of(node))
+
+    def freed(self) -> None:
+        """See Door."""
+        for worker in self._workers.values():
+            if worker.queued:
+                worker.poke(look=False)
 
     async def run(self) -> None:
         """For ever."""

@@ -1,15 +1,52 @@
 """Whether this host takes a pod that it was given: asked once, before anything of it is begun (S7).
 
 Rule: pure. The scheduler has asked the same before; this catches what it did not decide: pods that name their node,
-static pods, and what changed meanwhile.
+static pods, and what changed meanwhile. Room that is held by pods which are on their way out is waited for: the
+scheduler may know before this host that it is free, as after a forced deletion.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
 
 from mesh.model import fit
 from mesh.model.pods import effective_requests
 from mesh.v1.core_pb2 import Node, Pod
 from mesh.v1.meta_pb2 import ObjectMeta
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Yes without a reason; `wait`: not yet, but once those are gone who are going; else no, for good."""
+
+    reason: str = ""
+    message: str = ""
+    wait: bool = False
+
+
+class Door(Protocol):
+    """Where pods ask before they begin."""
+
+    def admit(self, pod: Pod) -> Answer:
+        """Whether the host takes this pod now."""
+        ...
+
+    def freed(self) -> None:
+        """A pod has given back its room: who waits may ask again."""
+        ...
+
+
+def answer(
+    pod: Pod, node: str, labels: Mapping[str, str], staying: Mapping[str, int], going: Mapping[str, int],
+    allocatable: Mapping[str, int],
+) -> Answer:  # fmt: skip
+    """As `rejection`; `staying` is what pods take that stay, `going` what those take that are on their way out."""
+    reason, message = rejection(pod, node, labels, staying, allocatable)
+    if reason:
+        return Answer(reason, message)
+    both = {name: staying.get(name, 0) + going.get(name, 0) for name in {*staying, *going}}
+    reason, message = rejection(pod, node, labels, both, allocatable)
+    return Answer(reason, message, wait=bool(reason))
 
 
 def rejection(

@@ -12,11 +12,12 @@ from types import MappingProxyType
 import structlog
 
 from mesh.model.digest import pod_spec_hash
-from mesh.model.pods import containers, grace_seconds, is_deleting
+from mesh.model.pods import TERMINAL, containers, grace_seconds, is_deleting
 from mesh.v1.core_pb2 import ConfigMap, ContainerStatus, Pod, PodStatus
 from mesh.v1.node_pb2 import PodReport
 from nodeagent.board import Board
 from nodeagent.pods.actions import Facts, Volumes
+from nodeagent.pods.admit import Answer, Door
 from nodeagent.pods.environment import expand
 from nodeagent.pods.execute import Executor
 from nodeagent.pods.plan import next_actions
@@ -40,11 +41,11 @@ AWAY = 10.0  # seconds at most until the runtime, once away, is looked for again
 
 class Worker:
     """See the module. `may_kill` says whether an Assignment came yet; `away` is told when the runtime is not there.
-    `admit` gives reason and message of a rejection, or empty texts."""
+    `door` says whether the host takes the pod."""
 
     def __init__(  # noqa: PLR0913 - what a worker works with
         self, pod: Pod, executor: Executor, board: Board, may_kill: Callable[[], bool], away: Callable[[], None],
-        bench: Bench, *, admit: Callable[[Pod], tuple[str, str]], configs: Mapping[str, ConfigMap],
+        bench: Bench, *, door: Door, configs: Mapping[str, ConfigMap],
         seen: SeenPod | None, mirror: bool = False,
         quiet: bool = False,
     ) -> None:  # fmt: skip
@@ -52,7 +53,8 @@ class Worker:
         self._board = board
         self._may_kill = may_kill
         self._away = away
-        self._admit = admit
+        self._door = door
+        self.queued = False  # waits for room that pods hold which are going
         self._mirror = mirror
         self._quiet = quiet  # a leftover that nobody knows: nothing is told of it
         self.absent = quiet  # no longer wanted here
@@ -73,7 +75,13 @@ class Worker:
         """It takes its share of the host: taken, and not over."""
         state = self.state
         taken = bool(state.record.started_at) or state.seen is not None
-        return taken and not state.record.final and not (state.record.reason and state.seen is None)
+        over = state.gone or state.record.final or (state.record.reason and state.seen is None)
+        return taken and not over
+
+    @property
+    def going(self) -> bool:
+        """It will give back what it takes, by itself and soon."""
+        return self.ending or self.failed or self.status.phase in TERMINAL
 
     @property
     def failed(self) -> bool:
@@ -157,8 +165,9 @@ class Worker:
         while not state.gone:
             if state.stale and not await self._look():
                 continue
-            if not state.record.started_at and not self.ending:
-                self._take()
+            if not state.record.started_at and not self.ending and not self._take():
+                await self._rest(0)
+                continue
             facts = self._facts()
             decision = next_actions(facts)
             self._probe(facts, probes)
@@ -175,18 +184,28 @@ class Worker:
                 facts = self._facts()
             self._tell(facts)
             await self._executor.save(state)
+            if not self.admitted:
+                self._door.freed()
             await self._rest(min((t for t in (decision.wake_at, next_change(facts)) if t), default=0))
+        self._door.freed()
         self._tell_gone()
 
-    def _take(self) -> None:
-        """The pod is this host's from now on, or rejected for good (S7); what was found running is not asked."""
-        state, reason, message = self.state, "", ""
-        if state.seen is None:
-            reason, message = self._admit(state.pod)
+    def _take(self) -> bool:
+        """The pod is this host's from now on, or rejected for good (S7); what was found running is not asked. False:
+        it has to wait."""
+        state, events = self.state, self._executor.events
+        answer = self._door.admit(state.pod) if state.seen is None else Answer()
+        if answer.wait:
+            if not self.queued:
+                events.normal(state.pod, "WaitingForRoom", f"Waiting for pods that are stopping: {answer.message}")
+            self.queued = True
+            return False
+        self.queued = False
         state.record = replace(state.record, started_at=self._executor.clock())
-        if reason:
-            state.record = replace(state.record, reason=reason, message=f"Pod was rejected: {message}")
-            self._executor.events.warning(state.pod, reason, message)
+        if answer.reason:
+            state.record = replace(state.record, reason=answer.reason, message=f"Pod was rejected: {answer.message}")
+            events.warning(state.pod, answer.reason, answer.message)
+        return True
 
     # ---- look
 

@@ -2,14 +2,18 @@
 
 Rule: time passes only while every task waits for time. Work for threads (`asyncio.to_thread`) is done at once, in no
 time. Other processes and threads do not hold the clock, so a simulation uses bodies without them (MemoryStore, not
-SqliteStore).
+SqliteStore). Whatever asks for chance (uids, tokens, jitter) gets it from the seed, so that a failure repeats.
 """
 
 import asyncio
 import functools
+import os
+import random
 import selectors
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
+from unittest import mock
 
 T = TypeVar("T")
 
@@ -58,10 +62,23 @@ class BentLoop(asyncio.SelectorEventLoop):
         self._now += seconds
 
 
-def run(main: Coroutine[Any, Any, T]) -> T:
-    """Runs `main` on a bent loop of its own."""
-    with asyncio.Runner(loop_factory=BentLoop) as runner:
+def run(main: Coroutine[Any, Any, T], seed: int = 0) -> T:
+    """Runs `main` on a bent loop of its own; its chance is that of the seed."""
+    with _chance(seed), asyncio.Runner(loop_factory=BentLoop) as runner:
         return runner.run(main)
+
+
+@contextmanager
+def _chance(seed: int) -> Iterator[None]:
+    """`random`, `uuid` and `secrets` say the same each time."""
+    before = random.getstate()
+    drawn = random.Random(f"bent time {seed}").randbytes
+    random.seed(seed)
+    try:
+        with mock.patch.object(os, "urandom", drawn), mock.patch.object(random, "_urandom", drawn):
+            yield
+    finally:
+        random.setstate(before)
 
 
 def now_ns() -> int:

@@ -7,6 +7,7 @@ Rule: what must hold always is checked at every change of the store and at every
 """
 
 import asyncio
+import hashlib
 import random
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
@@ -139,8 +140,8 @@ class SimHost:
             if not task.done():
                 task.cancel()
                 await asyncio.wait({task})
+            task.cancelled() or task.exception()  # who asked may be gone as well
         if task.cancelled() or self._agent is not agent:  # a process that ends answers nothing any more
-            task.cancelled() or task.exception()
             raise Unavailable(f"the agent of {self.name} died")
         return task.result()
 
@@ -269,12 +270,15 @@ class Checks:
     cluster: Cluster
     forced: set[str] = field(default_factory=set)
     revisions: int = 0
+    story: Any = field(default_factory=hashlib.sha256)  # of all that was ever written, and when
 
     def on_events(self, events: Sequence[Event]) -> None:
         """Looks at each change, and at the whole."""
         self.revisions += 1
         for event in events:
             before, now = event.previous, event.object
+            written = now.SerializeToString(deterministic=True) if now is not None else b""
+            self.story.update(f"{asyncio.get_running_loop().time()} {event.key} ".encode() + written)
             if isinstance(before, Pod) and isinstance(now, Pod) and before.metadata.uid == now.metadata.uid:
                 self._pod(before, now)
             elif isinstance(before, Pod):

@@ -287,8 +287,8 @@ def test_any_misfortune_ends_as_if_there_was_none(batch: int) -> None:
     for seed in range(batch, SEEDS, 10):
         plot = story(random.Random(seed))
         with _root() as calm, _root() as wild:
-            quiet = bent_time.run(_run(plot, Path(calm)))
-            stormy = bent_time.run(_run(plot, Path(wild), mischief=random.Random(seed + 1_000_000)))
+            quiet = bent_time.run(_run(plot, Path(calm)), seed)
+            stormy = bent_time.run(_run(plot, Path(wild), mischief=random.Random(seed + 1_000_000)), seed)
         assert stormy == quiet, f"seed {seed}"
 
 
@@ -310,7 +310,7 @@ async def _run(plot: Story, root: Path, **how: Any) -> dict[str, Any]:
 def test_on_a_hostile_host_what_should_run_runs_in_the_end(batch: int) -> None:
     for seed in range(batch, 60, 4):
         with _root() as root:
-            bent_time.run(_suffer(random.Random(seed), Path(root), f"seed {seed}"))
+            bent_time.run(_suffer(random.Random(seed), Path(root), f"seed {seed}"), seed)
 
 
 async def _suffer(rng: random.Random, root: Path, told: str) -> None:

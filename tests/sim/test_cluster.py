@@ -4,7 +4,11 @@ What must hold is checked at every revision (harness.cluster.Checks); at the end
 """
 
 import asyncio
+import os
 import random
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -27,13 +31,31 @@ def a_pod(rng: random.Random, name: str) -> Pod:
 def test_misfortune_delays_and_changes_nothing(batch: int, tmp_path: Path) -> None:
     for seed in range(batch, SEEDS, 8):
         try:
-            bent_time.run(_play(tmp_path / str(seed), random.Random(seed)))
+            bent_time.run(_play(tmp_path / str(seed), random.Random(seed)), seed)
         except BaseException as error:
             error.add_note(f"seed {seed}")
             raise
 
 
-async def _play(root: Path, rng: random.Random) -> None:
+def story(seed: int) -> str:
+    """A digest of all that happens."""
+    with tempfile.TemporaryDirectory() as root:
+        return bent_time.run(_play(Path(root), random.Random(seed)), seed)
+
+
+@pytest.mark.parametrize("seed", [4, 27])
+def test_a_seed_tells_the_same_story_every_time(seed: int) -> None:
+    tell = f"import sys; from tests.sim.test_cluster import story; sys.stderr.write(story({seed}))"
+    told = [
+        subprocess.run([sys.executable, "-c", tell], env={**os.environ, "PYTHONHASHSEED": order}, text=True,
+                       capture_output=True, check=True, cwd=Path(__file__).parents[2]).stderr
+        for order in ("1", "2")
+    ]  # fmt: skip
+    assert told[0] == told[1]
+    assert len(told[0]) == 64
+
+
+async def _play(root: Path, rng: random.Random) -> str:
     cluster = Cluster(root, rng)
     bad = cluster.misfortune
     await cluster.start()
@@ -47,6 +69,7 @@ async def _play(root: Path, rng: random.Random) -> None:
     await cluster.settled(400)
     assert {p.metadata.name for p in cluster.view.pods()} == set(names)
     await cluster.stop()
+    return str(cluster.checks.story.hexdigest())
 
 
 async def _happens(cluster: Cluster, rng: random.Random, names: list[str], name: str) -> None:

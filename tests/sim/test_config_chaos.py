@@ -50,7 +50,7 @@ def whole(files: dict[str, str]) -> bool:
 def test_files_are_of_one_version_and_the_newest_in_the_end(batch: int) -> None:
     for seed in range(batch, SEEDS, 4):
         with tempfile.TemporaryDirectory() as root:
-            bent_time.run(_change(random.Random(seed), Path(root), f"seed {seed}"))
+            bent_time.run(_change(random.Random(seed), Path(root), f"seed {seed}"), seed)
 
 
 async def _change(rng: random.Random, root: Path, told: str) -> None:

@@ -10,6 +10,7 @@ from nodeagent.config import AgentConfig
 from nodeagent.pods.admit import rejection
 from tests.harness.agents import NODE, NODE_IP, World, a_container, a_pod
 from tests.harness.bent_time import bent
+from tests.harness.fake_runtime import Program
 
 ROOM = {"cpu": 4000, "memory": 1000, "pods": 3}
 
@@ -69,6 +70,56 @@ async def test_what_does_not_fit_fails_and_nothing_of_it_is_begun(tmp_path: Path
     await given(world, d={"cpu": "3500m"})  # c takes nothing
     await world.until(lambda: world.phase("d") == "Running")
     assert world.phase("c") == "Failed"
+    await world.kill()
+
+
+@bent
+async def test_room_that_a_stopping_pod_still_holds_is_waited_for(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.host.programs["a/main"] = Program(on_term=None)  # it takes its whole grace
+    await world.start()
+    await given(world, a={"cpu": "3"}, b={"cpu": "500m"})
+    await world.until(lambda: world.phase("a") == world.phase("b") == "Running")
+    await world.delete("a", 10)
+    await given(world, c={"cpu": "2"}, d={"cpu": "2"}, e={"cpu": "4"})
+    await world.until(lambda: "WaitingForRoom" in world.reasons("c") and world.phase("e") == "Failed")
+    assert "cpu, requested: 2000, used: 3500, capacity: 4000" in world.event("c", "WaitingForRoom").message
+    assert world.status("e").reason == "OutOfcpu"  # for which b alone leaves no room
+    assert {world.phase("c"), world.phase("d")} == {""}
+    await world.until(lambda: sorted((world.phase("c"), world.phase("d"))) == ["Failed", "Running"], 30)
+    assert world.gone("a")
+    await world.kill()
+
+
+@bent
+async def test_who_waits_for_room_can_be_deleted_and_is_taken_after_a_forced_deletion(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.host.programs["a/main"] = Program(on_term=None)
+    await world.start()
+    await given(world, a={"cpu": "4"})
+    await world.until(lambda: world.phase("a") == "Running")
+    del world.pods["uid-a"]  # as a forced deletion, and in the same order others that were bound to its room
+    await given(world, b={"cpu": "4"})
+    await given(world, c={"cpu": "4"})
+    await world.until(lambda: {"WaitingForRoom"} == {*world.reasons("b"), *world.reasons("c")})
+    await world.delete("b")
+    await world.until(lambda: world.gone("b"))
+    await world.until(lambda: world.phase("c") == "Running")
+    await world.kill()
+
+
+@bent
+async def test_a_pod_that_is_over_gives_its_room_to_who_waits(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.host.programs["a/main"] = Program(on_term=None)
+    await world.start()
+    lasting = asking(cpu="4")
+    await world.assign(a_pod("a", containers=lasting, active_deadline_seconds=5, termination_grace_period_seconds=20))
+    await world.until(lambda: world.phase("a") == "Running")
+    await world.until(lambda: world.host.calls[-1][0] == "kill" or "Killing" in world.reasons("a"))
+    await given(world, b={"cpu": "4"})
+    await world.until(lambda: world.phase("b") == "Running")
+    assert world.phase("a") == "Failed"
     await world.kill()
 
 
