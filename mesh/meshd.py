@@ -19,6 +19,7 @@ from mesh.controllers.events import Events
 from mesh.controllers.leftovers import Leftovers
 from mesh.controllers.namespaces import Namespaces
 from mesh.controllers.nodes import Nodes
+from mesh.fleet.entrusting import Trust
 from mesh.fleet.link import Fleet
 from mesh.fleet.port import Hosts
 from mesh.fleet.ranges import Ranges
@@ -114,8 +115,10 @@ class Meshd:
     def _fleet(self, epoch: int) -> Fleet:
         network = self.settings.network
         ranges = Ranges(network.cluster_cidr, network.node_mask)
+        settings, tls = self.settings, self.tls
+        trust = Trust(lambda: tls.ca, lambda: tls.server) if tls is not None else None
         return Fleet(
-            self.store, self.feed, epoch, network.cluster_cidr, ranges.of, self.settings.clock, self.settings.wait
+            self.store, self.feed, epoch, network.cluster_cidr, ranges.of, settings.clock, settings.wait, trust=trust
         )
 
     def _register(self, server: aio.Server) -> None:

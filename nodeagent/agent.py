@@ -18,10 +18,11 @@ from mesh.model.pods import containers, is_deleting
 from mesh.v1 import node_pb2
 from mesh.v1.core_pb2 import Pod
 from nodeagent.board import Board
-from nodeagent.checkpoint import Checkpoint
+from nodeagent.checkpoint import Checkpoint, Keeper
 from nodeagent.config import AgentConfig
 from nodeagent.desired import Desired, accept, restored, same
 from nodeagent.events import Events
+from nodeagent.identity import Identity
 from nodeagent.imagegc import ImageGc, used_by
 from nodeagent.images import Images
 from nodeagent.imagestreams import ImageStreams
@@ -42,6 +43,7 @@ from nodeagent.streams import Connect, Streams
 from nodeagent.sweep import leftovers, manifest_of
 from nodeagent.volumes import memory
 from nodeagent.volumes.tree import Tree
+from nodeagent.volumes.vault import Vault
 
 log = structlog.get_logger()
 
@@ -49,7 +51,6 @@ RESYNC = (60.0, 90.0)  # L21
 HEARTBEAT = 10.0  # G12: how often the host's state is computed
 SEARCH = (1.0, 10.0)  # how often a runtime that is away is looked for
 CALM = 1.0  # at most one look at everything per this many seconds
-GATHER = 0.02  # seconds between two writes of the checkpoint
 IMAGES_EVERY = 300.0
 
 
@@ -63,17 +64,19 @@ class Agent:
         measure: Measure | None = None, exposure: Callable[[Path], str] = memory.exposure,
     ) -> None:  # fmt: skip
         self.config = config
-        self.board = Board(config.node_name)
+        self.vault = Vault(config.node_name)
+        pki = config.pki_dir
+        self._identity = Identity(config.node_name, pki / "agent.crt", pki / "agent.key", pki / "ca.crt")
+        self.board = Board(
+            config.node_name, lambda boot, nonce: self._identity.announce(boot, nonce, self.vault.public)
+        )
         self._runtime = runtime
         self._clock = clock
         self._vitals = vitals or (lambda: read_vitals(config.root))
         self._machine = Machine(config, runtime_version)
         self._tree = Tree(config.state_dir, config.log_dir, config.memory_dir, exposure)
         self._checkpoint = Checkpoint(config.state_dir / "checkpoint")
-        self._to_keep: node_pb2.Assignment | None = None
-        self._keep = asyncio.Event()
-        self._written = asyncio.Event()  # the newest Assignment is on disk
-        self._written.set()
+        self._keeper = Keeper(self._checkpoint)
         self._desired = Desired()
         self._assigned = False
         self._configured: tuple[str, str] | None = None
@@ -100,7 +103,7 @@ class Agent:
         events = Events(self.board, clock)
         self._bench = Bench(checks, events, clock)
         self._executor = Executor(
-            runtime, self._images, self._tree, events, host, clock, self._poke_timer, self._kept,
+            runtime, self._images, self._tree, events, host, clock, self._poke_timer, self._keeper.kept,
             Hooks(checks, events, host.ip, clock, self._poke_timer, self._spawn),
         )  # fmt: skip
         self._room = Room(config, self._tree, self._workers, lambda: self._desired.node_labels, self._vitals, measure)
@@ -111,12 +114,14 @@ class Agent:
     # ---- the port
 
     async def assign(self, assignment: node_pb2.Assignment) -> node_pb2.AssignReply:
-        """Takes the whole set of pods; raises Conflict for an older fence than is held, Invalid."""
+        """Takes the whole set of pods; raises Conflict for an older fence than is held or a missing box, Forbidden for
+        an order that meshd has not signed, Invalid."""
         await self._started.wait()
-        self._desired = accept(self._desired, assignment, self.config.node_name)
-        self._to_keep = assignment
-        self._keep.set()
-        self._written.clear()
+        assignment = self._identity.order(assignment, self._clock() // 1_000_000_000)
+        desired = accept(self._desired, assignment, self.config.node_name)
+        self.vault.take(assignment.sealed_secrets)
+        self._desired = desired
+        self._keeper.keep(assignment)
         await self._configure()
         first, self._assigned = not self._assigned, True
         self._spread()
@@ -169,7 +174,7 @@ class Agent:
                 self._group = group
                 self._bench.began = asyncio.get_running_loop().time()
                 await self._start()
-                for loop in (self._resync(), self._heartbeat(), self._keep_checkpoints(), self._static.run(),
+                for loop in (self._resync(), self._heartbeat(), self._keeper.run(), self._static.run(),
                              self._gc.run(lambda: self._assigned, self._images_changed),
                              self._rotation.run(), self._room.run()):  # fmt: skip
                     group.create_task(loop)
@@ -382,21 +387,3 @@ class Agent:
         return self._machine.report(
             self._vitals(), self._clock(), runtime_away_since=self._away_since, trouble=self._trouble
         )
-
-    async def _keep_checkpoints(self) -> None:
-        """Writes the newest Assignment to disk; many in a row are one write."""
-        while True:
-            await self._keep.wait()
-            self._keep.clear()
-            if self._to_keep is not None:
-                try:
-                    await asyncio.to_thread(self._checkpoint.write, self._to_keep)
-                except OSError as error:
-                    log.error("checkpoint_not_written", why=str(error))
-            if not self._keep.is_set():
-                self._written.set()
-            await asyncio.sleep(GATHER)
-
-    async def _kept(self) -> None:
-        """Returns once the newest Assignment is on disk, or could not be written."""
-        await self._written.wait()

@@ -6,11 +6,11 @@ dropped, is answered in full. Statuses are news at once; events and digests trav
 
 import asyncio
 import secrets
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TypeVar
 
 from mesh.v1.core_pb2 import Event
-from mesh.v1.node_pb2 import Fence, NodeReport, Observed, ObserveRequest, PodReport
+from mesh.v1.node_pb2 import Fence, HostKey, NodeReport, Observed, ObserveRequest, PodReport
 
 T = TypeVar("T")
 
@@ -24,8 +24,9 @@ LONGEST_WAIT = 60.0
 class Board:
     """One host's."""
 
-    def __init__(self, node: str) -> None:
+    def __init__(self, node: str, announce: Callable[[str, bytes], HostKey] | None = None) -> None:
         self.node = node
+        self._announce = announce  # the host's key, for a boot and a nonce
         self.boot = secrets.token_hex(8)
         self.version = 1
         self._floor = 0  # something newer than this was dropped: older cursors need everything
@@ -105,6 +106,8 @@ class Board:
         )  # fmt: skip
         if self._report and self._report[0] > after:
             observed.report.CopyFrom(self._report[1])
+        if not known and self._announce is not None:
+            observed.key.CopyFrom(self._announce(self.boot, request.nonce))
         return observed
 
     @staticmethod

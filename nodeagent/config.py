@@ -61,6 +61,11 @@ class AgentConfig:
         return self.run_dir / "podman.sock"
 
     @property
+    def pki_dir(self) -> Path:
+        """The host's certificate and key (agent.crt, agent.key) and the authority's certificate (ca.crt)."""
+        return self.root / "pki"
+
+    @property
     def proxy_socket(self) -> Path:
         """Where this host's netproxy is programmed."""
         return self.run_dir / "netproxy.sock"

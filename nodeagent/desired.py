@@ -4,13 +4,16 @@ Rule: pure. Orders only go forward: an older fence is refused, the same one agai
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from mesh.errors import Conflict, Invalid
 from mesh.model.pods import is_mirror
-from mesh.model.references import config_maps_of
+from mesh.model.references import config_maps_of, secrets_of
 from mesh.v1.core_pb2 import ConfigMap, Pod
 from mesh.v1.node_pb2 import Assignment, Fence
+from nodeagent.secrets import Held, Refs
+
+LOST = "is not in this host's memory: the agent was started anew and waits for the control service"
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +27,8 @@ class Desired:
     pods: Mapping[str, Pod] = field(default_factory=dict)
     config_maps: Mapping[tuple[str, str], ConfigMap] = field(default_factory=dict)  # by namespace and name
     node_labels: Mapping[str, str] = field(default_factory=dict)
+    secrets: Mapping[tuple[str, str], Held | str] = field(default_factory=dict)  # by namespace and name; or why not
+    secrets_lost: bool = False  # this is what was kept on disk, where no Secret is
 
     @property
     def wire_fence(self) -> Fence:
@@ -35,6 +40,15 @@ class Desired:
         namespace = pod.metadata.namespace
         found = {name: self.config_maps.get((namespace, name)) for name in sorted(config_maps_of(pod.spec))}
         return {name: config for name, config in found.items() if config is not None}
+
+    def secrets_of(self, pod: Pod) -> Refs:
+        """The Secrets that a pod refers to and that there are, by name: held, or why not."""
+        namespace = pod.metadata.namespace
+        names = sorted(secrets_of(pod.spec))
+        if self.secrets_lost:
+            return dict.fromkeys(names, LOST)
+        found = {name: self.secrets.get((namespace, name)) for name in names}
+        return {name: held for name, held in found.items() if held is not None}
 
 
 def same(some: Mapping[str, ConfigMap], others: Mapping[str, ConfigMap]) -> bool:
@@ -65,7 +79,12 @@ def accept(held: Desired, assignment: Assignment, node: str) -> Desired:
         raise Invalid(f"cannot assign to {node}: pod {pods[''].metadata.name} has no uid")
     configs = {(c.metadata.namespace, c.metadata.name): c for c in assignment.config_maps}
     labels = dict(assignment.node_labels)
-    return Desired(fence, assignment.digest, assignment.pod_cidr, assignment.cluster_cidr, pods, configs, labels)
+    secrets: dict[tuple[str, str], Held | str] = {
+        (s.namespace, s.name): Held(s.uid, s.revision) for s in assignment.sealed_secrets
+    }
+    secrets |= {(w.namespace, w.name): f"is withheld: {w.reason}" for w in assignment.withheld_secrets}
+    cidrs = (assignment.pod_cidr, assignment.cluster_cidr)
+    return Desired(fence, assignment.digest, *cidrs, pods, configs, labels, secrets)
 
 
 def restored(assignment: Assignment, node: str) -> Desired:
@@ -73,4 +92,4 @@ def restored(assignment: Assignment, node: str) -> Desired:
     copy = Assignment()
     copy.CopyFrom(assignment)
     copy.digest = ""
-    return accept(Desired(), copy, node)
+    return replace(accept(Desired(), copy, node), secrets_lost=True)

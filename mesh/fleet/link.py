@@ -10,9 +10,10 @@ from dataclasses import dataclass
 
 import structlog
 
-from mesh.errors import MeshError, Unavailable
+from mesh.errors import Conflict, MeshError, Unavailable
+from mesh.fleet.entrusting import Entrusting, Trust
 from mesh.fleet.line import BackOff, Line
-from mesh.fleet.needs import digest_of, needs_of, refers
+from mesh.fleet.needs import SECRET_BUDGET, digest_of, needs_of, refers
 from mesh.fleet.picture import Picture
 from mesh.fleet.port import AgentPort
 from mesh.fleet.publisher import service_table
@@ -21,7 +22,7 @@ from mesh.store.change import change
 from mesh.store.feed import Feed
 from mesh.store.port import Event, Store, Write
 from mesh.v1 import node_pb2
-from mesh.v1.core_pb2 import ConfigMap, Node, Pod
+from mesh.v1.core_pb2 import ConfigMap, Node, Pod, Secret
 from mesh.view import View
 
 _log = structlog.get_logger("mesh.fleet.link")
@@ -34,6 +35,7 @@ PROXY_PAUSE = 30.0  # seconds until a host that has no proxy, or can't be reache
 class Fleet:
     """What all links share. `epoch` is this meshd's fence; `range_for` gives a new host its pod addresses; `clock`
     is nanoseconds since the epoch. In seconds: `wait` of an idle observe, `settle` between orders, `limit` of a call.
+    `trust` and `secret_budget` (bytes for each host) say how hosts are given Secrets.
     """
 
     store: Store
@@ -45,6 +47,8 @@ class Fleet:
     wait: float = 4.0
     settle: float = 0.02
     limit: float = 10.0
+    trust: Trust | None = None
+    secret_budget: int = SECRET_BUDGET
 
 
 class Link:
@@ -64,6 +68,7 @@ class Link:
         self._offered = ("", "")  # boot and digest of the table that the host took for its proxy
         self._table = asyncio.Event()  # the wanted or the held table may have changed
         self._patience = FIRST_PATIENCE
+        self._entrusting = Entrusting(name, fleet.trust, fleet.clock, fleet.secret_budget)
 
     @property
     def boot(self) -> str:
@@ -73,7 +78,7 @@ class Link:
     @property
     def settled(self) -> bool:
         """Whether the host holds the newest assignment."""
-        wanted = digest_of(self.name, self._fleet.feed.view, self._fleet.cluster_cidr)
+        wanted = digest_of(self.name, self._fleet.feed.view, self._fleet.cluster_cidr, self._entrusting.state)
         return bool(wanted) and wanted == self.held
 
     async def run(self) -> None:
@@ -111,8 +116,9 @@ class Link:
 
     async def _observe(self, wait: float) -> None:
         request = node_pb2.ObserveRequest(
-            boot=self._picture.boot, after_version=self._picture.version, wait_milliseconds=int(wait * 1000)
-        )
+            boot=self._picture.boot, after_version=self._picture.version, wait_milliseconds=int(wait * 1000),
+            nonce=self._entrusting.nonce,
+        )  # fmt: skip
         # A lost call must cost less than the silence that makes a host Unknown, a slow host must be heard all the same.
         patience, self._patience = self._patience, min(self._patience * 2, self._fleet.limit)
         observed = await self.line.call(self.line.agent.observe(request), wait + patience)
@@ -120,6 +126,9 @@ class Link:
         if observed.node != self.name:
             raise Unavailable(f'the agent at host "{self.name}" says that it is "{observed.node}"')
         self.line.seen()
+        if self._entrusting.hear(observed):
+            self._look.set()
+            log_key(self.name, self._entrusting)
         # The cursor moves only once the news are stored: what can't be written is asked for again.
         cursor = (self._picture.boot, self._picture.version)
         news = self._picture.take(observed)
@@ -173,7 +182,9 @@ class Link:
                 continue  # never answered: the first answer looks again
             if self.settled:
                 continue
-            wanted = needs_of(self.name, self._fleet.feed.view, self._fleet.cluster_cidr, self._fleet.epoch)
+            view = self._fleet.feed.view
+            entrusted = self._entrusting.state
+            wanted = needs_of(self.name, view, self._fleet.cluster_cidr, self._fleet.epoch, entrusted)
             if wanted is None:
                 continue
             try:
@@ -187,8 +198,15 @@ class Link:
                 await asyncio.sleep(self._fleet.settle)
 
     async def _assign(self, wanted: node_pb2.Assignment) -> None:
-        reply = await self.line.call(self.line.agent.assign(wanted), self._fleet.limit)
+        entrusting = self._entrusting
+        order = await entrusting.order(wanted, self._fleet.feed.view)
+        try:
+            reply = await self.line.call(self.line.agent.assign(order), self._fleet.limit)
+        except Conflict:
+            entrusting.refused()
+            raise
         self.line.seen()
+        entrusting.took(wanted)
         self._ordered = max(self._ordered, _fence(reply.fence))
         self.held = reply.run_digest
         if reply.run_digest != wanted.digest:
@@ -222,7 +240,7 @@ class Link:
                 elif isinstance(obj, Pod) and obj.spec.node_name == self.name:
                     self._look.set()
                     self._touch([obj.metadata.uid])
-                elif isinstance(obj, ConfigMap) and refers(self.name, self._fleet.feed.view, obj):
+                elif isinstance(obj, ConfigMap | Secret) and refers(self.name, self._fleet.feed.view, obj):
                     self._look.set()
             if event.object is None and isinstance(event.previous, Pod):
                 self._picture.forget(event.previous.metadata.uid)
@@ -243,6 +261,15 @@ class Link:
         if digest != self.held:
             self.held = digest
             self._look.set()
+
+
+def log_key(node: str, entrusting: Entrusting) -> None:
+    """Says whose key counts, or why none does."""
+    state = entrusting.state
+    if state.key_id:
+        _log.info("host_key_counts", node=node, key=state.key_id)
+    else:
+        _log.warning("host_key_does_not_count", node=node, why=state.why)
 
 
 def _fence(fence: node_pb2.Fence) -> tuple[int, int]:

@@ -2,21 +2,40 @@
 
 Rule: pure; only what this host must run is in it, and never a status. A pod that has ended stays in until it is
 deleted: its host keeps its logs, and remembers that it has ended. Of ConfigMaps a host gets those alone that its pods
-refer to, until they end (V12): a change of any other one costs it nothing.
+refer to, until they end (V12): a change of any other one costs it nothing. So with Secrets, which are named here and
+sealed by the link (`entrust`): no plain text is ever in an Assignment. What a host may hold of them is bounded.
 """
+
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 from mesh.model.digest import assignment_digest
 from mesh.model.keys import Key
 from mesh.model.pods import is_mirror, is_terminal
-from mesh.model.references import config_maps_of
-from mesh.v1.core_pb2 import ConfigMap, Pod
+from mesh.model.references import config_maps_of, secrets_of
+from mesh.v1.core_pb2 import ConfigMap, Pod, Secret
 from mesh.v1.meta_pb2 import ObjectMeta
-from mesh.v1.node_pb2 import Assignment, Fence
+from mesh.v1.node_pb2 import Assignment, Fence, SealedSecret, WithheldSecret
 from mesh.view import View
 
+SECRET_BUDGET = 64 << 20  # bytes of Secrets' values that one host may hold
 
-def needs_of(node: str, view: View, cluster_cidr: str, epoch: int) -> Assignment | None:
-    """The assignment for a host as of `view`, or None as long as the host has no Node with a range of addresses."""
+
+@dataclass(frozen=True, slots=True)
+class Entrusted:
+    """How a host may be given Secrets: the id of its key, empty when it has none that counts, `why` in words; and how
+    many bytes of them."""
+
+    key_id: str = ""
+    why: str = "this host has not announced a key yet"
+    budget: int = SECRET_BUDGET
+
+
+def needs_of(
+    node: str, view: View, cluster_cidr: str, epoch: int, entrusted: Entrusted = Entrusted()
+) -> Assignment | None:
+    """The assignment for a host as of `view`, or None as long as the host has no Node with a range of addresses. The
+    boxes of its Secrets are still empty."""
     held = view.node(node)
     if held is None or not held.spec.pod_cidr:
         return None
@@ -29,28 +48,61 @@ def needs_of(node: str, view: View, cluster_cidr: str, epoch: int) -> Assignment
         config_maps=[_content(config) for config in _config_maps(node, view)],
         node_labels=held.metadata.labels,
     )
+    _add_secrets(assignment, node, view, entrusted)
     assignment.digest = assignment_digest(assignment)
     return assignment
 
 
-def digest_of(node: str, view: View, cluster_cidr: str) -> str:
+def digest_of(node: str, view: View, cluster_cidr: str, entrusted: Entrusted = Entrusted()) -> str:
     """The digest alone of what `needs_of` says, without copying the pods; empty where that is None."""
     held = view.node(node)
     if held is None or not held.spec.pod_cidr:
         return ""
     pods = [Pod(metadata=pod.metadata) for pod in _pods(node, view)]
     configs = [ConfigMap(metadata=_named(config)) for config in _config_maps(node, view)]
-    return assignment_digest(
-        Assignment(pod_cidr=held.spec.pod_cidr, cluster_cidr=cluster_cidr, pods=pods, config_maps=configs)
-    )
+    named = Assignment(pod_cidr=held.spec.pod_cidr, cluster_cidr=cluster_cidr, pods=pods, config_maps=configs)
+    _add_secrets(named, node, view, entrusted)
+    return assignment_digest(named)
 
 
-def refers(node: str, view: View, config: ConfigMap) -> bool:
-    """Whether a pod of the host refers to this ConfigMap, be it there or not."""
-    meta = config.metadata
-    return any(
-        pod.metadata.namespace == meta.namespace and meta.name in config_maps_of(pod.spec) for pod in _pods(node, view)
-    )
+def refers(node: str, view: View, config: ConfigMap | Secret) -> bool:
+    """Whether a pod of the host refers to this ConfigMap or Secret, be it there or not."""
+    meta, names = config.metadata, secrets_of if isinstance(config, Secret) else config_maps_of
+    return any(pod.metadata.namespace == meta.namespace and meta.name in names(pod.spec) for pod in _pods(node, view))
+
+
+# ---- secrets
+
+
+def _add_secrets(assignment: Assignment, node: str, view: View, entrusted: Entrusted) -> None:
+    """Names the Secrets of the host's pods; those of older pods first, as far as the budget goes."""
+    left = entrusted.budget
+    for secret in _secrets(node, view):
+        meta = secret.metadata
+        size = sum(len(value) for value in secret.data.values())
+        why = "" if entrusted.key_id else entrusted.why
+        if not why and size > left:
+            why = f"a host may hold {entrusted.budget} bytes of Secrets, and those of this host's pods are more"
+        if why:
+            refused = WithheldSecret(namespace=meta.namespace, name=meta.name, reason=why)
+            assignment.withheld_secrets.append(refused)
+            continue
+        left -= size
+        entry = SealedSecret(namespace=meta.namespace, name=meta.name, uid=meta.uid)
+        entry.revision, entry.key_id = meta.resource_version, entrusted.key_id
+        assignment.sealed_secrets.append(entry)
+
+
+def _secrets(node: str, view: View) -> Iterator[Secret]:
+    told: set[Key] = set()
+    pods = [pod for pod in _pods(node, view) if not is_terminal(pod)]
+    for pod in sorted(pods, key=lambda p: (p.metadata.creation_timestamp.ToNanoseconds(), p.metadata.uid)):
+        for name in sorted(secrets_of(pod.spec)):
+            key = Key("Secret", pod.metadata.namespace, name)
+            found = view.get(key)
+            if key not in told and isinstance(found, Secret):
+                told.add(key)
+                yield found
 
 
 def _config_maps(node: str, view: View) -> list[ConfigMap]:

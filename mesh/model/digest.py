@@ -37,12 +37,16 @@ def pod_spec_hash(container: Container, pod: Pod) -> str:
 def assignment_digest(assignment: Assignment) -> str:
     """The digest of all that an Assignment orders; not over its fence, its node or its own digest.
 
-    Over each pod's uid, generation, deletion, labels and annotations (what fieldRef may show), and each ConfigMap's uid
-    and resourceVersion, whatever their order.
+    Over each pod's uid, generation, deletion, labels and annotations (what fieldRef may show), each ConfigMap's uid and
+    resourceVersion, and each Secret's uid, resourceVersion and the id of the key it is sealed to, whatever their order;
+    never over what a Secret holds, sealed (no two boxes are alike) or not (it could be guessed).
     """
     pods = sorted((_identity(pod) for pod in assignment.pods), key=json.dumps)
     configs = sorted([c.metadata.uid, c.metadata.resource_version] for c in assignment.config_maps)
-    return _sha(["assignment", assignment.pod_cidr, assignment.cluster_cidr, pods, configs])
+    whole = ["assignment", assignment.pod_cidr, assignment.cluster_cidr, pods, configs]
+    sealed = sorted([s.uid, s.revision, s.key_id] for s in assignment.sealed_secrets)
+    withheld = sorted([w.namespace, w.name, w.reason] for w in assignment.withheld_secrets)
+    return _sha([*whole, sealed, withheld] if sealed or withheld else whole)
 
 
 def _identity(pod: Pod) -> list[Any]:

@@ -1,4 +1,4 @@
-"""What a pod refers to by name: the ConfigMaps that its environment and its volumes are made of.
+"""What a pod refers to by name: ConfigMaps and Secrets of its environment, its volumes and its pulls.
 
 Rule: pure; only names are told, whether the objects are there is the business of who asks.
 """
@@ -24,7 +24,7 @@ def _config_maps(spec: PodSpec) -> Iterator[str]:
 
 
 def secrets_of(spec: PodSpec) -> frozenset[str]:
-    """Names of the Secrets that a pod refers to in its environment and volumes."""
+    """Names of the Secrets, of the pod's namespace, that a pod refers to; optional ones too (V12, I4)."""
     return frozenset(name for name in _secrets(spec) if name)
 
 
@@ -35,3 +35,4 @@ def _secrets(spec: PodSpec) -> Iterator[str]:
     for volume in spec.volumes:
         yield volume.secret.secret_name
         yield from (source.secret.name for source in volume.projected.sources)
+    yield from (reference.name for reference in spec.image_pull_secrets)

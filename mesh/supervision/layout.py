@@ -85,6 +85,15 @@ class Layout:
         return self.pki / "meshd.key"
 
     @property
+    def agent_certificate(self) -> Path:
+        """Of this host: it vouches for the key to which Secrets for it are sealed."""
+        return self.pki / "agent.crt"
+
+    @property
+    def agent_key(self) -> Path:
+        return self.pki / "agent.key"
+
+    @property
     def admin_certificate(self) -> Path:
         """Of the user that the context file of `mesh up` names."""
         return self.pki / "admin.crt"

@@ -87,7 +87,8 @@ def token(layout: Layout, given: Path | None) -> set[Path]:
 
 
 def certificates(host: Host, now: int) -> set[Path]:
-    """The authority, meshd's certificate and the administrator's; issued anew a month before they end."""
+    """The authority, and the certificates of meshd, this host and the administrator; issued anew a month before their
+    end."""
     layout, changed = host.layout, set()
     if not layout.ca_key.exists():
         ca = pki.make_ca("mesh", now)
@@ -97,6 +98,7 @@ def certificates(host: Host, now: int) -> set[Path]:
     names = _names(host)
     for request, certificate, key in (
         (pki.server("meshd", names), layout.meshd_certificate, layout.meshd_key),
+        (pki.node(host.node_name), layout.agent_certificate, layout.agent_key),
         (pki.user("admin"), layout.admin_certificate, layout.admin_key),
     ):
         if not _good(certificate, key, ca, request.hosts, now):

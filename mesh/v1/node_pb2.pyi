@@ -99,6 +99,9 @@ class Assignment(_message.Message):
     PODS_FIELD_NUMBER: _builtins.int
     CONFIG_MAPS_FIELD_NUMBER: _builtins.int
     NODE_LABELS_FIELD_NUMBER: _builtins.int
+    SEALED_SECRETS_FIELD_NUMBER: _builtins.int
+    WITHHELD_SECRETS_FIELD_NUMBER: _builtins.int
+    SIGNED_FIELD_NUMBER: _builtins.int
     node: _builtins.str
     digest: _builtins.str
     """over (uid, generation, deletion, config revisions) of all that follows; see mesh.model.digest"""
@@ -120,6 +123,18 @@ class Assignment(_message.Message):
     def node_labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """of the Node, as of this order; no part of the digest"""
 
+    @_builtins.property
+    def sealed_secrets(self) -> _containers.RepeatedCompositeFieldContainer[Global___SealedSecret]:
+        """those that these pods refer to and that there are"""
+
+    @_builtins.property
+    def withheld_secrets(self) -> _containers.RepeatedCompositeFieldContainer[Global___WithheldSecret]:
+        """and those that this host is not given, with the reason"""
+
+    @_builtins.property
+    def signed(self) -> Global___SignedOrder:
+        """when meshd signs: the order itself, and then nothing else of this message is set"""
+
     def __init__(
         self,
         *,
@@ -131,14 +146,147 @@ class Assignment(_message.Message):
         pods: _abc.Iterable[_core_pb2.Pod] | None = ...,
         config_maps: _abc.Iterable[_core_pb2.ConfigMap] | None = ...,
         node_labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        sealed_secrets: _abc.Iterable[Global___SealedSecret] | None = ...,
+        withheld_secrets: _abc.Iterable[Global___WithheldSecret] | None = ...,
+        signed: Global___SignedOrder | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["fence", b"fence"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["fence", b"fence", "signed", b"signed"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster_cidr", b"cluster_cidr", "config_maps", b"config_maps", "digest", b"digest", "fence", b"fence", "node", b"node", "node_labels", b"node_labels", "pod_cidr", b"pod_cidr", "pods", b"pods"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster_cidr", b"cluster_cidr", "config_maps", b"config_maps", "digest", b"digest", "fence", b"fence", "node", b"node", "node_labels", b"node_labels", "pod_cidr", b"pod_cidr", "pods", b"pods", "sealed_secrets", b"sealed_secrets", "signed", b"signed", "withheld_secrets", b"withheld_secrets"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Assignment: _TypeAlias = Assignment  # noqa: Y015
+
+@_typing.final
+class SignedOrder(_message.Message):
+    """A whole Assignment as meshd has signed it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ASSIGNMENT_FIELD_NUMBER: _builtins.int
+    CERTIFICATE_FIELD_NUMBER: _builtins.int
+    SIGNATURE_FIELD_NUMBER: _builtins.int
+    assignment: _builtins.bytes
+    """serialized"""
+    certificate: _builtins.bytes
+    """meshd's, PEM"""
+    signature: _builtins.bytes
+    """see mesh.signing, purpose "order" """
+    def __init__(
+        self,
+        *,
+        assignment: _builtins.bytes = ...,
+        certificate: _builtins.bytes = ...,
+        signature: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["assignment", b"assignment", "certificate", b"certificate", "signature", b"signature"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SignedOrder: _TypeAlias = SignedOrder  # noqa: Y015
+
+@_typing.final
+class SealedSecret(_message.Message):
+    """A Secret for one host's key (HPKE); its box opens only there, as this object at this revision."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    UID_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
+    KEY_ID_FIELD_NUMBER: _builtins.int
+    BOX_FIELD_NUMBER: _builtins.int
+    namespace: _builtins.str
+    name: _builtins.str
+    uid: _builtins.str
+    revision: _builtins.str
+    """metadata.resourceVersion"""
+    key_id: _builtins.str
+    """of the key that it is sealed to"""
+    box: _builtins.bytes
+    """see mesh.sealing; empty: the host has taken it before, under the same key"""
+    def __init__(
+        self,
+        *,
+        namespace: _builtins.str = ...,
+        name: _builtins.str = ...,
+        uid: _builtins.str = ...,
+        revision: _builtins.str = ...,
+        key_id: _builtins.str = ...,
+        box: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["box", b"box", "key_id", b"key_id", "name", b"name", "namespace", b"namespace", "revision", b"revision", "uid", b"uid"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SealedSecret: _TypeAlias = SealedSecret  # noqa: Y015
+
+@_typing.final
+class WithheldSecret(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    namespace: _builtins.str
+    name: _builtins.str
+    reason: _builtins.str
+    def __init__(
+        self,
+        *,
+        namespace: _builtins.str = ...,
+        name: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "namespace", b"namespace", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WithheldSecret: _TypeAlias = WithheldSecret  # noqa: Y015
+
+@_typing.final
+class HostKey(_message.Message):
+    """The key to which Secrets of this host are sealed: new with every agent process, never on a disk."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUITE_FIELD_NUMBER: _builtins.int
+    PUBLIC_KEY_FIELD_NUMBER: _builtins.int
+    NONCE_FIELD_NUMBER: _builtins.int
+    CERTIFICATE_FIELD_NUMBER: _builtins.int
+    SIGNATURE_FIELD_NUMBER: _builtins.int
+    suite: _builtins.str
+    public_key: _builtins.bytes
+    nonce: _builtins.bytes
+    """of the request that this answers"""
+    certificate: _builtins.bytes
+    """the host's, PEM; empty where it has none"""
+    signature: _builtins.bytes
+    """over node, boot, nonce, suite and key; see mesh.signing, purpose "host key" """
+    def __init__(
+        self,
+        *,
+        suite: _builtins.str = ...,
+        public_key: _builtins.bytes = ...,
+        nonce: _builtins.bytes = ...,
+        certificate: _builtins.bytes = ...,
+        signature: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["certificate", b"certificate", "nonce", b"nonce", "public_key", b"public_key", "signature", b"signature", "suite", b"suite"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HostKey: _TypeAlias = HostKey  # noqa: Y015
 
 @_typing.final
 class ServiceTable(_message.Message):
@@ -459,6 +607,7 @@ class PodReport(_message.Message):
     STATUS_FIELD_NUMBER: _builtins.int
     GONE_FIELD_NUMBER: _builtins.int
     MIRROR_FIELD_NUMBER: _builtins.int
+    SECRETS_FIELD_NUMBER: _builtins.int
     uid: _builtins.str
     namespace: _builtins.str
     name: _builtins.str
@@ -470,6 +619,8 @@ class PodReport(_message.Message):
     def mirror(self) -> _core_pb2.Pod:
         """A static pod (G10): the whole object, to be shown as a mirror; empty for assigned pods."""
 
+    @_builtins.property
+    def secrets(self) -> _containers.RepeatedCompositeFieldContainer[Global___SecretReceipt]: ...
     def __init__(
         self,
         *,
@@ -479,14 +630,50 @@ class PodReport(_message.Message):
         status: _core_pb2.PodStatus | None = ...,
         gone: _builtins.bool = ...,
         mirror: _core_pb2.Pod | None = ...,
+        secrets: _abc.Iterable[Global___SecretReceipt] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["mirror", b"mirror", "status", b"status"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["gone", b"gone", "mirror", b"mirror", "name", b"name", "namespace", b"namespace", "status", b"status", "uid", b"uid"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["gone", b"gone", "mirror", b"mirror", "name", b"name", "namespace", b"namespace", "secrets", b"secrets", "status", b"status", "uid", b"uid"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___PodReport: _TypeAlias = PodReport  # noqa: Y015
+
+@_typing.final
+class SecretReceipt(_message.Message):
+    """What of a Secret is in a pod on this host."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    UID_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
+    WHERE_FIELD_NUMBER: _builtins.int
+    AT_UNIX_NANOS_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    uid: _builtins.str
+    revision: _builtins.str
+    where: _builtins.str
+    """"volume NAME" or "environment of CONTAINER" """
+    at_unix_nanos: _builtins.int
+    """since when"""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        uid: _builtins.str = ...,
+        revision: _builtins.str = ...,
+        where: _builtins.str = ...,
+        at_unix_nanos: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at_unix_nanos", b"at_unix_nanos", "name", b"name", "revision", b"revision", "uid", b"uid", "where", b"where"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SecretReceipt: _TypeAlias = SecretReceipt  # noqa: Y015
 
 @_typing.final
 class NodeReport(_message.Message):
@@ -543,21 +730,25 @@ class ObserveRequest(_message.Message):
     BOOT_FIELD_NUMBER: _builtins.int
     AFTER_VERSION_FIELD_NUMBER: _builtins.int
     WAIT_MILLISECONDS_FIELD_NUMBER: _builtins.int
+    NONCE_FIELD_NUMBER: _builtins.int
     boot: _builtins.str
     """of the answer that this cursor comes from; empty at first"""
     after_version: _builtins.int
     """of the board"""
     wait_milliseconds: _builtins.int
+    nonce: _builtins.bytes
+    """meshd's, for the announcement of the host's key"""
     def __init__(
         self,
         *,
         boot: _builtins.str = ...,
         after_version: _builtins.int = ...,
         wait_milliseconds: _builtins.int = ...,
+        nonce: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_version", b"after_version", "boot", b"boot", "wait_milliseconds", b"wait_milliseconds"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_version", b"after_version", "boot", b"boot", "nonce", b"nonce", "wait_milliseconds", b"wait_milliseconds"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -576,10 +767,10 @@ class Observed(_message.Message):
     FENCE_FIELD_NUMBER: _builtins.int
     RUN_DIGEST_FIELD_NUMBER: _builtins.int
     ROUTE_DIGEST_FIELD_NUMBER: _builtins.int
-    PUBLIC_KEY_FIELD_NUMBER: _builtins.int
     REPORT_FIELD_NUMBER: _builtins.int
     PODS_FIELD_NUMBER: _builtins.int
     EVENTS_FIELD_NUMBER: _builtins.int
+    KEY_FIELD_NUMBER: _builtins.int
     node: _builtins.str
     boot: _builtins.str
     """random, new with every agent process"""
@@ -589,7 +780,6 @@ class Observed(_message.Message):
     """of the Assignment held; empty before the first"""
     route_digest: _builtins.str
     """of the ServiceTable that the proxy holds; empty when the proxy is away"""
-    public_key: _builtins.bytes
     @_builtins.property
     def fence(self) -> Global___Fence:
         """of the newest accepted Assignment"""
@@ -604,6 +794,10 @@ class Observed(_message.Message):
     def events(self) -> _containers.RepeatedCompositeFieldContainer[_core_pb2.Event]:
         """each with a name of its own; an event seen twice has the same name and a larger count"""
 
+    @_builtins.property
+    def key(self) -> Global___HostKey:
+        """in full answers"""
+
     def __init__(
         self,
         *,
@@ -614,14 +808,14 @@ class Observed(_message.Message):
         fence: Global___Fence | None = ...,
         run_digest: _builtins.str = ...,
         route_digest: _builtins.str = ...,
-        public_key: _builtins.bytes = ...,
         report: Global___NodeReport | None = ...,
         pods: _abc.Iterable[Global___PodReport] | None = ...,
         events: _abc.Iterable[_core_pb2.Event] | None = ...,
+        key: Global___HostKey | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["fence", b"fence", "report", b"report"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["fence", b"fence", "key", b"key", "report", b"report"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["boot", b"boot", "events", b"events", "fence", b"fence", "full", b"full", "node", b"node", "pods", b"pods", "public_key", b"public_key", "report", b"report", "route_digest", b"route_digest", "run_digest", b"run_digest", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["boot", b"boot", "events", b"events", "fence", b"fence", "full", b"full", "key", b"key", "node", b"node", "pods", b"pods", "report", b"report", "route_digest", b"route_digest", "run_digest", b"run_digest", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -98,6 +98,8 @@ class HollowAgent:
 
     async def assign(self, assignment: node_pb2.Assignment) -> node_pb2.AssignReply:
         self._called("assign")
+        if assignment.HasField("signed"):  # whose signature is no matter of a hollow host
+            assignment = node_pb2.Assignment.FromString(assignment.signed.assignment)
         if (assignment.fence.epoch, assignment.fence.revision) < (self.fence.epoch, self.fence.revision):
             raise Conflict("the fence is older than the one held")
         self.assignments.append(assignment)

@@ -1,0 +1,119 @@
+"""What lets a host be given Secrets: its key, vouched for by its certificate; boxes for that key; signed orders.
+
+Rule: a key counts when the host's own certificate signed it for this meshd's nonce and this agent process; a plain
+Secret leaves meshd in a box for such a key alone, and every order is signed. Without an authority (a simulation, which
+has no API either) any key counts and nothing is signed.
+"""
+
+import asyncio
+import secrets
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from mesh import pki, sealing, signing
+from mesh.errors import MeshError
+from mesh.fleet.needs import SECRET_BUDGET, Entrusted
+from mesh.model.keys import Key
+from mesh.sealing import Context, PublicKey
+from mesh.v1.core_pb2 import Secret
+from mesh.v1.node_pb2 import Assignment, Observed, SealedSecret, SignedOrder
+from mesh.view import View
+
+
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """The authority (PEM, one certificate or several) and the control service's own certificate with its key, each as
+    of now."""
+
+    ca: Callable[[], bytes]
+    own: Callable[[], pki.Pair]
+
+
+class Entrusting:
+    """One host's. `clock` gives nanoseconds since the epoch."""
+
+    def __init__(self, node: str, trust: Trust | None, clock: Callable[[], int], budget: int = SECRET_BUDGET) -> None:
+        self.nonce = secrets.token_bytes(16)  # to be answered by the announcement
+        self.state = Entrusted(budget=budget)
+        self._node = node
+        self._trust = trust
+        self._clock = clock
+        self._boot = ""
+        self._key: PublicKey | None = None
+        self._taken: set[tuple[str, str]] = set()  # (uid, revision) of boxes that the key's holder has accepted
+
+    def hear(self, observed: Observed) -> bool:
+        """Takes the announcement of the host's key, if there is one; says whether another key counts now."""
+        before = self.state
+        if observed.boot != self._boot:
+            self._boot = observed.boot
+            self._forget("this host has not announced a key yet")
+        if observed.HasField("key"):
+            try:
+                self._take(observed)
+            except MeshError as error:
+                self._forget(f"this host's key does not count: {error.message}")
+        return self.state != before
+
+    def _take(self, observed: Observed) -> None:
+        told = observed.key
+        if self._trust is not None:
+            signed = signing.Signed(told.certificate, told.signature)
+            if not told.certificate:
+                self._forget("this host has no certificate of the mesh, so its key does not count")
+                return
+            words = signing.announcement(self._node, observed.boot, self.nonce, told.suite, told.public_key)
+            signing.verify_host_key(signed, words, self._node, self._trust.ca(), self._now())
+        key = PublicKey(told.suite, told.public_key)
+        if key != self._key:
+            self._key, self._taken = key, set()
+            self.state = Entrusted(key.id, "", self.state.budget)
+
+    def _forget(self, why: str) -> None:
+        self._key, self._taken = None, set()
+        self.state = Entrusted("", why, self.state.budget)
+
+    # ---- orders
+
+    async def order(self, wanted: Assignment, view: View) -> Assignment:
+        """The order with its boxes, and signed; what the host has taken before stays without a box. `wanted` is of
+        `view` and of `state`, as they are now."""
+        pending = [(entry, secret) for entry in wanted.sealed_secrets if (secret := self._fresh(entry, view))]
+        key = self._key
+        if pending and key is not None:
+            await asyncio.to_thread(self._seal, pending, key)
+        return await asyncio.to_thread(self._signed, wanted) if pending else self._signed(wanted)
+
+    def _fresh(self, entry: SealedSecret, view: View) -> Secret | None:
+        """The Secret that must travel."""
+        if (entry.uid, entry.revision) in self._taken:
+            return None
+        found = view.get(Key("Secret", entry.namespace, entry.name))
+        return found if isinstance(found, Secret) else None
+
+    def _seal(self, pending: Sequence[tuple[SealedSecret, Secret]], key: PublicKey) -> None:
+        for entry, secret in pending:
+            content = Secret(data=secret.data, type=secret.type).SerializeToString()
+            context = Context(self._node, entry.key_id, entry.namespace, entry.name, entry.uid, entry.revision)
+            entry.box = sealing.seal(content, key, context)
+
+    def _signed(self, wanted: Assignment) -> Assignment:
+        if self._trust is None:
+            return wanted
+        payload = wanted.SerializeToString()
+        signed = signing.sign(self._trust.own(), signing.ORDER, payload)
+        return Assignment(
+            signed=SignedOrder(assignment=payload, certificate=signed.certificate, signature=signed.signature)
+        )
+
+    def took(self, wanted: Assignment) -> None:
+        """The host holds this order: its boxes need not travel again."""
+        if self._key is not None:
+            self._taken = {(s.uid, s.revision) for s in wanted.sealed_secrets if s.key_id == self._key.id}
+
+    def refused(self) -> None:
+        """The host may not hold what was thought: all boxes travel again."""
+        self._taken = set()
+
+    def _now(self) -> int:
+        return self._clock() // 1_000_000_000

@@ -1,0 +1,118 @@
+"""Signatures of the mesh's own certificates over what crosses Ray: a host's key, and meshd's orders.
+
+Rule: pure; who holds Ray's token but no key of a certificate can forge neither. Every signature names its purpose, so
+that none serves for another. A certificate counts when the mesh's authority issued it, within its dates, for this role.
+"""
+
+import datetime as dt
+import struct
+from dataclasses import dataclass
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from mesh import pki
+from mesh.errors import Forbidden, Invalid
+
+ORDER, HOST_KEY = "order", "host key"
+CONTROL = "meshd"  # the common name of the control service's certificate
+
+
+@dataclass(frozen=True, slots=True)
+class Signed:
+    """A signature and the certificate (PEM) of who made it."""
+
+    certificate: bytes
+    signature: bytes
+
+
+def sign(pair: pki.Pair, purpose: str, payload: bytes) -> Signed:
+    """Signs with a certificate's key; raises Invalid for a key that is none."""
+    key = serialization.load_pem_private_key(pair.key, password=None)
+    if not isinstance(key, ec.EllipticCurvePrivateKey):
+        raise Invalid("cannot sign: the certificate's key is no elliptic-curve key")
+    return Signed(pair.certificate, key.sign(_bound(purpose, payload), ec.ECDSA(hashes.SHA256())))
+
+
+def verify_order(signed: Signed, payload: bytes, ca: bytes, now: int) -> None:
+    """Raises Forbidden unless the control service of this authority signed the order. `now`: seconds since the epoch.
+    `ca` may hold several certificates."""
+    certificate = _certificate(signed.certificate, ca, now)
+    names, hosts_or_users = _common_names(certificate), [u for u in _uris(certificate) if u.startswith("mesh://")]
+    if names != [CONTROL] or hosts_or_users or not _serves(certificate):
+        raise Forbidden(f'the order is signed by "{", ".join(names)}", which is not the control service')
+    _check(certificate, signed, ORDER, payload)
+
+
+def verify_host_key(signed: Signed, payload: bytes, node: str, ca: bytes, now: int) -> None:
+    """Raises Forbidden unless the host `node` itself signed the announcement of its key."""
+    certificate = _certificate(signed.certificate, ca, now)
+    if f"mesh://node/{node}" not in _uris(certificate):
+        names = ", ".join(_common_names(certificate))
+        raise Forbidden(f'the key is announced by "{names}", which is not the host "{node}"')
+    _check(certificate, signed, HOST_KEY, payload)
+
+
+def announcement(node: str, boot: str, nonce: bytes, suite: str, public_key: bytes) -> bytes:
+    """What a host signs of its key: every part with its length."""
+    parts = (node.encode(), boot.encode(), nonce, suite.encode(), public_key)
+    return b"".join(struct.pack(">I", len(part)) + part for part in parts)
+
+
+def _certificate(pem: bytes, ca: bytes, now: int) -> x509.Certificate:
+    try:
+        certificate = x509.load_pem_x509_certificate(pem)
+        authorities = x509.load_pem_x509_certificates(ca)
+    except ValueError:
+        raise Forbidden("the signature's certificate can't be read") from None
+    if not any(_issued(certificate, authority) for authority in authorities):
+        raise Forbidden("the signature's certificate is not of this mesh's authority")
+    at = dt.datetime.fromtimestamp(now, dt.UTC)
+    if not certificate.not_valid_before_utc <= at <= certificate.not_valid_after_utc:
+        raise Forbidden("the signature's certificate has expired, or is not valid yet")
+    return certificate
+
+
+def _issued(certificate: x509.Certificate, authority: x509.Certificate) -> bool:
+    try:
+        certificate.verify_directly_issued_by(authority)
+    except (ValueError, TypeError, InvalidSignature):
+        return False
+    return True
+
+
+def _common_names(certificate: x509.Certificate) -> list[str]:
+    return [str(a.value) for a in certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
+
+
+def _uris(certificate: x509.Certificate) -> list[str]:
+    try:
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return []
+    return names.get_values_for_type(x509.UniformResourceIdentifier)
+
+
+def _serves(certificate: x509.Certificate) -> bool:
+    try:
+        usage = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+    except x509.ExtensionNotFound:
+        return False
+    return ExtendedKeyUsageOID.SERVER_AUTH in usage
+
+
+def _check(certificate: x509.Certificate, signed: Signed, purpose: str, payload: bytes) -> None:
+    key = certificate.public_key()
+    try:
+        if not isinstance(key, ec.EllipticCurvePublicKey):
+            raise InvalidSignature
+        key.verify(signed.signature, _bound(purpose, payload), ec.ECDSA(hashes.SHA256()))
+    except InvalidSignature:
+        raise Forbidden("the signature is not of this certificate's key, or of something else") from None
+
+
+def _bound(purpose: str, payload: bytes) -> bytes:
+    return b"mesh signature 1\0" + purpose.encode() + b"\0" + payload

@@ -1,0 +1,67 @@
+"""Who this host is to meshd, and meshd to it: the host's certificate signs its key, meshd's signs its orders.
+
+Rule: files are read when they are needed, so that renewed ones count at once. A host that knows the mesh's authority
+takes no order that meshd has not signed, for this host; one that does not (it has not been given it yet) takes any, but
+is given no Secret.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from google.protobuf.message import DecodeError
+
+from mesh import pki, signing
+from mesh.errors import Forbidden, Invalid
+from mesh.sealing import PublicKey
+from mesh.v1.node_pb2 import Assignment, HostKey
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Files, PEM: the host's certificate and key, the authority's certificate."""
+
+    node: str
+    certificate: Path
+    key: Path
+    ca: Path
+
+    def announce(self, boot: str, nonce: bytes, public: PublicKey) -> HostKey:
+        """The host's key, signed for whoever asked with this nonce; unsigned where the host has no certificate."""
+        told = HostKey(suite=public.suite, public_key=public.raw, nonce=nonce)
+        pair = self._pair()
+        if pair is not None:
+            words = signing.announcement(self.node, boot, nonce, public.suite, public.raw)
+            signed = signing.sign(pair, signing.HOST_KEY, words)
+            told.certificate, told.signature = signed.certificate, signed.signature
+        return told
+
+    def order(self, assignment: Assignment, now: int) -> Assignment:
+        """The order that meshd has signed; raises Forbidden for any other, Invalid when it can't be read. `now`:
+        seconds since the epoch."""
+        ca = _read(self.ca)
+        if not assignment.HasField("signed"):
+            if ca:
+                raise Forbidden(f"cannot assign to {self.node}: the order is not signed by the control service")
+            return assignment
+        signed = assignment.signed
+        if ca:
+            proof = signing.Signed(signed.certificate, signed.signature)
+            signing.verify_order(proof, signed.assignment, ca, now)
+        try:
+            order = Assignment.FromString(signed.assignment)
+        except DecodeError as error:
+            raise Invalid(f"cannot read the order: {error}") from error
+        if ca and order.node != self.node:
+            raise Forbidden(f"cannot assign to {self.node}: the order was signed for {order.node or 'no host'}")
+        return order
+
+    def _pair(self) -> pki.Pair | None:
+        certificate, key = _read(self.certificate), _read(self.key)
+        return pki.Pair(certificate, key) if certificate and key else None
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return b""
