@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from mesh.errors import Invalid, Violation
+from mesh.model import formats
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,10 +25,17 @@ class Pki:
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """Pod addresses: each host gets a /`node_mask` of `cluster_cidr`."""
+    """Pod addresses: each host gets a /`node_mask` of `cluster_cidr`. Services have theirs of `service_cidr`, ports of
+    `node_ports` ("first-last"), and what is announced on the hosts' network of `load_balancer_pool` (addresses,
+    "first-last", or ranges such as 10.0.0.64/28). `dns_address` empty: the tenth of `service_cidr`."""
 
     cluster_cidr: str = "10.244.0.0/16"
     node_mask: int = 24
+    service_cidr: str = "10.96.0.0/16"
+    node_ports: str = "30000-32767"
+    load_balancer_pool: tuple[str, ...] = ()
+    dns_address: str = ""
+    cluster_domain: str = "cluster.local"
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +170,60 @@ def _network(network: Network) -> list[Violation]:
         return [Violation("network.cluster_cidr", f"is not an IPv4 range: {error}")]
     if not cluster.prefixlen <= network.node_mask <= 29:
         return [Violation("network.node_mask", f"must be between {cluster.prefixlen} and 29")]
-    return []
+    return _services(network, cluster)
+
+
+def _services(network: Network, cluster: ipaddress.IPv4Network) -> list[Violation]:
+    try:
+        services = ipaddress.IPv4Network(network.service_cidr)
+    except ValueError as error:
+        return [Violation("network.service_cidr", f"is not an IPv4 range: {error}")]
+    wrong = []
+    if not 12 <= services.prefixlen <= 28:
+        wrong.append(Violation("network.service_cidr", "must be a range between /12 and /28"))
+    if services.overlaps(cluster):
+        wrong.append(Violation("network.service_cidr", f"must not overlap with the pods' {network.cluster_cidr}"))
+    for name, check in (
+        ("node_ports", lambda: ports_of(network.node_ports)),
+        ("load_balancer_pool", lambda: pool_of(network.load_balancer_pool)),
+        ("dns_address", lambda: _within(services, network.dns_address)),
+    ):
+        try:
+            check()
+        except ValueError as error:
+            wrong.append(Violation(f"network.{name}", str(error)))
+    if why := formats.dns_subdomain(network.cluster_domain):
+        wrong.append(Violation("network.cluster_domain", why))
+    return wrong
+
+
+def _within(services: ipaddress.IPv4Network, address: str) -> None:
+    if address and ipaddress.IPv4Address(address) not in services:
+        raise ValueError(f"must be one of network.service_cidr, {services}")
+
+
+def ports_of(text: str) -> range:
+    """The ports of "first-last"; raises ValueError."""
+    first, _, last = text.partition("-")
+    if not (first.isdecimal() and last.isdecimal() and 1 <= int(first) <= int(last) <= 65535):
+        raise ValueError(f'must be first-last, both of 1 to 65535, is "{text}"')
+    return range(int(first), int(last) + 1)
+
+
+def pool_of(texts: tuple[str, ...]) -> tuple[tuple[int, int], ...]:
+    """First and last address of each part, as numbers; raises ValueError."""
+    parts = []
+    for text in texts:
+        first, dash, last = text.partition("-")
+        if dash:
+            part = int(ipaddress.IPv4Address(first.strip())), int(ipaddress.IPv4Address(last.strip()))
+        else:
+            network = ipaddress.IPv4Network(text)
+            part = int(network.network_address), int(network.broadcast_address)
+        if part[0] > part[1]:
+            raise ValueError(f'"{text}" ends before it begins')
+        parts.append(part)
+    return tuple(parts)
 
 
 def _numbers(config: MeshdConfig) -> list[Violation]:

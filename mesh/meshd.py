@@ -14,7 +14,8 @@ from pathlib import Path
 import structlog
 from grpc import aio
 
-from mesh.config import Network
+from mesh.admission import allocate
+from mesh.config import Network, pool_of, ports_of
 from mesh.controllers.events import Events
 from mesh.controllers.leftovers import Leftovers
 from mesh.controllers.namespaces import Namespaces
@@ -121,6 +122,11 @@ class Meshd:
             self.store, self.feed, epoch, network.cluster_cidr, ranges.of, settings.clock, settings.wait, trust=trust
         )
 
+    def _ranges(self) -> allocate.Ranges:
+        network = self.settings.network
+        pool = pool_of(network.load_balancer_pool)
+        return allocate.Ranges(network.service_cidr, ports_of(network.node_ports), pool, network.dns_address)
+
     def _register(self, server: aio.Server) -> None:
         assert self.roster is not None  # noqa: S101 - made by `run`
         settings, roster = self.settings, self.roster
@@ -132,7 +138,7 @@ class Meshd:
             copy_store=settings.copy_store,
             scratch=settings.scratch,
         )
-        resources = Resources(self.store, self.feed, settings.clock, settings.bookmark)
+        resources = Resources(self.store, self.feed, settings.clock, settings.bookmark, self._ranges())
         add_ResourcesServicer_to_server(resources, server)
         add_PodsServicer_to_server(Pods(self.feed, roster.agent), server)
         add_ImagesServicer_to_server(Images(self.feed, roster.agent), server)

@@ -5,22 +5,28 @@ it returns.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 from mesh.model.keys import Key
 from mesh.model.kinds import Object, key_of, revision_of
+from mesh.model.services import claims_of
 from mesh.store.port import Event, Snapshot
 from mesh.v1.core_pb2 import Namespace, Node, Pod
+from mesh.v1.net_pb2 import AddressReservation, EndpointSlice, Service
 
 
 class View:
-    """Objects by key, with indexes by kind, namespace, node and controller."""
+    """Objects by key, with indexes by kind, namespace, node, label and controller, and by what only one may hold."""
 
     def __init__(self, snapshot: Snapshot | None = None) -> None:
         self.revision = 0
         self._kinds: dict[str, dict[Key, Object]] = defaultdict(dict)
         self._pods_on: dict[str, dict[Key, Pod]] = defaultdict(dict)
         self._children: dict[str, dict[Key, Object]] = defaultdict(dict)
+        self._labelled: dict[tuple[str, str, str], dict[Key, Pod]] = defaultdict(dict)
+        self._networked: dict[tuple[str, str], dict[Key, Object]] = defaultdict(dict)  # Services, EndpointSlices
+        self._holders: dict[str, dict[Key, Object]] = defaultdict(dict)
         if snapshot is not None:
             self.replace(snapshot)
 
@@ -76,6 +82,28 @@ class View:
         found = self._children.get(uid, {})
         return [found[k] for k in sorted(found)]
 
+    def pods_with(self, namespace: str, selector: Mapping[str, str]) -> list[Pod]:
+        """Pods of a namespace with all these labels, sorted by key; none for no labels at all."""
+        sets = [self._labelled.get((namespace, k, v), {}) for k, v in selector.items()]
+        if not sets:
+            return []
+        smallest = min(sets, key=len)
+        return [smallest[k] for k in sorted(smallest) if all(k in other for other in sets)]
+
+    def services(self, namespace: str) -> list[Service]:
+        """Services of a namespace, sorted by name."""
+        found = self._networked.get(("Service", namespace), {})
+        return [s for k in sorted(found) if isinstance(s := found[k], Service)]
+
+    def slices(self, namespace: str) -> list[EndpointSlice]:
+        """EndpointSlices of a namespace that were made by hand, sorted by name."""
+        found = self._networked.get(("EndpointSlice", namespace), {})
+        return [s for k in sorted(found) if isinstance(s := found[k], EndpointSlice)]
+
+    def holders(self, claim: str) -> list[Key]:
+        """Who holds a claim (`model.services.claims_of`), sorted."""
+        return sorted(self._holders.get(claim, ()))
+
     def apply(self, events: Iterable[Event]) -> None:
         """Moves on by the events of whole revisions, in order."""
         for event in events:
@@ -106,8 +134,10 @@ class View:
         self._kinds[key.kind][key] = obj
         if isinstance(obj, Pod):
             self._pods_on[obj.spec.node_name][key] = obj
-        for owner in obj.metadata.owner_references:
-            self._children[owner.uid][key] = obj
+            for pair in _pairs(obj):
+                self._labelled[pair][key] = obj
+        for index, at in self._indexes(key, obj):
+            index[at][key] = obj
 
     def _drop(self, key: Key) -> None:
         obj = self._kinds[key.kind].pop(key, None)
@@ -115,11 +145,30 @@ class View:
             return
         if isinstance(obj, Pod):
             self._discard(self._pods_on, obj.spec.node_name, key)
+            for pair in _pairs(obj):
+                self._discard(self._labelled, pair, key)
+        for index, at in self._indexes(key, obj):
+            self._discard(index, at, key)
+
+    def _indexes(self, key: Key, obj: Object) -> Iterator[tuple[dict[Any, dict[Key, Object]], Any]]:
         for owner in obj.metadata.owner_references:
-            self._discard(self._children, owner.uid, key)
+            yield self._children, owner.uid
+        if isinstance(obj, Service | EndpointSlice):
+            yield self._networked, (key.kind, key.namespace)
+        if isinstance(obj, Service | AddressReservation):
+            for claim in claims_of(obj):
+                yield self._holders, claim
 
     @staticmethod
-    def _discard(index: dict[str, dict[Key, Pod]] | dict[str, dict[Key, Object]], at: str, key: Key) -> None:
-        index[at].pop(key, None)
-        if not index[at]:
+    def _discard(index: dict[Any, dict[Key, Pod]] | dict[Any, dict[Key, Object]], at: Any, key: Key) -> None:
+        held = index.get(at)
+        if held is None:
+            return
+        held.pop(key, None)
+        if not held:
             del index[at]
+
+
+def _pairs(pod: Pod) -> Iterator[tuple[str, str, str]]:
+    namespace = pod.metadata.namespace
+    return ((namespace, key, value) for key, value in pod.metadata.labels.items())

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mesh.admission import applied, config, defaults
+from mesh.admission.allocate import DEFAULT_RANGES, Ranges
 from mesh.admission.draft import Draft, subject_of
 from mesh.errors import AlreadyExists, Conflict, Forbidden, Invalid, Violation
 from mesh.model import pods
@@ -31,6 +32,7 @@ class Stamp:
     now: int
     uid: str
     suffix: str  # five characters for generateName
+    ranges: Ranges = DEFAULT_RANGES  # what may be given out to Services
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +62,7 @@ def create(obj: Object, view: View, stamp: Stamp) -> Admitted:
         raise AlreadyExists(f"{draft.subject} exists already")
     draft.wrong += _check_namespace(draft.object, view)
     draft.complete()
-    draft.raise_if_wrong()
+    draft.place(view, stamp.ranges, stamp.uid)
     meta = draft.object.metadata
     meta.uid = stamp.uid
     meta.creation_timestamp.CopyFrom(whole_seconds(stamp.now))
@@ -70,7 +72,7 @@ def create(obj: Object, view: View, stamp: Stamp) -> Admitted:
     return Admitted(draft.object, tuple(draft.warnings))
 
 
-def update(obj: Object, old: Object, view: View, stamp: Stamp) -> Admitted:  # noqa: ARG001 - one signature per verb
+def update(obj: Object, old: Object, view: View, stamp: Stamp) -> Admitted:
     """The object that replaces `old`; what only the mesh writes (status, uid, times) stays as it is in `old`.
 
     Raises Conflict when `obj` names another resourceVersion or uid than `old`'s (A8), and Invalid.
@@ -80,7 +82,7 @@ def update(obj: Object, old: Object, view: View, stamp: Stamp) -> Admitted:  # n
     draft.keep(old)
     draft.complete(old)
     draft.check_change(old)
-    draft.raise_if_wrong()
+    draft.place(view, stamp.ranges, stamp.uid)
     unchanged = draft.object == old
     if not unchanged and draft.spec_differs(old):
         draft.object.metadata.generation = old.metadata.generation + 1

@@ -3,9 +3,11 @@
 Rule: changes the given message in place (admission hands it a copy) and nothing that the user said.
 """
 
+from mesh.admission import services
 from mesh.model import poddefaults, pods
 from mesh.model.kinds import Object
 from mesh.v1.core_pb2 import Event, Namespace, Pod, Secret
+from mesh.v1.net_pb2 import Endpoints, EndpointSlice, Service
 
 NAMESPACE_LABEL = "kubernetes.io/metadata.name"
 
@@ -22,6 +24,10 @@ def fill(obj: Object) -> None:
         obj.metadata.labels[NAMESPACE_LABEL] = obj.metadata.name  # (A10)
         if not obj.spec.finalizers:
             obj.spec.finalizers.append("kubernetes")
+    elif isinstance(obj, Service):
+        services.fill(obj)
+    elif isinstance(obj, Endpoints | EndpointSlice):
+        services.fill_ports(obj)
     elif isinstance(obj, Event) and not obj.type:
         obj.type = "Normal"
 

@@ -3,7 +3,7 @@
 Rule: steps in order (begin or keep, complete, check_change, raise_if_wrong); nothing given is mutated.
 """
 
-from mesh.admission import applied, config, defaults, pods
+from mesh.admission import allocate, applied, config, defaults, pods, services
 from mesh.errors import Invalid, Violation
 from mesh.model import rules
 from mesh.model.fields import copy_of, has, part, transfer
@@ -11,6 +11,8 @@ from mesh.model.kinds import Object, key_of, kind_of
 from mesh.model.manifest import OBJECT_LIMIT
 from mesh.v1.core_pb2 import ConfigMap, Event, Node, Pod, Secret
 from mesh.v1.meta_pb2 import ObjectMeta
+from mesh.v1.net_pb2 import AddressReservation, Endpoints, EndpointSlice, Service
+from mesh.view import View
 
 _MESH_WRITES = ("uid", "resource_version", "generation", "creation_timestamp", "deletion_timestamp",
                 "deletion_grace_period_seconds")  # fmt: skip
@@ -67,6 +69,8 @@ class Draft:
         if has(old, "status"):
             transfer(old, self.object, "status")
         self.object.api_version, self.object.kind = self.kind.api_version, self.kind.name
+        if isinstance(self.object, Service) and isinstance(old, Service):
+            services.carry(self.object, old)
 
     def refuse_unserved(self) -> None:
         """A kind whose behaviour does not work yet is refused by name; raises Invalid."""
@@ -92,6 +96,8 @@ class Draft:
             self.wrong += config.check_config_map(obj)
         elif isinstance(obj, Secret):
             self.wrong += config.check_secret(obj)
+        elif isinstance(obj, Service):
+            self.wrong += services.check(obj)
         elif isinstance(obj, Event) and obj.involved_object.namespace not in ("", obj.metadata.namespace):
             self.wrong.append(Violation("involvedObject.namespace", "must be the namespace of the event"))
         if (size := obj.ByteSize()) > OBJECT_LIMIT:
@@ -104,6 +110,10 @@ class Draft:
             self.wrong += pods.check_change(new, old)
         elif isinstance(new, ConfigMap | Secret) and isinstance(old, ConfigMap | Secret):
             self.wrong += config.check_change(new, old)
+        elif isinstance(new, Service) and isinstance(old, Service):
+            self.wrong += services.check_change(new, old)
+        elif isinstance(new, AddressReservation) and isinstance(old, AddressReservation):
+            self.wrong += services.check_reservation_change(new, old)
         elif isinstance(new, Node) and isinstance(old, Node):
             for name, mine, theirs in (
                 ("podCIDR", new.spec.pod_cidr, old.spec.pod_cidr),
@@ -114,6 +124,24 @@ class Draft:
         added = [f for f in new.metadata.finalizers if f not in old.metadata.finalizers]
         if added and old.metadata.HasField("deletion_timestamp"):
             self.wrong.append(Violation("metadata.finalizers", "may not be added to while it is being deleted"))
+
+    def place(self, view: View, ranges: allocate.Ranges, seed: str) -> None:
+        """Gives it the addresses and ports that it needs; raises Invalid with all that is wrong by then."""
+        obj = self.object
+        if isinstance(obj, Endpoints):
+            self.wrong += services.check_endpoints(obj, view)
+        elif isinstance(obj, EndpointSlice):
+            self.wrong += services.check_slice(obj, view)
+        self.raise_if_wrong()
+        if isinstance(obj, Service):
+            self.wrong += allocate.place(obj, view, ranges, seed)
+            if obj.spec.type == "LoadBalancer" and not obj.status.load_balancer.ingress and not self.wrong:
+                self.warnings.append(
+                    f"{self.subject}: has no address, for meshd.toml has no network.load_balancer_pool"
+                )
+        elif isinstance(obj, AddressReservation):
+            self.wrong += allocate.reserve(obj, view, ranges, seed)
+        self.raise_if_wrong()
 
     def spec_differs(self, old: Object) -> bool:
         """Whether the wish itself changed: then its generation counts up."""

@@ -10,6 +10,7 @@ from typing import Any
 from mesh.model.kinds import Kind, Object
 from mesh.sdk.words import age, duration, seconds_of, summary
 from mesh.v1.core_pb2 import Event, Node, Pod
+from mesh.v1.net_pb2 import Endpoints, EndpointSlice, Service
 
 NONE = "<none>"
 Cell = Callable[[Any, float], str]  # (object of the kind, now) -> text
@@ -183,6 +184,42 @@ def _since(at: float, now: float) -> str:
     return duration(now - at) if at else "<unknown>"
 
 
+# ---- Services ------------------------------------------------------------------------------------------------------
+
+
+def _external_ips(service: Service, _now: float) -> str:
+    if service.spec.type == "ExternalName":
+        return service.spec.external_name or NONE
+    balanced = [i.ip or i.hostname for i in service.status.load_balancer.ingress]
+    if service.spec.type == "LoadBalancer" and not balanced and not service.spec.external_ips:
+        return "<pending>"
+    return ",".join([*balanced, *service.spec.external_ips]) or NONE
+
+
+def service_ports(service: Service) -> str:
+    """As kubectl has it: "80:30080/TCP,53/UDP"."""
+    texts = [f"{p.port}{f':{p.node_port}' if p.node_port else ''}/{p.protocol or 'TCP'}" for p in service.spec.ports]
+    return ",".join(texts) or NONE
+
+
+def subset_addresses(endpoints: Endpoints, most: int = 3) -> str:
+    """The first addresses with ports of ready endpoints, and how many more there are."""
+    found = [
+        f"{address.ip}{port}"
+        for subset in endpoints.subsets
+        for port in ([f":{p.port}" for p in subset.ports] or [""])
+        for address in subset.addresses
+    ]
+    more = f" + {len(found) - most} more..." if len(found) > most else ""
+    return ",".join(found[:most]) + more if found else NONE
+
+
+def _slice_addresses(slice_: EndpointSlice, _now: float) -> str:
+    found = [address for endpoint in slice_.endpoints for address in endpoint.addresses]
+    more = f" + {len(found) - 3} more..." if len(found) > 3 else ""
+    return ",".join(found[:3]) + more if found else "<unset>"
+
+
 _NAME, _AGE = Column("NAME", _name), Column("AGE", _age)
 _GENERIC: Sequence[Column] = (_NAME, _AGE)
 _COLUMNS: dict[str, Sequence[Column]] = {
@@ -221,6 +258,29 @@ _COLUMNS: dict[str, Sequence[Column]] = {
         Column("FIRST SEEN", lambda event, now: _since(first_seen(event), now), wide=True),
         Column("COUNT", lambda event, _: str(event.count or 1), wide=True),
         Column("NAME", _name, wide=True),
+    ),
+    "Service": (
+        _NAME,
+        Column("TYPE", lambda service, _: service.spec.type),
+        Column("CLUSTER-IP", lambda service, _: service.spec.cluster_ip or NONE),
+        Column("EXTERNAL-IP", _external_ips),
+        Column("PORT(S)", lambda service, _: service_ports(service)),
+        _AGE,
+        Column("SELECTOR", lambda service, _: pairs(service.spec.selector), wide=True),
+    ),
+    "Endpoints": (_NAME, Column("ENDPOINTS", lambda endpoints, _: subset_addresses(endpoints)), _AGE),
+    "EndpointSlice": (
+        _NAME,
+        Column("ADDRESSTYPE", lambda slice_, _: slice_.address_type),
+        Column("PORTS", lambda slice_, _: ",".join(str(p.port) for p in slice_.ports) or "<unset>"),
+        Column("ENDPOINTS", _slice_addresses),
+        _AGE,
+    ),
+    "AddressReservation": (
+        _NAME,
+        Column("KIND", lambda reservation, _: reservation.spec.type),
+        Column("ADDRESS", lambda reservation, _: reservation.spec.address),
+        _AGE,
     ),
     "ConfigMap": (_NAME, Column("DATA", lambda c, _: str(len(c.data) + len(c.binary_data))), _AGE),
     "Secret": (

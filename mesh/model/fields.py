@@ -109,9 +109,13 @@ def part(message: Message, name: str) -> Message | None:
 
 
 def transfer(source: Message, target: Message, *names: str) -> None:
-    """Makes singular fields of `target`, by their proto names, as they are in `source`: absent when absent."""
+    """Makes fields of `target`, by their proto names and no maps, as they are in `source`: absent when absent."""
     for name in names:
         target.ClearField(name)
+        field = source.DESCRIPTOR.fields_by_name.get(name)
+        if field is not None and field.is_repeated:
+            getattr(target, name).extend(getattr(source, name))
+            continue
         if not has(source, name):
             continue
         value = getattr(source, name)

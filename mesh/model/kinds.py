@@ -17,7 +17,8 @@ Object = (
     | core_pb2.ServiceAccount | core_pb2.PersistentVolume | core_pb2.PersistentVolumeClaim
     | apps_pb2.ReplicationController | apps_pb2.ReplicaSet | apps_pb2.Deployment | apps_pb2.DaemonSet
     | apps_pb2.StatefulSet | batch_pb2.Job | batch_pb2.CronJob | net_pb2.Service | net_pb2.Endpoints
-    | net_pb2.EndpointSlice | net_pb2.Ingress | net_pb2.IngressClass | policy_pb2.HorizontalPodAutoscaler
+    | net_pb2.EndpointSlice | net_pb2.AddressReservation | net_pb2.RangeAllocation | net_pb2.Ingress
+    | net_pb2.IngressClass | policy_pb2.HorizontalPodAutoscaler
     | policy_pb2.PodDisruptionBudget | policy_pb2.PriorityClass | auth_pb2.Role | auth_pb2.RoleBinding
 )  # fmt: skip
 
@@ -42,7 +43,8 @@ class Kind:
 
 
 _WORKLOADS = "workload controllers are not part of this release"
-_SERVICES = "Services are not part of this release"
+_SERVICES = "Ingress is not part of this release"
+_OWN = "it is written by the mesh alone"
 _CLAIMS = "persistent volumes are not part of this release"
 _AUTH = "roles are not part of this release; every enrolled client is an administrator"
 _EXT, _APPS1, _APPS2 = "extensions/v1beta1", "apps/v1beta1", "apps/v1beta2"
@@ -71,9 +73,11 @@ KINDS: tuple[Kind, ...] = (
     Kind("Job", "batch/v1", "jobs", batch_pb2.Job, why_not=_WORKLOADS),
     Kind("CronJob", "batch/v1", "cronjobs", batch_pb2.CronJob, ("cj",), old_versions=("batch/v1beta1",),
          why_not=_WORKLOADS),
-    Kind("Service", "v1", "services", net_pb2.Service, ("svc",), why_not=_SERVICES),
-    Kind("Endpoints", "v1", "endpoints", net_pb2.Endpoints, ("ep",), why_not=_SERVICES),
-    Kind("EndpointSlice", "discovery.k8s.io/v1", "endpointslices", net_pb2.EndpointSlice, why_not=_SERVICES),
+    Kind("Service", "v1", "services", net_pb2.Service, ("svc",)),
+    Kind("Endpoints", "v1", "endpoints", net_pb2.Endpoints, ("ep",)),
+    Kind("EndpointSlice", "discovery.k8s.io/v1", "endpointslices", net_pb2.EndpointSlice),
+    Kind("AddressReservation", "mesh/v1", "addressreservations", net_pb2.AddressReservation),
+    Kind("RangeAllocation", "mesh/v1", "rangeallocations", net_pb2.RangeAllocation, (), False, why_not=_OWN),
     Kind("Ingress", "networking.k8s.io/v1", "ingresses", net_pb2.Ingress, ("ing",),
          old_versions=(_EXT, "networking.k8s.io/v1beta1"), why_not=_SERVICES),
     Kind("IngressClass", "networking.k8s.io/v1", "ingressclasses", net_pb2.IngressClass, (), False,

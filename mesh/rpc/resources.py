@@ -13,15 +13,16 @@ from typing import Any
 from google.protobuf import json_format
 from grpc import aio
 
-from mesh.admission import admit
+from mesh.admission import admit, allocate
 from mesh.admission.admit import Admitted, Deletion, Stamp
 from mesh.errors import AlreadyExists, Conflict, Invalid, NotFound, Violation
 from mesh.model.keys import Key
 from mesh.model.kinds import Object, key_of, kind_of, pack, revision_of, unpack
 from mesh.model.pods import is_mirror
+from mesh.network import derived
 from mesh.rpc.pages import Pages
 from mesh.rpc.selection import selection_of, served
-from mesh.rpc.watch import watch
+from mesh.rpc.watch import watch, watch_derived
 from mesh.store.change import change
 from mesh.store.feed import Feed
 from mesh.store.port import Event, Store, Write
@@ -46,12 +47,16 @@ class _Outcome:
 class Resources(ResourcesServicer):
     """`clock` is nanoseconds since the epoch."""
 
-    def __init__(self, store: Store, feed: Feed, clock: Callable[[], int], bookmark_seconds: float) -> None:
+    def __init__(
+        self, store: Store, feed: Feed, clock: Callable[[], int], bookmark_seconds: float,
+        ranges: allocate.Ranges = allocate.DEFAULT_RANGES,
+    ) -> None:  # fmt: skip
         self._store = store
         self._feed = feed
         self._clock = clock
         self._bookmark_seconds = bookmark_seconds
         self._pages = Pages()
+        self._ranges = ranges
 
     # ---- writing
 
@@ -64,7 +69,7 @@ class Resources(ResourcesServicer):
         def compute(view: View) -> list[Write]:
             nonlocal outcome
             outcome = self._staged(objects, view)
-            return _writes(outcome)
+            return _writes(outcome, view)
 
         revision = await self._carry_out(compute, request.dry_run)
         response = pb.ApplyResponse(revision=revision)
@@ -135,7 +140,8 @@ class Resources(ResourcesServicer):
     async def Get(self, request: pb.GetRequest, context: Context) -> pb.ObjectResponse:
         """One object."""
         await self._feed.reached(0)
-        obj = found(self._feed.view, _key(request.key))
+        key = _key(request.key)
+        obj = derived.get(key, self._feed.view) or found(self._feed.view, key)
         return pb.ObjectResponse(object=pack(obj), revision=self._feed.view.revision)
 
     async def List(self, request: pb.ListRequest, context: Context) -> pb.ListResponse:
@@ -150,7 +156,10 @@ class Resources(ResourcesServicer):
 
     async def Watch(self, request: pb.WatchRequest, context: Context) -> None:  # type: ignore[override]  # it writes
         """What happens to the selected objects."""
-        await watch(request, context, self._feed, self._bookmark_seconds)
+        if request.kind in derived.KINDS:
+            await watch_derived(request, context, self._feed, self._bookmark_seconds)
+        else:
+            await watch(request, context, self._feed, self._bookmark_seconds)
 
     # ---- in common
 
@@ -161,7 +170,7 @@ class Resources(ResourcesServicer):
             nonlocal outcome
             previous, admitted = verb(view)
             outcome = _Outcome([admitted], [previous])
-            return _writes(outcome)
+            return _writes(outcome, view)
 
         revision = await self._carry_out(compute, dry_run)
         admitted, previous = outcome.admitted[0], outcome.previous[0]
@@ -190,7 +199,7 @@ class Resources(ResourcesServicer):
 
     def _stamp(self) -> Stamp:
         suffix = "".join(secrets.choice(_SUFFIX) for _ in range(5))
-        return Stamp(self._clock(), str(uuid.uuid4()), suffix)
+        return Stamp(self._clock(), str(uuid.uuid4()), suffix, self._ranges)
 
 
 def found(view: View, key: Key) -> Object:
@@ -198,6 +207,8 @@ def found(view: View, key: Key) -> Object:
     obj = view.get(key)
     if obj is not None:
         return obj
+    if derived.get(key, view) is not None:
+        raise Invalid(f'the {key.kind} "{key.name}" is derived from pods: change its Service or its pods instead')
     where = f' in namespace "{key.namespace}"' if key.namespace else ""
     raise NotFound(f'there is no {key.kind} "{key.name}"{where}')
 
@@ -241,12 +252,15 @@ def _check_revision(obj: Object, revision: str) -> None:
         raise Conflict(f"cannot change {key_of(obj)}: it is at resourceVersion {held}, not {revision}")
 
 
-def _writes(outcome: _Outcome) -> list[Write]:
-    return [
+def _writes(outcome: _Outcome, view: View) -> list[Write]:
+    pairs = list(zip((a.object for a in outcome.admitted), outcome.previous, strict=True))
+    writes = [
         Write(key_of(obj), None if admit.is_gone(obj) else obj, revision_of(previous) if previous is not None else 0)
-        for obj, previous in zip((a.object for a in outcome.admitted), outcome.previous, strict=True)
+        for obj, previous in pairs
         if obj is not previous
     ]
+    guard = allocate.guard(view, pairs)
+    return writes if guard is None else [*writes, guard]
 
 
 def _verdict(admitted: Admitted, previous: Object | None) -> pb.ApplyResult.Outcome.ValueType:

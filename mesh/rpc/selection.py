@@ -10,6 +10,7 @@ from mesh.model import selectors
 from mesh.model.keys import Key
 from mesh.model.kinds import Kind, Object, key_of, kind_named, served_kinds
 from mesh.model.selectors import FieldSelector
+from mesh.network import derived
 from mesh.v1.control_pb2 import ListRequest, WatchRequest
 from mesh.v1.meta_pb2 import LabelSelector
 from mesh.view import View
@@ -26,7 +27,9 @@ class Selection:
 
     def of(self, view: View) -> list[Object]:
         """The selected objects, sorted by key."""
-        if self.kind is not None:
+        if self.kind is not None and self.kind.name in derived.KINDS:
+            found = everything(self.kind.name, view, self.namespace)
+        elif self.kind is not None:
             found = view.of_kind(self.kind.name, self.namespace)
         else:
             found = [o for k in served_kinds() for o in view.of_kind(k.name, self.namespace)]
@@ -36,9 +39,17 @@ class Selection:
         """Whether this object is selected; None is not."""
         if obj is None or (self.kind is not None and key.kind != self.kind.name):
             return False
+        if not kind_named(key.kind).served:
+            return False
         if self.namespace and key.namespace != self.namespace:
             return False
         return selectors.matches(self.labels, obj.metadata.labels) and self.fields.matches(obj)
+
+
+def everything(kind: str, view: View, namespace: str = "") -> list[Object]:
+    """Objects of a kind that is shown though it is not stored: what is derived, and beside it what was made by hand."""
+    found = {key_of(obj): obj for obj in (*view.of_kind(kind, namespace), *derived.derived(kind, view, namespace))}
+    return [found[key] for key in sorted(found)]
 
 
 def selection_of(request: ListRequest | WatchRequest) -> Selection:

@@ -13,12 +13,14 @@ from google.protobuf.any_pb2 import Any as AnyMessage
 from grpc import aio
 
 from mesh.errors import TooOld
-from mesh.model.kinds import Object, pack
+from mesh.model.keys import Key
+from mesh.model.kinds import Object, key_of, pack, revision_of
 from mesh.rpc.selection import Selection, selection_of
 from mesh.store.feed import Feed
 from mesh.store.port import Event
 from mesh.v1.control_pb2 import WatchEvent, WatchRequest
 
+_BEHIND = frozenset(("Service", "Pod", "Node", "Endpoints", "EndpointSlice"))  # what endpoints are derived from
 PATIENCE = 60.0  # seconds that one event may wait for a client to take it
 
 
@@ -46,6 +48,42 @@ async def watch(
             if loop.time() - sent >= bookmark_seconds:
                 await _send(context, _bookmark(after))
                 sent = loop.time()
+
+
+async def watch_derived(
+    request: WatchRequest, context: aio.ServicerContext[Any, Any], feed: Feed, bookmark_seconds: float
+) -> None:
+    """As `watch`, of a kind that is derived: what differs between two states of the view is what happened."""
+    selection = selection_of(request)
+    await feed.reached(0)
+    known = {key_of(obj): obj for obj in selection.of(feed.view)}
+    after, revision = request.after_revision, feed.view.revision
+    for obj in known.values():
+        if revision_of(obj) > after:
+            kind = WatchEvent.MODIFIED if after else WatchEvent.ADDED
+            await _send(context, WatchEvent(type=kind, object=pack(obj), revision=revision))
+    await _send(context, _bookmark(revision))
+    async with aclosing(feed.follow(revision)) as batches:  # type: ignore[type-var]  # it is an async generator
+        async for events in _with_pauses(batches, bookmark_seconds):
+            if not events:
+                await _send(context, _bookmark(revision))
+            elif any(event.key.kind in _BEHIND for event in events):
+                now = {key_of(obj): obj for obj in selection.of(feed.view)}
+                revision = feed.view.revision
+                for change in _differences(known, now, revision):
+                    await _send(context, change)
+                known = now
+
+
+def _differences(before: dict[Key, Object], now: dict[Key, Object], revision: int) -> Iterator[WatchEvent]:
+    for key, obj in now.items():
+        if key not in before:
+            yield WatchEvent(type=WatchEvent.ADDED, object=pack(obj), revision=revision)
+        elif before[key] != obj:
+            yield WatchEvent(type=WatchEvent.MODIFIED, object=pack(obj), revision=revision)
+    for key, obj in before.items():
+        if key not in now:
+            yield WatchEvent(type=WatchEvent.DELETED, object=_last(obj, revision), revision=revision)
 
 
 async def _with_pauses(batches: AsyncIterator[Sequence[Event]], seconds: float) -> AsyncIterator[Sequence[Event]]:

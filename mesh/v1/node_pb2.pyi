@@ -102,6 +102,12 @@ class Assignment(_message.Message):
     SEALED_SECRETS_FIELD_NUMBER: _builtins.int
     WITHHELD_SECRETS_FIELD_NUMBER: _builtins.int
     SIGNED_FIELD_NUMBER: _builtins.int
+    SERVICE_CIDR_FIELD_NUMBER: _builtins.int
+    DNS_ADDRESS_FIELD_NUMBER: _builtins.int
+    CLUSTER_DOMAIN_FIELD_NUMBER: _builtins.int
+    NEIGHBOURS_FIELD_NUMBER: _builtins.int
+    SERVICE_LINKS_FIELD_NUMBER: _builtins.int
+    HELD_FIELD_NUMBER: _builtins.int
     node: _builtins.str
     digest: _builtins.str
     """over (uid, generation, deletion, config revisions) of all that follows; see mesh.model.digest"""
@@ -109,6 +115,12 @@ class Assignment(_message.Message):
     """this host's range of pod addresses"""
     cluster_cidr: _builtins.str
     """all hosts' pod addresses"""
+    service_cidr: _builtins.str
+    """addresses of Services"""
+    dns_address: _builtins.str
+    """one of them: the name service's"""
+    cluster_domain: _builtins.str
+    """cluster.local"""
     @_builtins.property
     def fence(self) -> Global___Fence: ...
     @_builtins.property
@@ -135,6 +147,18 @@ class Assignment(_message.Message):
     def signed(self) -> Global___SignedOrder:
         """when meshd signs: the order itself, and then nothing else of this message is set"""
 
+    @_builtins.property
+    def neighbours(self) -> _containers.RepeatedCompositeFieldContainer[Global___Neighbour]:
+        """the other hosts, for routes to their pods"""
+
+    @_builtins.property
+    def service_links(self) -> _containers.RepeatedCompositeFieldContainer[Global___ServiceLink]:
+        """Services in namespaces of these pods, for their environment (E7)"""
+
+    @_builtins.property
+    def held(self) -> _containers.RepeatedCompositeFieldContainer[Global___HeldPod]:
+        """pods that are being deleted and must not be stopped yet"""
+
     def __init__(
         self,
         *,
@@ -149,10 +173,16 @@ class Assignment(_message.Message):
         sealed_secrets: _abc.Iterable[Global___SealedSecret] | None = ...,
         withheld_secrets: _abc.Iterable[Global___WithheldSecret] | None = ...,
         signed: Global___SignedOrder | None = ...,
+        service_cidr: _builtins.str = ...,
+        dns_address: _builtins.str = ...,
+        cluster_domain: _builtins.str = ...,
+        neighbours: _abc.Iterable[Global___Neighbour] | None = ...,
+        service_links: _abc.Iterable[Global___ServiceLink] | None = ...,
+        held: _abc.Iterable[Global___HeldPod] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["fence", b"fence", "signed", b"signed"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster_cidr", b"cluster_cidr", "config_maps", b"config_maps", "digest", b"digest", "fence", b"fence", "node", b"node", "node_labels", b"node_labels", "pod_cidr", b"pod_cidr", "pods", b"pods", "sealed_secrets", b"sealed_secrets", "signed", b"signed", "withheld_secrets", b"withheld_secrets"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster_cidr", b"cluster_cidr", "cluster_domain", b"cluster_domain", "config_maps", b"config_maps", "digest", b"digest", "dns_address", b"dns_address", "fence", b"fence", "held", b"held", "neighbours", b"neighbours", "node", b"node", "node_labels", b"node_labels", "pod_cidr", b"pod_cidr", "pods", b"pods", "sealed_secrets", b"sealed_secrets", "service_cidr", b"service_cidr", "service_links", b"service_links", "signed", b"signed", "withheld_secrets", b"withheld_secrets"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -287,6 +317,91 @@ class HostKey(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___HostKey: _TypeAlias = HostKey  # noqa: Y015
+
+@_typing.final
+class Neighbour(_message.Message):
+    """Another host and its range of pod addresses."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NODE_FIELD_NUMBER: _builtins.int
+    ADDRESS_FIELD_NUMBER: _builtins.int
+    POD_CIDR_FIELD_NUMBER: _builtins.int
+    node: _builtins.str
+    address: _builtins.str
+    pod_cidr: _builtins.str
+    def __init__(
+        self,
+        *,
+        node: _builtins.str = ...,
+        address: _builtins.str = ...,
+        pod_cidr: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "node", b"node", "pod_cidr", b"pod_cidr"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Neighbour: _TypeAlias = Neighbour  # noqa: Y015
+
+@_typing.final
+class ServiceLink(_message.Message):
+    """What environment variables tell of a Service."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    CLUSTER_IP_FIELD_NUMBER: _builtins.int
+    PORTS_FIELD_NUMBER: _builtins.int
+    namespace: _builtins.str
+    name: _builtins.str
+    cluster_ip: _builtins.str
+    @_builtins.property
+    def ports(self) -> _containers.RepeatedCompositeFieldContainer[Global___ProxyPort]:
+        """name, protocol and port alone"""
+
+    def __init__(
+        self,
+        *,
+        namespace: _builtins.str = ...,
+        name: _builtins.str = ...,
+        cluster_ip: _builtins.str = ...,
+        ports: _abc.Iterable[Global___ProxyPort] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster_ip", b"cluster_ip", "name", b"name", "namespace", b"namespace", "ports", b"ports"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ServiceLink: _TypeAlias = ServiceLink  # noqa: Y015
+
+@_typing.final
+class HeldPod(_message.Message):
+    """A pod that is being deleted: its containers run on until the host is told otherwise, or the drain's time is over."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    UID_FIELD_NUMBER: _builtins.int
+    WAITS_FOR_FIELD_NUMBER: _builtins.int
+    uid: _builtins.str
+    waits_for: _builtins.str
+    """"proxies": some host's proxy may still send it new connections; "connections": open ones are not finished."""
+    def __init__(
+        self,
+        *,
+        uid: _builtins.str = ...,
+        waits_for: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["uid", b"uid", "waits_for", b"waits_for"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HeldPod: _TypeAlias = HeldPod  # noqa: Y015
 
 @_typing.final
 class ServiceTable(_message.Message):
@@ -771,6 +886,9 @@ class Observed(_message.Message):
     PODS_FIELD_NUMBER: _builtins.int
     EVENTS_FIELD_NUMBER: _builtins.int
     KEY_FIELD_NUMBER: _builtins.int
+    PROXY_BOOT_FIELD_NUMBER: _builtins.int
+    DRAINING_FIELD_NUMBER: _builtins.int
+    PROXY_ERROR_FIELD_NUMBER: _builtins.int
     node: _builtins.str
     boot: _builtins.str
     """random, new with every agent process"""
@@ -780,6 +898,10 @@ class Observed(_message.Message):
     """of the Assignment held; empty before the first"""
     route_digest: _builtins.str
     """of the ServiceTable that the proxy holds; empty when the proxy is away"""
+    proxy_boot: _builtins.str
+    """of the host's proxy process; empty: the proxy is away"""
+    proxy_error: _builtins.str
+    """why the proxy refused the last order; empty once it took one"""
     @_builtins.property
     def fence(self) -> Global___Fence:
         """of the newest accepted Assignment"""
@@ -798,6 +920,10 @@ class Observed(_message.Message):
     def key(self) -> Global___HostKey:
         """in full answers"""
 
+    @_builtins.property
+    def draining(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """uids of pods that serve no more and to which this host's proxy has open connections"""
+
     def __init__(
         self,
         *,
@@ -812,10 +938,13 @@ class Observed(_message.Message):
         pods: _abc.Iterable[Global___PodReport] | None = ...,
         events: _abc.Iterable[_core_pb2.Event] | None = ...,
         key: Global___HostKey | None = ...,
+        proxy_boot: _builtins.str = ...,
+        draining: _abc.Iterable[_builtins.str] | None = ...,
+        proxy_error: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["fence", b"fence", "key", b"key", "report", b"report"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["boot", b"boot", "events", b"events", "fence", b"fence", "full", b"full", "key", b"key", "node", b"node", "pods", b"pods", "report", b"report", "route_digest", b"route_digest", "run_digest", b"run_digest", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["boot", b"boot", "draining", b"draining", "events", b"events", "fence", b"fence", "full", b"full", "key", b"key", "node", b"node", "pods", b"pods", "proxy_boot", b"proxy_boot", "proxy_error", b"proxy_error", "report", b"report", "route_digest", b"route_digest", "run_digest", b"run_digest", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

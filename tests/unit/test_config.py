@@ -35,7 +35,9 @@ def test_everything_can_be_said() -> None:
     text = (
         'listen = ["0.0.0.0:7443", "[::1]:7443"]\nnode_silence_seconds = 4\n'
         + MINIMAL
-        + '[network]\ncluster_cidr = "10.0.0.0/8"\n[ray]\naddress = "127.0.0.1:7430"\ntoken_file = "/t"\nhome = "/h"\n'
+        + '[network]\ncluster_cidr = "10.0.0.0/9"\nservice_cidr = "10.128.0.0/16"\n'
+        + 'load_balancer_pool = ["10.1.0.1-10.1.0.4", "10.1.0.64/28", "10.1.0.9"]\nnode_ports = "31000-31999"\n'
+        + '[ray]\naddress = "127.0.0.1:7430"\ntoken_file = "/t"\nhome = "/h"\n'
         + "[log]\njson = false"
     )
     read = config.parse(text)
@@ -86,3 +88,20 @@ def test_ray_is_told_completely() -> None:
 def test_what_is_no_toml_is_refused() -> None:
     with pytest.raises(Invalid, match="cannot read meshd's configuration"):
         config.parse("= 3")
+
+
+@pytest.mark.parametrize(
+    ("line", "field"),
+    [
+        ('service_cidr = "10.244.8.0/22"', "network.service_cidr"),  # the pods' own
+        ('service_cidr = "10.96.0.0/30"', "network.service_cidr"),
+        ('node_ports = "30000"', "network.node_ports"),
+        ('node_ports = "32000-31000"', "network.node_ports"),
+        ('load_balancer_pool = ["10.0.0.9-10.0.0.1"]', "network.load_balancer_pool"),
+        ('load_balancer_pool = ["here"]', "network.load_balancer_pool"),
+        ('dns_address = "10.1.0.10"', "network.dns_address"),
+        ('cluster_domain = "a_b"', "network.cluster_domain"),
+    ],
+)
+def test_ranges_of_services_must_fit(line: str, field: str) -> None:
+    assert field in fields_of(MINIMAL + "[network]\n" + line)

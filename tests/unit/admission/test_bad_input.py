@@ -62,9 +62,9 @@ BAD = {
         'has the apiVersion "v1"',
     ),
     "kind of a later release": (
-        "{apiVersion: v1, kind: Service, metadata: {name: a}, spec: {}}",
+        "{apiVersion: networking.k8s.io/v1, kind: Ingress, metadata: {name: a}, spec: {}}",
         "kind",
-        "Service is not honoured yet: Services are not part of this release",
+        "Ingress is not honoured yet: Ingress is not part of this release",
     ),
     "unknown field": (container("imagePullPolici: Always"), f"{C}.imagePullPolici", 'did you mean "imagePullPolicy"?'),
     "field in the wrong place": (POD.replace("spec:", "spec:\n  image: a"), "spec.image", "unknown field"),

@@ -19,7 +19,7 @@ from mesh.model.kinds import kind_named
         (["pod/a", "po/b", "no/c"], [("Pod", ("a", "b")), ("Node", ("c",))]),
         (["deployments.apps/a"], [("Deployment", ("a",))]),
         (["deploy.apps"], [("Deployment", ())]),
-        (["all"], [("Pod", ())]),
+        (["all"], [("Pod", ()), ("Service", ())]),
     ],
 )
 def test_words_name_objects(words: list[str], expected: list[tuple[str, tuple[str, ...]]]) -> None:
