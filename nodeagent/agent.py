@@ -26,21 +26,25 @@ from nodeagent.identity import Identity
 from nodeagent.imagegc import ImageGc, used_by
 from nodeagent.images import Images
 from nodeagent.imagestreams import ImageStreams
-from nodeagent.machine import Machine, Vitals, amounts, read_vitals
+from nodeagent.machine import Machine, amounts
 from nodeagent.pods.execute import Executor
 from nodeagent.pods.hooks import Hooks
 from nodeagent.pods.spec import Host
 from nodeagent.pods.worker import Worker
+from nodeagent.pressure import Gauge
 from nodeagent.probes.checks import Checks, RealChecks
 from nodeagent.probes.prober import Bench
 from nodeagent.proxy import ProxyPort
-from nodeagent.room import Measure, Room
+from nodeagent.room import Room
 from nodeagent.rotation import LogRotation
+from nodeagent.runtime.places import Places
 from nodeagent.runtime.port import Runtime, RuntimeFailure
 from nodeagent.runtime.seen import SeenContainer, SeenPod, State
 from nodeagent.static import StaticPods
 from nodeagent.streams import Connect, Streams
 from nodeagent.sweep import leftovers, manifest_of
+from nodeagent.usage import Measure
+from nodeagent.vitals import Vitals, read_vitals
 from nodeagent.volumes import memory
 from nodeagent.volumes.tree import Tree
 from nodeagent.volumes.vault import Vault
@@ -72,8 +76,9 @@ class Agent:
         )
         self._runtime = runtime
         self._clock = clock
-        self._vitals = vitals or (lambda: read_vitals(config.root))
-        self._machine = Machine(config, runtime_version)
+        self._vitals = vitals or (lambda: read_vitals(config.root, Places.of(config).graph))
+        gauge = Gauge(config.eviction)
+        self._machine = Machine(config, runtime_version, gauge)
         self._tree = Tree(config.state_dir, config.log_dir, config.memory_dir, exposure)
         self._checkpoint = Checkpoint(config.state_dir / "checkpoint")
         self._keeper = Keeper(self._checkpoint)
@@ -106,7 +111,10 @@ class Agent:
             runtime, self._images, self._tree, events, host, clock, self._poke_timer, self._keeper.kept,
             Hooks(checks, events, host.ip, clock, self._poke_timer, self._spawn),
         )  # fmt: skip
-        self._room = Room(config, self._tree, self._workers, lambda: self._desired.node_labels, self._vitals, measure)
+        self._room = Room(
+            config, self._tree, self._workers, lambda: self._desired.node_labels, vitals=self._vitals, clock=clock,
+            gauge=gauge, measure=measure, events=events, images=self._gc, remove=runtime.remove,
+        )  # fmt: skip
         images = ImageStreams(runtime, config.podman_dir / "tmp", self._images_changed)
         self._rotation = LogRotation(config, runtime, self._running, clock)
         self._streams = Streams(runtime, self._tree, self._find_worker, self._spawn, images, connect)
@@ -176,7 +184,7 @@ class Agent:
                 await self._start()
                 for loop in (self._resync(), self._heartbeat(), self._keeper.run(), self._static.run(),
                              self._gc.run(lambda: self._assigned, self._images_changed),
-                             self._rotation.run(), self._room.run()):  # fmt: skip
+                             self._rotation.run(), self._room.run(lambda: self._assigned)):  # fmt: skip
                     group.create_task(loop)
                 if self._proxy is not None:
                     group.create_task(self._proxy.run())

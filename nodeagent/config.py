@@ -4,14 +4,15 @@ Rule: pure; the caller reads the file. An unknown key or a wrong type is refused
 """
 
 import tomllib
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from mesh.errors import Invalid, Violation
 from mesh.model import quantity
-from nodeagent import registries
+from nodeagent import registries, thresholds
 from nodeagent.registries import Registry
+from nodeagent.thresholds import Eviction
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,7 @@ class AgentConfig:
     container_log_max_size: str = "10Mi"  # G2
     container_log_max_files: int = 5
     registries: tuple[Registry, ...] = ()
+    eviction: Eviction = field(default_factory=Eviction)  # R9, R10
 
     @property
     def state_dir(self) -> Path:
@@ -92,13 +94,16 @@ def parse(text: str) -> AgentConfig:
     wrong += [Violation(name, "is required") for name in ("node_name", "node_ip", "root") if name not in table]
     for name, value in table.items():
         expected = int if name in known and isinstance(known[name].default, int) else str
-        if name in known and name != "registries" and (not isinstance(value, expected) or isinstance(value, bool)):
+        if name not in known or name in ("registries", "eviction"):
+            continue
+        if not isinstance(value, expected) or isinstance(value, bool):
             wrong.append(Violation(name, f"must be {'a whole number' if expected is int else 'a text'}"))
     named, wrong_registries = registries.parse(table.get("registries", []))
-    wrong += wrong_registries or _wrong_numbers(table)
+    eviction, wrong_eviction = thresholds.parse(table.get("eviction", {}))
+    wrong += [*wrong_registries, *wrong_eviction] or _wrong_numbers(table)
     if wrong:
         raise Invalid.of("agent.toml", wrong)
-    return AgentConfig(**{**table, "root": Path(table["root"]), "registries": named})
+    return AgentConfig(**{**table, "root": Path(table["root"]), "registries": named, "eviction": eviction})
 
 
 def _wrong_numbers(table: dict[str, Any]) -> list[Violation]:

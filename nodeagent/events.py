@@ -1,4 +1,4 @@
-"""What happened to pods, told as Events (S8): equal ones are one Event with a count.
+"""What happened to pods and to the host, told as Events (S8): equal ones are one Event with a count.
 
 Rule: the name of an Event follows from what it says and from this boot of the agent, so that hearing it twice makes no
 second one.
@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from mesh.model.times import to_timestamp
 from mesh.v1.core_pb2 import Event, Pod
+from mesh.v1.meta_pb2 import ObjectReference
 from nodeagent.board import Board
 
 REMEMBERED = 1000
@@ -26,31 +27,31 @@ class Events:
 
     def normal(self, pod: Pod, reason: str, message: str, container: str = "") -> None:
         """Something went as it should."""
-        self._tell(pod, "Normal", reason, message, container)
+        self._tell(_about(pod, container), "Normal", reason, message)
 
     def warning(self, pod: Pod, reason: str, message: str, container: str = "") -> None:
         """Something did not."""
-        self._tell(pod, "Warning", reason, message, container)
+        self._tell(_about(pod, container), "Warning", reason, message)
 
-    def _tell(self, pod: Pod, kind: str, reason: str, message: str, container: str) -> None:
-        meta, now = pod.metadata, to_timestamp(self._clock())
-        identity = "\0".join((self._board.boot, meta.uid, container, kind, reason, message))
-        name = f"{meta.name}.{hashlib.sha256(identity.encode()).hexdigest()[:16]}"
+    def host_warning(self, reason: str, message: str) -> None:
+        """Something is wrong with this host."""
+        node = self._board.node
+        about = ObjectReference(kind="Node", api_version="v1", name=node, uid=node)
+        self._tell(about, "Warning", reason, message)
+
+    def _tell(self, about: ObjectReference, kind: str, reason: str, message: str) -> None:
+        now = to_timestamp(self._clock())
+        identity = "\0".join((self._board.boot, about.uid, about.field_path, kind, reason, message))
+        name = f"{about.name}.{hashlib.sha256(identity.encode()).hexdigest()[:16]}"
         event = Event()
         known = self._known.pop(name, None)
         if known is not None:
             event.CopyFrom(known)
         else:
             event.metadata.name = name
-            event.metadata.namespace = meta.namespace
+            event.metadata.namespace = about.namespace or "default"
             event.metadata.creation_timestamp.CopyFrom(now)
-            event.involved_object.kind = "Pod"
-            event.involved_object.api_version = "v1"
-            event.involved_object.namespace = meta.namespace
-            event.involved_object.name = meta.name
-            event.involved_object.uid = meta.uid
-            if container:
-                event.involved_object.field_path = f"spec.containers{{{container}}}"
+            event.involved_object.CopyFrom(about)
             event.reason, event.message, event.type = reason, message, kind
             event.source.component, event.source.host = COMPONENT, self._board.node
             event.reporting_component, event.reporting_instance = COMPONENT, self._board.node
@@ -61,3 +62,11 @@ class Events:
         if len(self._known) > REMEMBERED:
             self._known.popitem(last=False)
         self._board.put_event(event)
+
+
+def _about(pod: Pod, container: str) -> ObjectReference:
+    meta = pod.metadata
+    about = ObjectReference(kind="Pod", api_version="v1", namespace=meta.namespace, name=meta.name, uid=meta.uid)
+    if container:
+        about.field_path = f"spec.containers{{{container}}}"
+    return about

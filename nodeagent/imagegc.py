@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import structlog
 
 from nodeagent.config import AgentConfig
-from nodeagent.machine import Vitals
 from nodeagent.runtime.port import Image, Runtime, RuntimeFailure
+from nodeagent.vitals import Vitals
 
 log = structlog.get_logger()
 
@@ -29,7 +29,8 @@ class Known:
 
 def used_percent(vitals: Vitals) -> float:
     """How full the images' disk is."""
-    return 100.0 * (1 - vitals.disk_available / vitals.disk) if vitals.disk else 0.0
+    disk = vitals.image_disk
+    return 100.0 * (1 - disk.available / disk.size) if disk.size else 0.0
 
 
 def removable(
@@ -91,21 +92,37 @@ class ImageGc:
 
     async def collect(self) -> list[Image]:
         """Looks once, removes what must go, and says what went. Raises RuntimeFailure when use can't be known."""
+        if used_percent(self._vitals()) < self._config.image_gc_high_percent:
+            await self._look()
+            return []
+        gone = await self._free(await self._look(), self._is_low)
+        used = used_percent(self._vitals())
+        if used > self._config.image_gc_low_percent:
+            log.warning("disk_still_full", used_percent=round(used, 1), removed=len(gone))
+        return gone
+
+    async def reclaim(self, enough: Callable[[], bool]) -> list[Image]:
+        """Removes what may go until it is `enough`, and says what went (R10); raises as `collect`."""
+        return await self._free(await self._look(), enough)
+
+    def _is_low(self) -> bool:
+        return used_percent(self._vitals()) <= self._config.image_gc_low_percent
+
+    async def _look(self) -> list[Image]:
+        """Notes what is in use; the images that may go, in the order of going."""
         images = await self._runtime.images()
         known, now = self.saw(images), self._clock()
         in_use = await self._in_use()
         for image in images:
             if image.id in in_use:
                 known[image.id].last_used = now
-        if used_percent(self._vitals()) < self._config.image_gc_high_percent:
-            return []
         least_age = self._config.image_gc_min_age_seconds * 1_000_000_000
-        return await self._free(removable(images, known, in_use, now, least_age))
+        return removable(images, known, in_use, now, least_age)
 
-    async def _free(self, images: Sequence[Image]) -> list[Image]:
+    async def _free(self, images: Sequence[Image], enough: Callable[[], bool]) -> list[Image]:
         gone: list[Image] = []
         for image in images:
-            if used_percent(self._vitals()) <= self._config.image_gc_low_percent:
+            if enough():
                 break
             try:
                 await self._runtime.remove_image(image)
@@ -116,7 +133,4 @@ class ImageGc:
             else:
                 log.info("image_removed", image=image.id, names=image.names, bytes=image.size)
                 gone.append(image)
-        used = used_percent(self._vitals())
-        if used > self._config.image_gc_low_percent:
-            log.warning("disk_still_full", used_percent=round(used, 1), removed=len(gone))
         return gone

@@ -1,11 +1,10 @@
 """What is said of the host: capacity, allocatable, conditions, addresses, what it is made of (R8, R9, G11).
 
-Rule: cheap enough for every ten seconds: files of /proc and statvfs only, never a call of the container runtime.
+Rule: cheap enough for every ten seconds: never a call of the container runtime.
 """
 
-import os
 import platform
-from dataclasses import dataclass
+from collections.abc import Collection
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -15,63 +14,24 @@ from mesh.v1.core_pb2 import ContainerImage, NodeAddress, NodeCondition, NodeSta
 from mesh.v1.node_pb2 import NodeReport
 from nodeagent.config import AgentConfig
 from nodeagent.fieldrefs import Allocatable
+from nodeagent.pressure import Gauge
 from nodeagent.runtime.port import Image
+from nodeagent.vitals import Vitals
 
-MEMORY_EVICTION = 100 * 1024 * 1024  # R9: memory.available
-DISK_EVICTION, INODE_EVICTION = 0.10, 0.05  # R9: nodefs
-PID_RESERVE = 1000
 IMAGES_SHOWN = 50  # G11
 RUNTIME_GRACE = 30 * SECOND  # how long the runtime may be away before the host is not ready
-PRESSURE_HELD = 300 * SECOND  # R10: how long a pressure is told after it was last there
 CGROUP_LABEL = "mesh/cgroup-version"
 
 
-@dataclass(frozen=True, slots=True)
-class Vitals:
-    """One reading of the host."""
-
-    cpus: int
-    memory: int
-    memory_available: int
-    disk: int
-    disk_available: int
-    inodes: int
-    inodes_available: int
-    pids: int
-    pids_limit: int
-
-
-def read_vitals(root: Path) -> Vitals:
-    """Reads them; `root` is on the filesystem whose space counts."""
-    memory = {}
-    for line in Path("/proc/meminfo").read_text().splitlines():
-        name, _, rest = line.partition(":")
-        memory[name] = int(rest.split()[0]) * 1024
-    where = next(p for p in (root, *root.parents) if p.exists())
-    disk = os.statvfs(where)
-    return Vitals(
-        cpus=len(os.sched_getaffinity(0)),
-        memory=memory["MemTotal"],
-        memory_available=memory.get("MemAvailable", memory["MemFree"]),
-        disk=disk.f_blocks * disk.f_frsize,
-        disk_available=disk.f_bavail * disk.f_frsize,
-        inodes=disk.f_files,
-        inodes_available=disk.f_favail,
-        pids=int(Path("/proc/loadavg").read_text().split()[3].partition("/")[2]),
-        pids_limit=int(Path("/proc/sys/kernel/pid_max").read_text()),
-    )
-
-
 class Machine:
-    """One host; remembers when its conditions last changed. `runtime_version` as in "podman://4.3.1"."""
+    """One host; remembers when its conditions last changed. `runtime_version` as in "podman://4.3.1"; `gauge` says
+    which pressures there are."""
 
-    def __init__(self, config: AgentConfig, runtime_version: str = "") -> None:
+    def __init__(self, config: AgentConfig, runtime_version: str = "", gauge: Gauge | None = None) -> None:
         self._config = config
+        self._gauge = gauge or Gauge(config.eviction)
         self._info = _info(runtime_version)
         self._changed: dict[str, tuple[str, int]] = {}  # condition: its status, and since when
-        self._pressed: dict[
-            str, tuple[int, tuple[str, bool, str, str]]
-        ] = {}  # when it was last there, and what was told
         self.images: list[Image] = []
 
     def report(self, vitals: Vitals, now: int, *, runtime_away_since: int = 0, trouble: str = "") -> NodeReport:
@@ -88,21 +48,12 @@ class Machine:
         away = runtime_away_since and now - runtime_away_since > RUNTIME_GRACE
         why = "the container runtime does not answer" if away else trouble
         status.conditions.extend(
-            self._condition(now, *wanted) for wanted in (*self._held(vitals, now), _readiness(why))
+            self._condition(now, *wanted)
+            for wanted in (*pressures(self._gauge.look(vitals, now).conditions), _readiness(why))
         )
         shown = sorted(self.images, key=lambda i: (-i.size, i.id))[:IMAGES_SHOWN]
         status.images.extend(ContainerImage(names=i.names, size_bytes=i.size) for i in shown)
         return NodeReport(status=status, labels=labels(config.node_name))
-
-    def _held(self, vitals: Vitals, now: int) -> list[tuple[str, bool, str, str]]:
-        """Pressures as they are, and those that were there until a moment ago (R10)."""
-        told = []
-        for pressure in pressures(vitals):
-            if pressure[1]:
-                self._pressed[pressure[0]] = (now, pressure)
-            at, was = self._pressed.get(pressure[0], (0, pressure))
-            told.append(was if at and now - at < PRESSURE_HELD else pressure)
-        return told
 
     def _condition(self, now: int, name: str, true: bool, reason: str, message: str) -> NodeCondition:
         status = "True" if true else "False"
@@ -126,11 +77,13 @@ def capacity(vitals: Vitals, config: AgentConfig) -> dict[str, str]:
 def allocatable(vitals: Vitals, config: AgentConfig) -> dict[str, str]:
     """Capacity without reservations and without what eviction would guard (R8)."""
     cpu = vitals.cpus * 1000 - quantity.amount("cpu", config.reserved_cpu)
-    memory = vitals.memory - quantity.amount("memory", config.reserved_memory) - MEMORY_EVICTION
+    memory = vitals.memory - quantity.amount("memory", config.reserved_memory)
+    memory -= config.eviction.guarded("memory.available", vitals.memory)
+    disk = vitals.disk - config.eviction.guarded("nodefs.available", vitals.disk)
     return {
         "cpu": f"{max(cpu, 0)}m" if cpu % 1000 else str(max(cpu, 0) // 1000),
         "memory": f"{max(memory, 0) // 1024}Ki",
-        "ephemeral-storage": f"{int(vitals.disk * (1 - DISK_EVICTION)) // 1024}Ki",
+        "ephemeral-storage": f"{max(disk, 0) // 1024}Ki",
         "pods": str(config.max_pods),
     }
 
@@ -142,20 +95,17 @@ def amounts(vitals: Vitals, config: AgentConfig) -> Allocatable:
     return Allocatable(cpu, memory, storage)
 
 
-def pressures(vitals: Vitals) -> list[tuple[str, bool, str, str]]:
+def pressures(conditions: Collection[str]) -> list[tuple[str, bool, str, str]]:
     """MemoryPressure, DiskPressure, PIDPressure: type, whether, reason, message."""
-    memory = vitals.memory_available < MEMORY_EVICTION
-    disk = vitals.disk_available < vitals.disk * DISK_EVICTION
-    inodes = bool(vitals.inodes) and vitals.inodes_available < vitals.inodes * INODE_EVICTION
-    pids = vitals.pids_limit - vitals.pids < PID_RESERVE
     return [
-        _pressure("MemoryPressure", memory, "InsufficientMemory", "SufficientMemory", "memory available"),
-        _pressure("DiskPressure", disk or inodes, "DiskPressure", "NoDiskPressure", "disk space or inodes left"),
-        _pressure("PIDPressure", pids, "InsufficientPID", "SufficientPID", "PID available"),
+        _pressure("MemoryPressure", conditions, "InsufficientMemory", "SufficientMemory", "memory available"),
+        _pressure("DiskPressure", conditions, "DiskPressure", "NoDiskPressure", "disk space or inodes left"),
+        _pressure("PIDPressure", conditions, "InsufficientPID", "SufficientPID", "PID available"),
     ]
 
 
-def _pressure(name: str, true: bool, bad: str, good: str, what: str) -> tuple[str, bool, str, str]:
+def _pressure(name: str, conditions: Collection[str], bad: str, good: str, what: str) -> tuple[str, bool, str, str]:
+    true = name in conditions
     message = f"agent has insufficient {what}" if true else f"agent has sufficient {what}"
     return name, true, f"AgentHas{bad}" if true else f"AgentHas{good}", message
 

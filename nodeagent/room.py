@@ -1,94 +1,68 @@
 """Room on the host: whom it takes (S7), and who goes when the host or a volume is full, every 10 s (R9 to R11).
 
-Rule: it decides nothing (pods/admit.py and pressure.py do); a pod that is evicted fails, stops and gives back what it
-held. While one is still stopping for pressure, no other is chosen.
+Rule: it decides nothing (pods/admit.py and pressure.py do); what nobody needs goes before any pod does; a pod that is
+evicted fails, stops and gives back what it held. While one is still stopping for pressure, no other is chosen.
 """
 
 import asyncio
-import os
-from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import Protocol
+from collections.abc import Awaitable, Callable, Mapping
 
 import structlog
 
 from mesh.model import fit
-from mesh.model.pods import is_mirror, qos_class
+from mesh.model.pods import grace_seconds, is_mirror
 from mesh.v1.core_pb2 import Node, NodeStatus, Pod
 from nodeagent import pressure
 from nodeagent.config import AgentConfig
-from nodeagent.machine import Vitals, allocatable
+from nodeagent.events import Events
+from nodeagent.imagegc import ImageGc
+from nodeagent.machine import allocatable
 from nodeagent.pods.admit import Answer, answer
 from nodeagent.pods.worker import Worker
-from nodeagent.pressure import Usage
-from nodeagent.runtime import cgroups, layers
-from nodeagent.runtime.places import Places
-from nodeagent.runtime.seen import SeenPod
+from nodeagent.pressure import Gauge, Signal
+from nodeagent.runtime.port import RuntimeFailure
+from nodeagent.usage import HostMeasure, Measure
+from nodeagent.vitals import Vitals
 from nodeagent.volumes.tree import Tree
 
 log = structlog.get_logger()
 
 EVERY = 10.0
-
-
-class Measure(Protocol):
-    """What pods hold; blocking."""
-
-    def pod(self, pod: Pod, seen: SeenPod | None) -> Usage:
-        """All of it."""
-        ...
-
-    def volumes(self, pod: Pod) -> dict[str, int]:
-        """Bytes of its emptyDirs that have a limit, by volume."""
-        ...
-
-
-class HostMeasure:
-    """Measures on this host."""
-
-    def __init__(self, tree: Tree, config: AgentConfig) -> None:
-        self._tree = tree
-        self._graph = Places.of(config).graph
-
-    def pod(self, pod: Pod, seen: SeenPod | None) -> Usage:
-        """See Measure."""
-        uid = pod.metadata.uid
-        logs = self._tree.log_directory(uid)
-        layer = layers.writable(self._graph)
-        ids = [c.id for c in (seen.containers if seen else ())]
-        places = [self._tree.directory(uid), *([logs] if logs else []), *(layer[i] for i in ids if i in layer)]
-        sizes = [usage_of(place) for place in places]
-        memory = cgroups.working_set(f"/mesh/{qos_class(pod.spec).lower()}/pod{uid}")
-        return Usage(memory, sum(s[0] for s in sizes), sum(s[1] for s in sizes))
-
-    def volumes(self, pod: Pod) -> dict[str, int]:
-        """See Measure."""
-        limited = pressure.limits(pod)
-        return {
-            v.name: usage_of(Path(self._tree.volume_path(pod, v)))[0] for v in pod.spec.volumes if v.name in limited
-        }
+EASE = 20  # a measurement that took a while is made again only after so many times as long
+HARD_GRACE = 1  # seconds (R10)
 
 
 class Room:
-    """A host's; `workers` are those of its pods now, `labels` those of its Node."""
+    """A host's; `workers` are those of its pods now, `labels` those of its Node; `remove` removes a container."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what room depends on
         self, config: AgentConfig, tree: Tree, workers: Mapping[str, Worker], labels: Callable[[], Mapping[str, str]],
-        vitals: Callable[[], Vitals], measure: Measure | None,
+        *, vitals: Callable[[], Vitals], clock: Callable[[], int], gauge: Gauge, measure: Measure | None,
+        events: Events, images: ImageGc, remove: Callable[[str], Awaitable[None]],
     ) -> None:  # fmt: skip
         self._config = config
         self._workers = workers
         self._labels = labels
         self._measure = measure or HostMeasure(tree, config)
         self._vitals = vitals
+        self._clock = clock
+        self._gauge = gauge
+        self._events = events
+        self._images = images
+        self._remove = remove
+        self._due: dict[str, float] = {}  # when a pod with limits is measured next, by the loop's time
 
     def admit(self, pod: Pod) -> Answer:
         """See Door."""
-        node = Node(status=NodeStatus(allocatable=allocatable(self._vitals(), self._config)))
+        vitals = self._vitals()
+        node = Node(status=NodeStatus(allocatable=allocatable(vitals, self._config)))
         there = [w for w in self._workers.values() if w.admitted]
         staying = fit.used_by(w.pod for w in there if not w.going)
         going = fit.used_by(w.pod for w in there if w.going)
-        return answer(pod, self._config.node_name, self._labels(), staying, going, fit.allocatable_of(node))
+        conditions = self._gauge.look(vitals, self._clock()).conditions
+        return answer(
+            pod, self._config.node_name, self._labels(), staying, going, fit.allocatable_of(node), conditions
+        )  # fmt: skip
 
     def freed(self) -> None:
         """See Door."""
@@ -96,57 +70,81 @@ class Room:
             if worker.queued:
                 worker.poke(look=False)
 
-    async def run(self) -> None:
-        """For ever."""
+    async def run(self, may: Callable[[], bool]) -> None:
+        """For ever; nothing is removed before it `may`."""
         while True:
             await asyncio.sleep(EVERY)
-            await self._look()
+            await self._look(may)
 
-    async def _look(self) -> None:
-        alive = [w for w in list(self._workers.values()) if w.admitted and not w.failed and not w.ending]
-        full = False
-        for worker in [w for w in alive if pressure.limits(w.pod)]:
-            used = await asyncio.to_thread(self._measure.volumes, worker.pod)
-            if words := pressure.over_limit(worker.pod, used):
-                self._evict(worker, words)
-                full = True
-        crossed = pressure.signals(self._vitals())
-        if full or not crossed or any(w.leaving for w in list(self._workers.values())):
+    async def _look(self, may: Callable[[], bool]) -> None:
+        crossed = self._gauge.look(self._vitals(), self._clock()).crossed
+        if await self._keep_limits() or not crossed or any(w.leaving for w in self._workers.values()):
             return
-        candidates = {w.pod.metadata.uid: w for w in alive if not w.static and not is_mirror(w.pod)}
-        measured = [
-            (w.pod, await asyncio.to_thread(self._measure.pod, w.pod, w.seen)) for w in candidates.values()
-        ]  # fmt: skip
-        for signal in crossed:
-            if chosen := pressure.victim(measured, signal):
-                self._evict(candidates[chosen[0].metadata.uid], chosen[1])
-                return
-        log.warning("nothing_to_evict", low=[s.resource for s in crossed])
+        signal = crossed[0]
+        self._events.host_warning("EvictionThresholdMet", f"Attempting to reclaim {signal.resource}")
+        if signal.resource in (pressure.STORAGE, "inodes") and may() and await self._reclaim():
+            log.info("room_reclaimed", low=signal.resource)
+            return
+        await self._choose(signal)
+
+    async def _choose(self, signal: Signal) -> None:
+        """Evicts one pod, if there is any that may go."""
+        alive = self._evictable()
+        disk = signal.resource in (pressure.STORAGE, "inodes")
+        measured = [(w.pod, await asyncio.to_thread(self._measure.pod, w.pod, w.seen, disk=disk)) for w in alive]
+        chosen = pressure.victim(measured, signal)
+        if chosen is None:
+            log.warning("nothing_to_evict", low=signal.resource)
+            return
+        worker = next(w for w in alive if w.pod is chosen[0])
+        grace = HARD_GRACE
+        if signal.soft:
+            grace = self._config.eviction.max_pod_grace_seconds or grace_seconds(worker.pod)
+        self._evict(worker, chosen[1], grace, disrupted=True)
+
+    def _evictable(self) -> list[Worker]:
+        """Static pods stay, and those that go anyway."""
+        workers = [w for w in list(self._workers.values()) if not w.static and not is_mirror(w.pod)]
+        return [w for w in workers if w.admitted and not w.failed and not w.ending]
+
+    # ---- limits of pods' own (R11)
+
+    async def _keep_limits(self) -> bool:
+        """Evicts every pod that holds more on disk than it may; whether there was one."""
+        full, split = False, self._vitals().images is not None
+        now = asyncio.get_running_loop().time
+        limited = {w.pod.metadata.uid: w for w in self._evictable() if pressure.is_limited(w.pod)}
+        self._due = {uid: at for uid, at in self._due.items() if uid in limited}
+        for uid, worker in limited.items():
+            began = now()
+            if began < self._due.get(uid, 0.0):
+                continue
+            usage = await asyncio.to_thread(self._measure.pod, worker.pod, worker.seen)
+            self._due[uid] = now() + EASE * (now() - began)
+            if words := pressure.over_limit(worker.pod, usage, split=split):
+                self._evict(worker, words, HARD_GRACE, disrupted=False)
+                full = True
+        return full
+
+    # ---- what nobody needs (R10)
+
+    async def _reclaim(self) -> bool:
+        """Removes containers that have ended, then images that nobody uses; whether that was enough."""
+        try:
+            for worker in list(self._workers.values()):
+                for container_id in worker.dead:
+                    await self._remove(container_id)
+                    worker.poke()
+            if not self._enough():
+                await self._images.reclaim(self._enough)
+        except RuntimeFailure as failure:
+            log.warning("not_reclaimed", why=failure.message)
+        return self._enough()
+
+    def _enough(self) -> bool:
+        return not self._gauge.look(self._vitals(), self._clock()).crossed
 
     @staticmethod
-    def _evict(worker: Worker, words: str) -> None:
+    def _evict(worker: Worker, words: str, grace: int, *, disrupted: bool) -> None:
         log.warning("pod_evicted", pod=worker.pod.metadata.uid, why=words)
-        worker.evict(words)
-
-
-def usage_of(directory: Path) -> tuple[int, int]:
-    """Bytes and inodes below a directory on its filesystem, as `du -x` counts; what disappears counts as nothing."""
-    size = count = 0
-    try:
-        device = directory.lstat().st_dev
-    except OSError:
-        return 0, 0
-    todo = [str(directory)]
-    while todo:
-        try:
-            with os.scandir(todo.pop()) as entries:
-                for entry in entries:
-                    stat = entry.stat(follow_symlinks=False)
-                    if stat.st_dev != device:
-                        continue
-                    size, count = size + stat.st_blocks * 512, count + 1
-                    if entry.is_dir(follow_symlinks=False):
-                        todo.append(entry.path)
-        except OSError:
-            continue
-    return size, count
+        worker.evict(words, grace, disrupted=disrupted)

@@ -21,7 +21,7 @@ from mesh.v1.core_pb2 import (
     Volume,
 )
 
-_RESOURCES = ("cpu", "memory")
+_RESOURCES = ("cpu", "memory", "ephemeral-storage")
 _HEADER_NAME = re.compile(r"[-A-Za-z0-9!#$%&'*+.^_`|~]+")
 
 
@@ -134,7 +134,10 @@ def _check_resources(resources: ResourceRequirements, path: str) -> Iterator[Vio
     for group, amounts in (("limits", resources.limits), ("requests", resources.requests)):
         for name in sorted(amounts):
             if name not in _RESOURCES:
-                yield Violation(f"{path}.{group}.{name}", "resources other than cpu and memory are not honoured yet")
+                yield Violation(
+                    f"{path}.{group}.{name}",
+                    "resources other than cpu, memory and ephemeral-storage are not honoured yet",
+                )
             elif _read(amounts, name) < quantity.Quantity(0):
                 yield Violation(f"{path}.{group}.{name}", f"must not be negative, is {amounts[name]}")
     for name in sorted(resources.requests):

@@ -3,7 +3,7 @@
 Rule: pure questions of one pod; a quantity that cannot be read counts as nothing (admission has refused it before).
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from mesh.model import conditions, quantity
 from mesh.v1.core_pb2 import Container, ContainerPort, ContainerStatus, Pod, PodSpec, ResourceRequirements
@@ -103,11 +103,21 @@ def effective_requests(pod: Pod) -> dict[str, int]:
 
     An init container runs beside the sidecars started before it; the containers run beside all of them.
     """
-    spec = pod.spec
+    result = _effective(pod.spec, requests_of)
+    result.update(requests_of(pod.spec.resources))  # pod-level resources override the sum
+    return _sum(result, _amounts(pod.spec.overhead))
+
+
+def effective_limits(pod: Pod) -> dict[str, int]:
+    """What a pod may take at most, of the resources for which any container has a limit; put together as requests."""
+    return _effective(pod.spec, lambda resources: _amounts(resources.limits))
+
+
+def _effective(spec: PodSpec, of: Callable[[ResourceRequirements], dict[str, int]]) -> dict[str, int]:
     sidecars: dict[str, int] = {}
     peak: dict[str, int] = {}
     for container in spec.init_containers:
-        wanted = requests_of(container.resources)
+        wanted = of(container.resources)
         if is_sidecar(container):
             sidecars = _sum(sidecars, wanted)
             peak = _max(peak, sidecars)
@@ -115,10 +125,8 @@ def effective_requests(pod: Pod) -> dict[str, int]:
             peak = _max(peak, _sum(sidecars, wanted))
     running = sidecars
     for container in spec.containers:
-        running = _sum(running, requests_of(container.resources))
-    result = _max(peak, running)
-    result.update(requests_of(spec.resources))  # pod-level resources override the sum
-    return _sum(result, _amounts(spec.overhead))
+        running = _sum(running, of(container.resources))
+    return _max(peak, running)
 
 
 def qos_class(spec: PodSpec) -> str:

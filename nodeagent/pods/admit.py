@@ -5,13 +5,13 @@ static pods, and what changed meanwhile. Room that is held by pods which are on 
 scheduler may know before this host that it is free, as after a forced deletion.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
 from mesh.model import fit
-from mesh.model.pods import effective_requests
-from mesh.v1.core_pb2 import Node, Pod
+from mesh.model.pods import effective_requests, is_mirror, qos_class
+from mesh.v1.core_pb2 import Node, Pod, Taint
 from mesh.v1.meta_pb2 import ObjectMeta
 
 
@@ -36,12 +36,12 @@ class Door(Protocol):
         ...
 
 
-def answer(
+def answer(  # noqa: PLR0913, PLR0917 - as many things decide
     pod: Pod, node: str, labels: Mapping[str, str], staying: Mapping[str, int], going: Mapping[str, int],
-    allocatable: Mapping[str, int],
+    allocatable: Mapping[str, int], pressures: Collection[str] = (),
 ) -> Answer:  # fmt: skip
     """As `rejection`; `staying` is what pods take that stay, `going` what those take that are on their way out."""
-    reason, message = rejection(pod, node, labels, staying, allocatable)
+    reason, message = rejection(pod, node, labels, staying, allocatable, pressures)
     if reason:
         return Answer(reason, message)
     both = {name: staying.get(name, 0) + going.get(name, 0) for name in {*staying, *going}}
@@ -50,10 +50,13 @@ def answer(
 
 
 def rejection(
-    pod: Pod, node: str, labels: Mapping[str, str], used: Mapping[str, int], allocatable: Mapping[str, int]
-) -> tuple[str, str]:
+    pod: Pod, node: str, labels: Mapping[str, str], used: Mapping[str, int], allocatable: Mapping[str, int],
+    pressures: Collection[str] = (),
+) -> tuple[str, str]:  # fmt: skip
     """Reason and message of a rejection in Kubernetes' words, empty texts for none; amounts as `fit.used_by`. Without
-    labels (nobody has told them yet) affinity is not asked."""
+    labels (nobody has told them yet) affinity is not asked. `pressures`: the host's conditions that are true."""
+    if pressures and not is_mirror(pod) and not _bears(pod, pressures):
+        return "Evicted", f"The node had condition: [{' '.join(sorted(pressures))}]."
     if labels and fit.affinity(pod, Node(metadata=ObjectMeta(name=node, labels=labels))):
         return "NodeAffinity", "Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector"
     requests = {"pods": 1, **{n: a for n, a in sorted(effective_requests(pod).items()) if a > 0}}
@@ -64,3 +67,11 @@ def rejection(
                 f"Node didn't have enough resource: {name}, requested: {wanted}, used: {taken}, capacity: {capacity}"
             )
     return "", ""
+
+
+def _bears(pod: Pod, pressures: Collection[str]) -> bool:
+    """Under memory pressure alone, whoever asked for something is taken, and who tolerates it (R10)."""
+    if set(pressures) != {"MemoryPressure"}:
+        return False
+    taint = Taint(key=fit.MEMORY_PRESSURE_TAINT, effect="NoSchedule")
+    return qos_class(pod.spec) != "BestEffort" or any(fit.tolerates(t, taint) for t in pod.spec.tolerations)

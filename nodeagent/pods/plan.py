@@ -32,7 +32,7 @@ from nodeagent.pods.actions import (
 )
 from nodeagent.pods.restart import grown, next_start, over, policy_of, should_restart
 from nodeagent.pods.standing import Standing, init_turn, initialized, standings
-from nodeagent.pods.stopping import EVICTED_GRACE, both, earliest, sooner, stop, terminate
+from nodeagent.pods.stopping import both, earliest, sooner, stop, terminate
 from nodeagent.probes.state import Kind, Verdict
 from nodeagent.probes.wanted import has_greeted, probe_of, verdict_of
 from nodeagent.runtime.seen import SeenContainer, State
@@ -47,7 +47,7 @@ def next_actions(facts: Facts) -> Decision:
     if facts.record.final:
         return _retire(facts)
     if facts.record.reason:
-        grace = min(EVICTED_GRACE, facts.grace) if facts.record.evicted_at else None
+        grace = min(facts.record.evicted_grace, facts.grace) if facts.record.evicted_at else None
         words = f"Stopping container {{}}, the pod failed: {facts.record.reason}"
         return stop(facts, words, grace) or Decision((Settle(),))
     deadline = _deadline(facts)

@@ -60,6 +60,8 @@ class Record:
     reason: str = ""  # why the whole pod failed, "DeadlineExceeded"
     message: str = ""
     evicted_at: int = 0
+    evicted_grace: int = 1  # seconds that its containers then have at most (R10)
+    disrupted: bool = False  # it was evicted for the host's sake, not for a limit of its own
     final: bytes = b""
 
     def with_death(self, name: str, death: Death) -> "Record":
@@ -174,6 +176,8 @@ def to_json(record: Record) -> str:
         "reason": record.reason,
         "message": record.message,
         "evicted_at": record.evicted_at,
+        "evicted_grace": record.evicted_grace,
+        "disrupted": record.disrupted,
         "final": record.final.hex(),
     }
     return json.dumps(plain, separators=(",", ":"))
@@ -195,6 +199,8 @@ def from_json(text: str) -> Record:
             reason=plain["reason"],
             message=plain["message"],
             evicted_at=int(plain.get("evicted_at", 0)),
+            evicted_grace=int(plain.get("evicted_grace", 1)),
+            disrupted=bool(plain.get("disrupted", False)),
             final=bytes.fromhex(plain["final"]),
         )
     except (KeyError, TypeError, AttributeError) as error:

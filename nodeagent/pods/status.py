@@ -286,7 +286,7 @@ def _conditions(
     evicted = ("TerminationByKubelet", facts.record.message)
     target = [make("DisruptionTarget", True, facts.record.evicted_at, evicted, generation)]
     return [
-        *(target if facts.record.evicted_at else []),
+        *(target if facts.record.disrupted else []),
         make("PodReadyToStartContainers", sandbox is not None, made, ("", ""), generation),
         make("Initialized", begun or completed, initial, not_initialized, generation),
         make("Ready", pod_ready, changed, ("", "") if pod_ready else pod_why, generation),

@@ -13,7 +13,7 @@ from nodeagent.runtime.seen import SeenContainer, State
 
 SHORTEST_GRACE = 2  # seconds that TERM always has before KILL (L9)
 KILL_AGAIN = 5 * SECOND
-EVICTED, EVICTED_GRACE = "Evicted", 1  # reason, and seconds (R10)
+EVICTED = "Evicted"  # a reason (R10)
 
 
 def stop(facts: Facts, message: str, seconds: int | None = None) -> Decision | None:

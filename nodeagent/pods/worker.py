@@ -99,12 +99,22 @@ class Worker:
         """It is a static pod."""
         return self._mirror
 
-    def evict(self, message: str) -> None:
-        """The pod stops, and fails with these words (R10)."""
+    @property
+    def dead(self) -> list[str]:
+        """Containers that have ended and are needed no more: how they ended is kept elsewhere, for good."""
+        state = self.state
+        told = {d.container_id for d in state.saved.deaths.values()}
+        told |= {d.container_id for d in state.saved.previous.values()}
+        seen = state.seen.containers if state.seen else ()
+        return [c.id for c in seen if c.state is State.EXITED and c.id in told]
+
+    def evict(self, message: str, grace: int, *, disrupted: bool) -> None:
+        """The pod stops within so many seconds, and fails with these words (R10)."""
         state, now = self.state, self._executor.clock()
         if state.record.reason or state.record.final:
             return
         state.record = replace(state.record, reason=EVICTED, message=message, evicted_at=now)
+        state.record = replace(state.record, evicted_grace=grace, disrupted=disrupted)
         self._executor.events.warning(state.pod, EVICTED, message)
         self._poked.set()
 

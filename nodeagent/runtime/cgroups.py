@@ -54,6 +54,15 @@ def working_set(path: str, root: Path = ROOT) -> int:
     return max(used - next((int(line.split()[1]) for line in lines if line.startswith(name)), 0), 0)
 
 
+def processes(path: str, root: Path = ROOT) -> int:
+    """How many processes and threads there are in a cgroup and below it."""
+    place = root if version(root) == 2 else root / "pids"
+    try:
+        return int((place / path.lstrip("/") / "pids.current").read_text())
+    except (OSError, ValueError):
+        return 0
+
+
 def wait_empty(path: str, seconds: float, root: Path = ROOT) -> None:
     """Waits until a cgroup's own processes have ended, at most so long; blocking."""
     place = root if version(root) == 2 else root / "memory"

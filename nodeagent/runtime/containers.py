@@ -52,6 +52,7 @@ class Containers:
         self._listing: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._lowest_oom_score = lowest_oom_score()
+        self._unified = cgroups.version() == 2
         self._watch = Watch(places.exits, places.socket, Listeners(self._exited, self._died, self._back))
 
     def close(self) -> None:
@@ -236,7 +237,9 @@ class Containers:
                     return old.id
                 await self.remove(old.id)
         path = names.log_path(self._places.log, spec)
-        body = translate.create_body(spec, joined, path, cgroup=cgroup, lowest_oom_score=self._lowest_oom_score)
+        body = translate.create_body(
+            spec, joined, path, cgroup=cgroup, lowest_oom_score=self._lowest_oom_score, unified=self._unified
+        )
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         try:
             container_id = str((await self._rest.ask("post", "/containers/create", body))["Id"])

@@ -21,6 +21,7 @@ SIGNALS = {
     "IO": 29, "PWR": 30, "SYS": 31,
 }  # fmt: skip
 RTMIN, RTMAX = 34, 64
+OOM_GROUP = {"memory.oom.group": "1"}  # out of memory, the container goes as a whole (R5); cgroup v1 can't
 
 STATES = {
     "created": State.CREATED, "configured": State.CREATED, "initialized": State.CREATED,
@@ -65,9 +66,10 @@ def signal_number(name: str) -> int:
 
 
 def create_body(
-    spec: ContainerSpec, joined: Joined, log: Path, *, cgroup: str, lowest_oom_score: int
+    spec: ContainerSpec, joined: Joined, log: Path, *, cgroup: str, lowest_oom_score: int, unified: bool = False
 ) -> dict[str, Any]:
-    """The body of POST containers/create; `lowest_oom_score` is the least oom_score_adj that this host grants."""
+    """The body of POST containers/create; `lowest_oom_score` is the least oom_score_adj that this host grants,
+    `unified` says that it runs cgroup v2 alone."""
     body: dict[str, Any] = {
         "name": names.container_name(spec),
         "image": spec.image_id or spec.image,
@@ -75,7 +77,7 @@ def create_body(
         "env": dict(spec.env),
         "terminal": spec.tty,
         "stdin": spec.stdin,
-        "resource_limits": _limits(spec.limits),
+        "resource_limits": _limits(spec.limits) | ({"unified": dict(OOM_GROUP)} if unified else {}),
         "oom_score_adj": max(spec.limits.oom_score_adj, lowest_oom_score),
         "cgroup_parent": cgroup,
         "mounts": _mounts(spec, joined),

@@ -9,6 +9,7 @@ knows, across agents.
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,9 @@ from mesh.v1.meta_pb2 import ObjectMeta
 from mesh.v1.node_pb2 import Assignment, Observed, ObserveRequest, PodReport
 from nodeagent.agent import Agent
 from nodeagent.config import AgentConfig
-from nodeagent.machine import Vitals
 from nodeagent.pressure import Usage
 from nodeagent.runtime.seen import SeenPod
+from nodeagent.vitals import Vitals
 from tests.harness.fake_checks import FakeChecks
 from tests.harness.fake_runtime import FakeHost, FakeRuntime
 
@@ -48,11 +49,9 @@ class FakeMeasure:
         self.used: dict[str, Usage] = {}
         self.volume: dict[str, int] = {}
 
-    def pod(self, pod: Pod, seen: SeenPod | None) -> Usage:
-        return self.used.get(pod.metadata.name, Usage())
-
-    def volumes(self, pod: Pod) -> dict[str, int]:
-        return {v.name: self.volume.get(f"{pod.metadata.name}/{v.name}", 0) for v in pod.spec.volumes}
+    def pod(self, pod: Pod, seen: SeenPod | None, *, disk: bool = True) -> Usage:
+        volumes = {v.name: self.volume.get(f"{pod.metadata.name}/{v.name}", 0) for v in pod.spec.volumes}
+        return replace(self.used.get(pod.metadata.name, Usage()), volumes=volumes)
 
 
 class World:
@@ -73,6 +72,7 @@ class World:
         self.runtime: FakeRuntime | None = None
         self.checks = FakeChecks()
         self.vitals = VITALS
+        self.read: Callable[[], Vitals] | None = None  # instead of `vitals`, when it is set
         self.measure = FakeMeasure()
         self._runtime_class = runtime
         self._tasks: list[asyncio.Task[None]] = []
@@ -84,8 +84,8 @@ class World:
         """A new agent on this host."""
         self.runtime = self._runtime_class(self.host)
         self.agent = Agent(
-            self.config, self.runtime, clock=FakeRuntime.now, vitals=lambda: self.vitals, checks=self.checks,
-            measure=self.measure, exposure=lambda _: "",
+            self.config, self.runtime, clock=FakeRuntime.now, checks=self.checks, measure=self.measure,
+            vitals=lambda: self.read() if self.read else self.vitals, exposure=lambda _: "",
         )  # fmt: skip
         self._tasks = [asyncio.create_task(self.agent.run()), asyncio.create_task(self._listen(self.agent))]
         return self.agent
@@ -198,6 +198,13 @@ class World:
     def event(self, name: str, reason: str) -> Event:
         """The newest event of this reason about a pod; KeyError for none."""
         mine = [e for e in self.events.values() if e.involved_object.uid == f"uid-{name}" and e.reason == reason]
+        if not mine:
+            raise KeyError(reason)
+        return mine[-1]
+
+    def host_event(self, reason: str) -> Event:
+        """The newest event of this reason about the host; KeyError for none."""
+        mine = [e for e in self.events.values() if (e.involved_object.kind, e.reason) == ("Node", reason)]
         if not mine:
             raise KeyError(reason)
         return mine[-1]

@@ -18,6 +18,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from nodeagent.config import AgentConfig
 from nodeagent.prepare import podman_argv, podman_environment, prepare, unprepare
@@ -94,9 +95,10 @@ def podman_host(
     image: bool = True,
     registries: Sequence[Registry] = PLAIN,
     disk: int = 0,
+    **settings: Any,
 ) -> Iterator[PodmanHost]:
     """Prepares a root, starts its service, imports IMAGE; afterwards everything is undone and gone. `disk`: the root is
-    a filesystem of its own, of so many bytes."""
+    a filesystem of its own, of so many bytes; `settings` are more of agent.toml."""
     root = Path(tempfile.mkdtemp(prefix="mt-", dir="/tmp"))
     if disk:
         syscalls.mount("tmpfs", str(root), "tmpfs", 0, f"mode=0700,size={disk}")
@@ -104,7 +106,7 @@ def podman_host(
     number = sum(tag.encode()) * os.getpid() % 250 + 1
     config = AgentConfig(
         node_name=name or f"t-{tag}", node_ip="127.0.0.1", root=root, bridge=f"mt{tag[:8].replace('_', 'u')}",
-        oci_runtime=oci_runtime, registries=tuple(registries),
+        oci_runtime=oci_runtime, registries=tuple(registries), **settings,
     )  # fmt: skip
     host = PodmanHost(config, pod_cidr=f"10.199.{number}.0/24")
     try:

@@ -9,7 +9,7 @@ from typing import Any
 
 from mesh.v1.core_pb2 import ConfigMap, Container, Event, Pod, PodSpec
 from mesh.v1.meta_pb2 import ObjectMeta
-from mesh.v1.node_pb2 import Assignment, ExecOptions, ObserveRequest, PodReport, StreamOpen, StreamRead
+from mesh.v1.node_pb2 import Assignment, ExecOptions, NodeReport, ObserveRequest, PodReport, StreamOpen, StreamRead
 from nodeagent.agent import Agent
 from nodeagent.runtime.podman import PodmanRuntime
 from nodeagent.runtime.seen import State
@@ -28,6 +28,7 @@ class Node:
         self.configs: dict[str, ConfigMap] = {}
         self.heard: dict[str, PodReport] = {}
         self.events: list[Event] = []
+        self.report = NodeReport()
         self.revision = 1_000_000
         self.agent: Agent
         self.runtime: PodmanRuntime
@@ -63,6 +64,8 @@ class Node:
                 self._cursor = (observed.boot, observed.version)
                 self.heard.update({p.uid: p for p in observed.pods})
                 self.events.extend(observed.events)
+                if observed.HasField("report"):
+                    self.report = observed.report
 
     async def running(self, *pods: Pod) -> None:
         await self.assign(*pods)

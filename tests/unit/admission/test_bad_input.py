@@ -175,7 +175,7 @@ BAD = {
     "unknown resource": (
         container("resources: {limits: {mem: 1Gi}}"),
         f"{C}.resources.limits.mem",
-        "other than cpu and memory",
+        "other than cpu, memory and ephemeral-storage",
     ),
     "mount without volume": (
         container("volumeMounts: [{name: data, mountPath: /data}]"),

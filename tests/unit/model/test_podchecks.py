@@ -80,7 +80,12 @@ def test_init_containers_have_no_probes_but_sidecars_do() -> None:
         ("volumeMounts: [{name: v, mountPath: '/a:b'}]", "volumeMounts[0].mountPath"),
         ("resources: {limits: {cpu: 1}, requests: {cpu: 1000m}}", ""),
         ("resources: {limits: {cpu: 1}, requests: {cpu: 1001m}}", "resources.requests.cpu"),
-        ("resources: {requests: {ephemeral-storage: 1Gi}}", "resources.requests.ephemeral-storage"),
+        ("resources: {requests: {ephemeral-storage: 1Gi}, limits: {ephemeral-storage: 2Gi}}", ""),
+        (
+            "resources: {requests: {ephemeral-storage: 3Gi}, limits: {ephemeral-storage: 2Gi}}",
+            "resources.requests.ephemeral-storage",
+        ),
+        ("resources: {requests: {hugepages-2Mi: 4Mi}}", "resources.requests.hugepages-2Mi"),
         ("securityContext: {allowPrivilegeEscalation: false}", ""),
         (
             "securityContext: {allowPrivilegeEscalation: false, privileged: true}",

@@ -12,7 +12,7 @@ from tests.harness.agents import NODE, NODE_IP, World, a_container, a_pod
 from tests.harness.bent_time import bent
 from tests.harness.fake_runtime import Program
 
-ROOM = {"cpu": 4000, "memory": 1000, "pods": 3}
+ROOM = {"cpu": 4000, "memory": 1000, "ephemeral-storage": 500, "pods": 3}
 
 
 def asking(**requests: str) -> tuple[Container, ...]:
@@ -30,6 +30,12 @@ def asked(pod: Pod, labels: dict[str, str] | None = None, **used: int) -> tuple[
         ({"cpu": "2001m"}, {"cpu": 2000}, "OutOfcpu", "cpu, requested: 2001, used: 2000, capacity: 4000"),
         ({"memory": "1001"}, {}, "OutOfmemory", "memory, requested: 1001, used: 0, capacity: 1000"),
         ({}, {"pods": 2}, "", ""),
+        (
+            {"ephemeral-storage": "501"},
+            {},
+            "OutOfephemeral-storage",
+            "ephemeral-storage, requested: 501, used: 0, capacity: 500",
+        ),
         ({"cpu": "9"}, {"pods": 3}, "OutOfpods", "pods, requested: 1, used: 3, capacity: 3"),
         ({}, {"cpu": 9000}, "", ""),  # what asks for nothing always fits
     ],

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from nodeagent.config import AgentConfig
 from nodeagent.imagegc import ImageGc
-from nodeagent.machine import Vitals
 from nodeagent.runtime.port import Image
+from nodeagent.vitals import Vitals
 from tests.harness.agents import VITALS, World, a_pod
 from tests.harness.bent_time import bent
 from tests.harness.fake_runtime import FakeHost, FakeRuntime

@@ -1,6 +1,7 @@
 """Our values as Podman's, and Podman's words as people's."""
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,12 @@ def test_identity_is_in_name_and_labels() -> None:
     assert (made["restart_policy"], made["image_volume_mode"], made["cgroup_parent"]) == (
         "no", "anonymous", "/mesh/podu-1",
     )  # fmt: skip
+
+
+def test_out_of_memory_a_container_goes_as_a_whole_where_the_kernel_can() -> None:  # R5
+    make = partial(translate.create_body, SPEC, JOINED, LOG, cgroup="/c", lowest_oom_score=0)
+    assert make(unified=True)["resource_limits"]["unified"] == {"memory.oom.group": "1"}
+    assert "unified" not in make(unified=False)["resource_limits"]
 
 
 def test_namespaces_are_the_pods_or_the_hosts() -> None:
