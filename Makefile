@@ -57,5 +57,5 @@ bench: venv ## figures against `podman kube play`, in one run
 	$(SUDO) $(BIN)/python benchmarks/idle.py
 
 pin: ## constraints.txt anew; needs pip-tools
-	pip-compile --quiet --strip-extras --extra dev --allow-unsafe --generate-hashes --no-emit-index-url \
+	pip-compile --quiet --strip-extras --extra dev --build-deps-for editable --allow-unsafe --generate-hashes --no-emit-index-url \
 		--no-emit-trusted-host --no-emit-find-links --no-header --no-annotate --output-file constraints.txt pyproject.toml

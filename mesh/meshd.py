@@ -16,10 +16,17 @@ from grpc import aio
 
 from mesh.admission import allocate
 from mesh.config import Network, pool_of, ports_of
+from mesh.controllers.cronjob import CronJobs
+from mesh.controllers.daemonset import DaemonSets
+from mesh.controllers.deployment import Deployments
 from mesh.controllers.events import Events
+from mesh.controllers.garbage import Garbage
+from mesh.controllers.job import Jobs
 from mesh.controllers.leftovers import Leftovers
 from mesh.controllers.namespaces import Namespaces
 from mesh.controllers.nodes import Nodes
+from mesh.controllers.replicaset import ReplicaSets
+from mesh.controllers.statefulset import StatefulSets
 from mesh.fleet.entrusting import Trust
 from mesh.fleet.link import Fleet
 from mesh.fleet.port import Hosts
@@ -110,7 +117,8 @@ class Meshd:
         assert self.roster is not None  # noqa: S101 - made by `run`
         settings = self.settings
         tasks.create_task(self.roster.run(), name="roster")
-        controllers = (Scheduler(), Nodes(), Namespaces(), Leftovers(), Events(settings.event_ttl))
+        workloads = (Deployments(), ReplicaSets(), StatefulSets(), DaemonSets(), Jobs(), CronJobs(), Garbage())
+        controllers = (Scheduler(), Nodes(), *workloads, Namespaces(), Leftovers(), Events(settings.event_ttl))
         tasks.create_task(Loop(self.feed, self.store, controllers, settings.clock).run(), name="controllers")
 
     def _fleet(self, epoch: int) -> Fleet:

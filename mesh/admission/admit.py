@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from mesh.admission import applied, config, defaults
+from mesh.admission import applied, config, defaults, workloads
 from mesh.admission.allocate import DEFAULT_RANGES, Ranges
 from mesh.admission.draft import Draft, subject_of
 from mesh.errors import AlreadyExists, Conflict, Forbidden, Invalid, Violation
@@ -23,6 +23,9 @@ from mesh.model.times import SECOND, from_timestamp, whole_seconds
 from mesh.model.writing import to_dict
 from mesh.v1.core_pb2 import Namespace, Pod, Secret
 from mesh.view import View
+
+FOREGROUND = "foregroundDeletion"  # finalizers of an object whose deletion concerns its children (C17)
+ORPHAN = "orphan"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +71,7 @@ def create(obj: Object, view: View, stamp: Stamp) -> Admitted:
     meta.creation_timestamp.CopyFrom(whole_seconds(stamp.now))
     if "spec" in draft.object.DESCRIPTOR.fields_by_name:
         meta.generation = 1
+    workloads.identify(draft.object)
     defaults.fill_status(draft.object)
     return Admitted(draft.object, tuple(draft.warnings))
 
@@ -152,8 +156,8 @@ def delete(old: Object, grace: int | None, view: View, stamp: Stamp, *, propagat
     """
     if grace is not None and grace < 0:
         raise Invalid.of(subject_of(old), [Violation("gracePeriodSeconds", f"must be at least 0, is {grace}")])
-    if propagation != "Background" and old.metadata.uid and view.children(old.metadata.uid):
-        raise Invalid(f"cannot delete {subject_of(old)}: propagation {propagation} is not honoured yet; use Background")
+    if not old.metadata.HasField("deletion_timestamp") and old.metadata.uid and view.children(old.metadata.uid):
+        old = _with_finalizer(old, propagation)
     if isinstance(old, Pod):
         return _delete_pod(old, grace, stamp.now)
     if isinstance(old, Namespace):
@@ -169,6 +173,16 @@ def is_gone(obj: Object) -> bool:
     if not meta.HasField("deletion_timestamp") or meta.finalizers or isinstance(obj, Namespace):
         return False
     return not isinstance(obj, Pod) or not meta.deletion_grace_period_seconds
+
+
+def _with_finalizer(old: Object, propagation: str) -> Object:
+    """The object as it waits for its children, or lets them go, before it goes itself (C17)."""
+    finalizer = {"Foreground": FOREGROUND, "Orphan": ORPHAN}.get(propagation)
+    if finalizer is None or finalizer in old.metadata.finalizers:
+        return old
+    waiting = copy_of(old)
+    waiting.metadata.finalizers.append(finalizer)
+    return waiting
 
 
 def _delete_pod(old: Pod, grace: int | None, now: int) -> Deletion:

@@ -3,7 +3,7 @@
 Rule: changes the given message in place (admission hands it a copy) and nothing that the user said.
 """
 
-from mesh.admission import services
+from mesh.admission import services, workloads
 from mesh.model import poddefaults, pods
 from mesh.model.kinds import Object
 from mesh.v1.core_pb2 import Event, Namespace, Pod, Secret
@@ -28,6 +28,8 @@ def fill(obj: Object) -> None:
         services.fill(obj)
     elif isinstance(obj, Endpoints | EndpointSlice):
         services.fill_ports(obj)
+    elif isinstance(obj, workloads.KINDS):
+        workloads.fill(obj)
     elif isinstance(obj, Event) and not obj.type:
         obj.type = "Normal"
 

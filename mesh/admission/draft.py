@@ -3,7 +3,7 @@
 Rule: steps in order (begin or keep, complete, check_change, raise_if_wrong); nothing given is mutated.
 """
 
-from mesh.admission import allocate, applied, config, defaults, pods, services
+from mesh.admission import allocate, applied, config, defaults, pods, services, workloads
 from mesh.errors import Invalid, Violation
 from mesh.model import rules
 from mesh.model.fields import copy_of, has, part, transfer
@@ -81,17 +81,16 @@ class Draft:
     def complete(self, old: Object | None = None) -> None:
         """Fills in defaults and checks the whole; warns of nothing that `old` has already."""
         obj = self.object
-        if isinstance(obj, Pod):
-            wrong, warnings = pods.written(obj)
-            known = pods.written(old)[1] if isinstance(old, Pod) else []
-            self.wrong += wrong
-            self.warnings += [f"{self.subject}: {warning}" for warning in warnings if warning not in known]
+        wrong, warnings = _written(obj)
+        self.wrong += wrong
+        self._warn(warnings, _written(old)[1] if old is not None else [])
         defaults.fill(obj)
         self.wrong += rules.check_object(obj)
+        self._warn(_warnings(obj), _warnings(old) if old is not None else [])
         if isinstance(obj, Pod):
             self.wrong += pods.check(obj)
-            known = pods.warnings(old) if isinstance(old, Pod) else []
-            self.warnings += [f"{self.subject}: {warning}" for warning in pods.warnings(obj) if warning not in known]
+        elif isinstance(obj, workloads.KINDS):
+            self.wrong += workloads.check(obj)
         elif isinstance(obj, ConfigMap):
             self.wrong += config.check_config_map(obj)
         elif isinstance(obj, Secret):
@@ -108,6 +107,8 @@ class Draft:
         new = self.object
         if isinstance(new, Pod) and isinstance(old, Pod):
             self.wrong += pods.check_change(new, old)
+        elif isinstance(new, workloads.KINDS) and isinstance(old, workloads.KINDS):
+            self.wrong += workloads.check_change(new, old)
         elif isinstance(new, ConfigMap | Secret) and isinstance(old, ConfigMap | Secret):
             self.wrong += config.check_change(new, old)
         elif isinstance(new, Service) and isinstance(old, Service):
@@ -147,10 +148,26 @@ class Draft:
         """Whether the wish itself changed: then its generation counts up."""
         return part(self.object, "spec") != part(old, "spec")
 
+    def _warn(self, warnings: list[str], known: list[str]) -> None:
+        self.warnings += [f"{self.subject}: {warning}" for warning in warnings if warning not in known]
+
     def raise_if_wrong(self) -> None:
         """Raises Invalid with everything found, each thing once."""
         if self.wrong:
             raise Invalid.of(self.subject, list(dict.fromkeys(self.wrong)))
+
+
+def _written(obj: Object) -> tuple[list[Violation], list[str]]:
+    """What this release does not honour of it, and warnings; before defaults."""
+    if isinstance(obj, Pod):
+        return pods.written(obj)
+    return workloads.written(obj) if isinstance(obj, workloads.KINDS) else ([], [])
+
+
+def _warnings(obj: Object) -> list[str]:
+    if isinstance(obj, Pod):
+        return pods.warnings(obj)
+    return workloads.warnings(obj) if isinstance(obj, workloads.KINDS) else []
 
 
 def _nothing(obj: Object) -> Object:

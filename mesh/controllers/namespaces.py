@@ -5,9 +5,9 @@ Rule: pure. Pods go the graceful way; what waits for a host or for a finalizer i
 
 from collections.abc import Iterable
 
-from mesh.admission.admit import Stamp, delete
+from mesh.controllers.children import deletion
 from mesh.model.keys import Key
-from mesh.model.kinds import Object, key_of, revision_of, served_kinds
+from mesh.model.kinds import key_of, revision_of, served_kinds
 from mesh.reconcile.plan import NOTHING, Plan
 from mesh.store.port import Event, Write
 from mesh.view import View
@@ -35,16 +35,9 @@ class Namespaces:
         last = [obj for obj in left if key_of(obj).kind == "Event"]
         first = [obj for obj in left if key_of(obj).kind != "Event"]
         if first:
-            return Plan([write for obj in first[:_MOST] for write in _deleted(obj, view, now_ns)])
+            return Plan([write for obj in first[:_MOST] for write in deletion(obj, view, now_ns)])
         if len(last) > _MOST:
             return Plan([Write(key_of(obj), None, revision_of(obj)) for obj in last[:_MOST]])
         if held.metadata.finalizers:
             return NOTHING
         return Plan([Write(key_of(obj), None, revision_of(obj)) for obj in (*last, held)])
-
-
-def _deleted(obj: Object, view: View, now_ns: int) -> list[Write]:
-    if obj.metadata.HasField("deletion_timestamp"):
-        return []
-    deletion = delete(obj, None, view, Stamp(now_ns, "", ""))
-    return [] if deletion.object is obj else [Write(key_of(obj), deletion.object, revision_of(obj))]

@@ -13,7 +13,7 @@ from mesh.model.fields import Many, copy_of, fields_of
 from mesh.model.kinds import Object, kind_of
 from mesh.model.rules import join
 from mesh.model.support import Finding
-from mesh.v1.core_pb2 import Pod, PodSpec
+from mesh.v1.core_pb2 import PodSpec
 
 REFUSED = "refused"
 
@@ -28,8 +28,7 @@ def foretell(obj: Object) -> list[Finding]:
         found += support.findings(spec, path)
     for path, spec in _pod_specs(completed, ""):
         poddefaults.fill(spec)
-        if isinstance(obj, Pod):
-            found += [Finding(v.field, REFUSED, v.reason) for v in podchecks.check(spec, path)]
+        found += [Finding(v.field, REFUSED, v.reason) for v in podchecks.check(spec, path)]
     return _once(found)
 
 

@@ -16,9 +16,9 @@ Object = (
     core_pb2.Pod | core_pb2.Node | core_pb2.Namespace | core_pb2.Event | core_pb2.ConfigMap | core_pb2.Secret
     | core_pb2.ServiceAccount | core_pb2.PersistentVolume | core_pb2.PersistentVolumeClaim
     | apps_pb2.ReplicationController | apps_pb2.ReplicaSet | apps_pb2.Deployment | apps_pb2.DaemonSet
-    | apps_pb2.StatefulSet | batch_pb2.Job | batch_pb2.CronJob | net_pb2.Service | net_pb2.Endpoints
-    | net_pb2.EndpointSlice | net_pb2.AddressReservation | net_pb2.RangeAllocation | net_pb2.Ingress
-    | net_pb2.IngressClass | policy_pb2.HorizontalPodAutoscaler
+    | apps_pb2.StatefulSet | apps_pb2.ControllerRevision | batch_pb2.Job | batch_pb2.CronJob | net_pb2.Service
+    | net_pb2.Endpoints | net_pb2.EndpointSlice | net_pb2.AddressReservation | net_pb2.RangeAllocation
+    | net_pb2.Ingress | net_pb2.IngressClass | policy_pb2.HorizontalPodAutoscaler
     | policy_pb2.PodDisruptionBudget | policy_pb2.PriorityClass | auth_pb2.Role | auth_pb2.RoleBinding
 )  # fmt: skip
 
@@ -42,7 +42,7 @@ class Kind:
         return not self.why_not
 
 
-_WORKLOADS = "workload controllers are not part of this release"
+_WORKLOADS = "autoscaling and disruption budgets are not part of this release"
 _SERVICES = "Ingress is not part of this release"
 _OWN = "it is written by the mesh alone"
 _CLAIMS = "persistent volumes are not part of this release"
@@ -60,19 +60,15 @@ KINDS: tuple[Kind, ...] = (
     Kind("PersistentVolume", "v1", "persistentvolumes", core_pb2.PersistentVolume, ("pv",), False, why_not=_CLAIMS),
     Kind("PersistentVolumeClaim", "v1", "persistentvolumeclaims", core_pb2.PersistentVolumeClaim, ("pvc",),
          why_not=_CLAIMS),
-    Kind("ReplicationController", "v1", "replicationcontrollers", apps_pb2.ReplicationController, ("rc",),
-         why_not=_WORKLOADS),
-    Kind("ReplicaSet", "apps/v1", "replicasets", apps_pb2.ReplicaSet, ("rs",), old_versions=(_EXT, _APPS2),
-         why_not=_WORKLOADS),
+    Kind("ReplicationController", "v1", "replicationcontrollers", apps_pb2.ReplicationController, ("rc",)),
+    Kind("ReplicaSet", "apps/v1", "replicasets", apps_pb2.ReplicaSet, ("rs",), old_versions=(_EXT, _APPS2)),
     Kind("Deployment", "apps/v1", "deployments", apps_pb2.Deployment, ("deploy",),
-         old_versions=(_EXT, _APPS1, _APPS2), why_not=_WORKLOADS),
-    Kind("DaemonSet", "apps/v1", "daemonsets", apps_pb2.DaemonSet, ("ds",), old_versions=(_EXT, _APPS2),
-         why_not=_WORKLOADS),
-    Kind("StatefulSet", "apps/v1", "statefulsets", apps_pb2.StatefulSet, ("sts",), old_versions=(_APPS1, _APPS2),
-         why_not=_WORKLOADS),
-    Kind("Job", "batch/v1", "jobs", batch_pb2.Job, why_not=_WORKLOADS),
-    Kind("CronJob", "batch/v1", "cronjobs", batch_pb2.CronJob, ("cj",), old_versions=("batch/v1beta1",),
-         why_not=_WORKLOADS),
+         old_versions=(_EXT, _APPS1, _APPS2)),
+    Kind("DaemonSet", "apps/v1", "daemonsets", apps_pb2.DaemonSet, ("ds",), old_versions=(_EXT, _APPS2)),
+    Kind("StatefulSet", "apps/v1", "statefulsets", apps_pb2.StatefulSet, ("sts",), old_versions=(_APPS1, _APPS2)),
+    Kind("ControllerRevision", "apps/v1", "controllerrevisions", apps_pb2.ControllerRevision),
+    Kind("Job", "batch/v1", "jobs", batch_pb2.Job),
+    Kind("CronJob", "batch/v1", "cronjobs", batch_pb2.CronJob, ("cj",), old_versions=("batch/v1beta1",)),
     Kind("Service", "v1", "services", net_pb2.Service, ("svc",)),
     Kind("Endpoints", "v1", "endpoints", net_pb2.Endpoints, ("ep",)),
     Kind("EndpointSlice", "discovery.k8s.io/v1", "endpointslices", net_pb2.EndpointSlice),

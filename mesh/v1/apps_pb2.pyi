@@ -1114,3 +1114,91 @@ class StatefulSetStatus(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__updated_replicas) -> _WhichOneofReturnType__updated_replicas | None: ...
 
 Global___StatefulSetStatus: _TypeAlias = StatefulSetStatus  # noqa: Y015
+
+@_typing.final
+class ControllerRevision(_message.Message):
+    """A past state of a DaemonSet's or StatefulSet's template."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    API_VERSION_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    METADATA_FIELD_NUMBER: _builtins.int
+    DATA_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
+    api_version: _builtins.str
+    kind: _builtins.str
+    revision: _builtins.int
+    @_builtins.property
+    def metadata(self) -> _meta_pb2.ObjectMeta: ...
+    @_builtins.property
+    def data(self) -> Global___ControllerRevisionData: ...
+    def __init__(
+        self,
+        *,
+        api_version: _builtins.str | None = ...,
+        kind: _builtins.str | None = ...,
+        metadata: _meta_pb2.ObjectMeta | None = ...,
+        data: Global___ControllerRevisionData | None = ...,
+        revision: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_api_version", b"_api_version", "_kind", b"_kind", "_revision", b"_revision", "api_version", b"api_version", "data", b"data", "kind", b"kind", "metadata", b"metadata", "revision", b"revision"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_api_version", b"_api_version", "_kind", b"_kind", "_revision", b"_revision", "api_version", b"api_version", "data", b"data", "kind", b"kind", "metadata", b"metadata", "revision", b"revision"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__api_version: _TypeAlias = _typing.Literal["api_version"]  # noqa: Y015
+    _WhichOneofArgType__api_version: _TypeAlias = _typing.Literal["_api_version", b"_api_version"]  # noqa: Y015
+    _WhichOneofReturnType__kind: _TypeAlias = _typing.Literal["kind"]  # noqa: Y015
+    _WhichOneofArgType__kind: _TypeAlias = _typing.Literal["_kind", b"_kind"]  # noqa: Y015
+    _WhichOneofReturnType__revision: _TypeAlias = _typing.Literal["revision"]  # noqa: Y015
+    _WhichOneofArgType__revision: _TypeAlias = _typing.Literal["_revision", b"_revision"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__api_version) -> _WhichOneofReturnType__api_version | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__kind) -> _WhichOneofReturnType__kind | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__revision) -> _WhichOneofReturnType__revision | None: ...
+
+Global___ControllerRevision: _TypeAlias = ControllerRevision  # noqa: Y015
+
+@_typing.final
+class ControllerRevisionData(_message.Message):
+    """What of the workload a revision keeps."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SPEC_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def spec(self) -> Global___ControllerRevisionSpec: ...
+    def __init__(
+        self,
+        *,
+        spec: Global___ControllerRevisionSpec | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["spec", b"spec"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["spec", b"spec"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ControllerRevisionData: _TypeAlias = ControllerRevisionData  # noqa: Y015
+
+@_typing.final
+class ControllerRevisionSpec(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TEMPLATE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def template(self) -> _core_pb2.PodTemplateSpec: ...
+    def __init__(
+        self,
+        *,
+        template: _core_pb2.PodTemplateSpec | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["template", b"template"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["template", b"template"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ControllerRevisionSpec: _TypeAlias = ControllerRevisionSpec  # noqa: Y015

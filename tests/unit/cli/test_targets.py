@@ -6,6 +6,9 @@ from mesh.cli.targets import one, parse, pod_name, ref
 from mesh.errors import Invalid, NotFound
 from mesh.model.kinds import kind_named
 
+ALL = ("Pod", "ReplicationController", "ReplicaSet", "Deployment", "DaemonSet", "StatefulSet", "Job", "CronJob",
+       "Service")  # fmt: skip
+
 
 @pytest.mark.parametrize(
     ("words", "expected"),
@@ -19,7 +22,7 @@ from mesh.model.kinds import kind_named
         (["pod/a", "po/b", "no/c"], [("Pod", ("a", "b")), ("Node", ("c",))]),
         (["deployments.apps/a"], [("Deployment", ("a",))]),
         (["deploy.apps"], [("Deployment", ())]),
-        (["all"], [("Pod", ()), ("Service", ())]),
+        (["all"], [(name, ()) for name in ALL]),
     ],
 )
 def test_words_name_objects(words: list[str], expected: list[tuple[str, tuple[str, ...]]]) -> None:

@@ -1,0 +1,348 @@
+"""Jobs and CronJobs in a world that does as the test says, row by row (C11-C15)."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from mesh.controllers.jobpods import TRACKING
+from mesh.model import cron, indexes
+from mesh.model.conditions import find, is_true
+from mesh.model.times import SECOND
+from mesh.v1.batch_pb2 import CronJob, Job
+from mesh.v1.core_pb2 import Pod
+from tests.harness.workshop import START, World
+
+
+def job(name: str = "work", policy: str = "Never", **spec: object) -> str:
+    fields = "".join(f"  {k}: {v}\n" for k, v in spec.items())
+    return (
+        f"apiVersion: batch/v1\nkind: Job\nmetadata: {{name: {name}}}\nspec:\n{fields}  template:\n"
+        f"    spec: {{restartPolicy: {policy}, containers: [{{name: c, image: 'example:1'}}]}}\n"
+    )
+
+
+def the_job(world: World, name: str = "work") -> Job:
+    held = world.get("Job", name)
+    assert isinstance(held, Job)
+    return held
+
+
+def why(world: World, type_: str) -> str:
+    condition = find(the_job(world).status.conditions, type_)
+    return condition.reason if condition is not None and condition.status == "True" else ""
+
+
+def work(world: World, *codes: int) -> None:
+    """The oldest running pods end, each with its code."""
+    for code in codes:
+        world.obey()
+        world.ends(world.pods()[0], code)
+        world.obey()
+
+
+# ---- C11
+
+
+def test_completions_five_parallelism_two() -> None:
+    world = World()
+    world.apply(job(completions=5, parallelism=2))
+    most = 0
+
+    def look(_view: object) -> None:
+        nonlocal most
+        most = max(most, len(world.pods()))
+
+    world.watch = look
+    work(world, 0, 0, 0, 0, 0)
+    held = the_job(world)
+    assert (held.status.succeeded, held.status.active, most) == (5, 0, 2)
+    assert is_true(held.status.conditions, "Complete")
+    assert held.status.HasField("completion_time")
+    assert all(TRACKING not in p.metadata.finalizers for p in world.view.pods())
+
+
+def test_a_failed_pod_is_replaced_after_a_pause_until_the_limit() -> None:
+    world = World()
+    world.apply(job(backoffLimit=2))
+    pauses = []
+    for _ in range(2):
+        work(world, 1)
+        waited = 0
+        while not world.pods():
+            world.pass_time(1)
+            world.obey()
+            waited += 1
+        pauses.append(waited)
+    assert pauses == [10, 20]
+    work(world, 1)
+    assert why(world, "Failed") == "BackoffLimitExceeded"
+    assert the_job(world).status.failed == 3
+
+
+def test_a_work_queue_is_done_when_one_has_succeeded_and_none_runs() -> None:
+    world = World()
+    world.apply(job(parallelism=3))
+    world.obey()
+    assert len(world.pods()) == 3
+    work(world, 0)
+    assert len(world.pods()) == 2
+    assert not is_true(the_job(world).status.conditions, "Complete")
+    work(world, 0, 0)
+    assert is_true(the_job(world).status.conditions, "Complete")
+
+
+def test_restarts_count_where_pods_are_restarted() -> None:
+    world = World()
+    world.apply(job(policy="OnFailure", backoffLimit=3))
+    world.obey()
+    pod = Pod()
+    pod.CopyFrom(world.pods()[0])
+    pod.status.container_statuses.add(name="c", restart_count=3)
+    world.put(pod)
+    world.obey()
+    assert why(world, "Failed") == "BackoffLimitExceeded"
+    assert world.pods() == []
+
+
+def test_a_pod_counts_once_whoever_deletes_it() -> None:
+    world = World()
+    world.apply(job(completions=2, parallelism=2))
+    world.obey()
+    first = world.pods()[0]
+    world.ends(first)
+    ended = world.view.pod("default", first.metadata.name)
+    assert ended is not None
+    world.delete(ended, grace=0)
+    world.obey()
+    assert the_job(world).status.succeeded == 1
+    assert world.view.pod("default", first.metadata.name) is None
+
+
+def test_suspended_jobs_have_no_pods() -> None:
+    world = World()
+    world.apply(job(suspend="true"))
+    world.obey()
+    assert world.pods() == []
+    assert why(world, "Suspended") == "JobSuspended"
+    world.apply(job(suspend="false"))
+    world.obey()
+    assert len(world.pods()) == 1
+    world.apply(job(suspend="true"))
+    world.obey()
+    assert world.pods() == []
+    assert not the_job(world).status.HasField("start_time")
+
+
+def test_a_job_deleted_lets_its_pods_go() -> None:
+    world = World()
+    world.apply(job(completions=2, parallelism=2))
+    world.obey()
+    world.delete(world.get("Job", "work"))
+    world.obey()
+    assert world.view.count("Job") == 0
+    assert world.view.pods() == []
+
+
+# ---- C12
+
+
+def test_the_deadline_ends_all() -> None:
+    world = World()
+    world.apply(job(activeDeadlineSeconds=60, completions=3, parallelism=3))
+    world.obey()
+    world.pass_time(59)
+    world.obey()
+    assert len(world.pods()) == 3
+    world.pass_time(2)
+    world.settle()
+    assert why(world, "FailureTarget") == "DeadlineExceeded"
+    assert why(world, "Failed") == ""  # its pods are still ending
+    world.obey()
+    assert why(world, "Failed") == "DeadlineExceeded"
+
+
+def test_a_finished_job_goes_after_its_time_to_live() -> None:
+    world = World()
+    world.apply(job(ttlSecondsAfterFinished=100))
+    work(world, 0)
+    world.pass_time(99)
+    world.obey()
+    assert world.view.count("Job") == 1
+    world.pass_time(2)
+    world.obey()
+    assert world.view.count("Job") == 0
+    assert world.view.pods() == []
+
+
+# ---- C13, C14
+
+
+def test_each_index_is_completed_once() -> None:
+    world = World()
+    world.apply(job(completionMode="Indexed", completions=4, parallelism=4))
+    world.obey()
+    pods = {p.metadata.annotations["batch.kubernetes.io/job-completion-index"]: p for p in world.pods()}
+    assert sorted(pods) == ["0", "1", "2", "3"]
+    assert pods["2"].spec.hostname == "work-2"
+    assert pods["2"].spec.containers[0].env[0].name == "JOB_COMPLETION_INDEX"
+    for index in ("0", "2", "3"):
+        world.ends(pods[index])
+    world.obey()
+    assert the_job(world).status.completed_indexes == "0,2,3"
+    world.ends(pods["1"], 1)
+    world.obey()
+    world.pass_time(10)
+    world.obey()
+    work(world, 0)
+    assert the_job(world).status.completed_indexes == "0-3"
+    assert is_true(the_job(world).status.conditions, "Complete")
+
+
+def test_a_limit_for_each_index() -> None:
+    world = World()
+    world.apply(job(completionMode="Indexed", completions=2, parallelism=2, backoffLimitPerIndex=1))
+    world.obey()
+    for _ in range(2):
+        [bad] = [p for p in world.pods() if p.spec.hostname == "work-0"]
+        world.ends(bad, 1)
+        world.obey()
+        world.pass_time(30)
+        world.obey()
+    assert the_job(world).status.failed_indexes == "0"
+    work(world, 0)
+    assert why(world, "Failed") == "FailedIndexes"
+
+
+POLICY = "{rules: [{action: FailJob, onExitCodes: {operator: In, values: [42]}}, {action: Ignore, onExitCodes: {operator: In, values: [7]}}]}"  # noqa: E501
+
+
+def test_the_failure_policy_decides() -> None:
+    world = World()
+    world.apply(job(podFailurePolicy=POLICY, backoffLimit=6))
+    work(world, 7)
+    assert the_job(world).status.failed == 0
+    world.pass_time(700)
+    work(world, 42)
+    assert why(world, "Failed") == "PodFailurePolicy"
+    condition = find(the_job(world).status.conditions, "Failed")
+    assert condition is not None
+    assert "exit code 42" in condition.message
+    assert "rule at index 0" in condition.message
+
+
+def test_some_indexes_are_enough() -> None:
+    world = World()
+    policy = '{rules: [{succeededIndexes: "0-1"}]}'
+    world.apply(job(completionMode="Indexed", completions=5, parallelism=5, successPolicy=policy))
+    world.obey()
+    for pod in world.pods()[:]:
+        if pod.spec.hostname in ("work-0", "work-1"):
+            world.ends(pod)
+    world.obey()
+    assert why(world, "Complete") == "SuccessPolicy"
+    assert world.pods() == []
+
+
+@pytest.mark.parametrize("text", ["", "0", "1,3-5,7", "0,1", "0-2"])
+def test_sets_of_indexes(text: str) -> None:
+    assert indexes.format_indexes(indexes.parse(text)) == text
+
+
+# ---- C15
+
+
+def cron_job(schedule: str = "*/5 * * * *", **spec: object) -> str:
+    fields = "".join(f"  {k}: {v}\n" for k, v in spec.items())
+    return (
+        f"apiVersion: batch/v1\nkind: CronJob\nmetadata: {{name: tick}}\nspec:\n  schedule: '{schedule}'\n{fields}"
+        "  jobTemplate:\n    spec:\n      template:\n"
+        "        spec: {restartPolicy: Never, containers: [{name: c, image: 'example:1'}]}\n"
+    )
+
+
+def jobs(world: World) -> list[str]:
+    return [j.metadata.name for j in world.view.of_kind("Job")]
+
+
+def minutes(world: World, count: int, *, finish: bool = True) -> None:
+    for _ in range(count):
+        world.pass_time(60)
+        world.obey()
+        for pod in world.pods() if finish else []:
+            world.ends(pod)
+        world.obey()
+
+
+def test_a_job_a_minute_named_by_its_minute() -> None:
+    world = World()
+    world.apply(cron_job("*/1 * * * *"))
+    started = set()
+    for _ in range(10):
+        minutes(world, 1)
+        started |= set(jobs(world))
+    first = START // SECOND // 60
+    assert started == {f"tick-{first + i}" for i in range(1, 11)}
+    held = world.get("CronJob", "tick")
+    assert isinstance(held, CronJob)
+    assert held.status.last_schedule_time.seconds == (first + 10) * 60
+    assert len(jobs(world)) == 3  # of the history
+
+
+def test_what_was_missed_starts_once_and_not_at_all_when_it_is_too_old() -> None:
+    world = World()
+    world.apply(cron_job("*/5 * * * *"))
+    world.settle()
+    world.pass_time(1800)
+    world.settle()
+    assert len(jobs(world)) == 1
+    late = World()
+    late.apply(cron_job("*/5 * * * *", startingDeadlineSeconds=30))
+    late.settle()
+    late.pass_time(5 * 60 + 40)
+    late.settle()
+    assert jobs(late) == []
+
+
+@pytest.mark.parametrize(("policy", "running"), [("Allow", 3), ("Forbid", 1), ("Replace", 1)])
+def test_concurrency(policy: str, running: int) -> None:
+    world = World()
+    world.apply(cron_job("*/1 * * * *", concurrencyPolicy=policy))
+    world.settle()
+    minutes(world, 3, finish=False)
+    assert len(jobs(world)) == running
+    latest = f"tick-{START // SECOND // 60 + (1 if policy == 'Forbid' else 3)}"
+    assert latest in jobs(world)
+
+
+def test_suspended_ones_start_nothing() -> None:
+    world = World()
+    world.apply(cron_job("*/1 * * * *", suspend="true"))
+    minutes(world, 3)
+    assert jobs(world) == []
+
+
+def test_time_zones() -> None:
+    noon = int(datetime(2026, 7, 1, 0, 0, tzinfo=UTC).timestamp()) * SECOND
+    assert cron.next_after("30 6 * * *", "", noon) - noon == 6.5 * 3600 * SECOND
+    assert cron.next_after("30 6 * * *", "Europe/Berlin", noon) - noon == 4.5 * 3600 * SECOND
+    assert cron.due("@hourly", "", noon, noon + 3 * 3600 * SECOND) == (noon + 3 * 3600 * SECOND, 3)
+    assert cron.due("* * * * *", "", noon, noon + 10_000 * 60 * SECOND) == (noon + 10_000 * 60 * SECOND, 101)
+    assert cron.due("* * * * *", "", noon, noon + 59 * SECOND) == (None, 0)
+
+
+@pytest.mark.parametrize(
+    "schedule", ["* * * *", "60 * * * *", "@often", "TZ=UTC * * * * *", "* * * * * *", "* * L * *", "", "0 0 31 2 *"]
+)
+def test_what_is_no_schedule(schedule: str) -> None:
+    assert cron.why_not(schedule)
+
+
+@pytest.mark.parametrize("schedule", ["*/1 * * * *", "@daily", "0 9-17/2 * jan-mar mon,tue", "0 0 ? * *", "5 4 * * 7"])
+def test_what_is_one(schedule: str) -> None:
+    assert cron.why_not(schedule) == ""
+
+
+def test_zones_that_are_none() -> None:
+    assert cron.zone_why_not("Europe/Berlin") == ""
+    for zone in ("Nowhere/Town", "Local", "../etc/passwd"):
+        assert cron.zone_why_not(zone)
