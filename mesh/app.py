@@ -13,6 +13,7 @@ import socket
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import structlog
@@ -24,6 +25,7 @@ from mesh.errors import MeshError, Unavailable
 from mesh.fleet.bridge import RayAddress, RayHosts
 from mesh.fleet.port import AgentPort
 from mesh.meshd import Meshd, Settings
+from mesh.rpc.audit import AuditFile
 from mesh.rpc.server import Tls
 from mesh.store.encrypted import EncryptedCodec
 from mesh.store.keyring import load_key_file
@@ -69,12 +71,13 @@ async def _until_told(config: MeshdConfig) -> None:
 async def serve(config: MeshdConfig) -> None:
     """Runs meshd until cancelled. Raises Unavailable, Invalid: what is wrong with a file, a port or the store."""
     tls = Tls(pki.Pair(_read(config.pki.certificate), _read(config.pki.key)), _read(config.pki.ca))
-    pki.identity(tls.server.certificate)
+    pki.expires(tls.server.certificate)  # raises for what is none
     codec = EncryptedCodec(load_key_file(config.key_file))
+    audit = _audit(config)
     store = await SqliteStore.open(config.store_file, codec, Retention(events=config.history_events))
     try:
         hosts = _hosts(config)
-        meshd = Meshd(store, hosts, tls, _settings(config, store))
+        meshd = Meshd(store, hosts, tls, replace(_settings(config, store), audit=audit))
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(hosts.run(), name="hosts")
             tasks.create_task(meshd.run(), name="meshd")
@@ -82,6 +85,7 @@ async def serve(config: MeshdConfig) -> None:
             notify("READY=1")
     finally:
         await store.close()
+        audit.close()
 
 
 class NoHosts:
@@ -107,6 +111,13 @@ def notify(state: str) -> None:
     if address:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notifier, suppress(OSError):
             notifier.sendto(state.encode(), "\0" + address[1:] if address.startswith("@") else address)
+
+
+def _audit(config: MeshdConfig) -> AuditFile:
+    try:
+        return AuditFile(config.audit_file, config.audit.max_bytes, config.audit.keep)
+    except OSError as error:
+        raise Unavailable(f"cannot write {config.audit_file}: {error.strerror}") from error
 
 
 def _hosts(config: MeshdConfig) -> RayHosts | NoHosts:

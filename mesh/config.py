@@ -58,6 +58,15 @@ class Log:
 
 
 @dataclass(frozen=True, slots=True)
+class Audit:
+    """The audit log: `file` (absent: audit.log in the data directory) is set aside at `max_bytes`, `keep` times."""
+
+    file: Path | None = None
+    max_bytes: int = 64 << 20
+    keep: int = 10
+
+
+@dataclass(frozen=True, slots=True)
 class MeshdConfig:
     """The control service. `listen` are "host:port" addresses; `data_dir` holds store.db and is 0700."""
 
@@ -68,6 +77,7 @@ class MeshdConfig:
     network: Network = Network()
     ray: Ray = Ray()
     log: Log = Log()
+    audit: Audit = Audit()
     node_silence_seconds: int = 10  # a host is Unknown after this long without an answer
     event_ttl_seconds: int = 3600  # S8
     history_events: int = 10_000  # how many changes a watch may lie behind
@@ -78,8 +88,13 @@ class MeshdConfig:
         """The SQLite database."""
         return self.data_dir / "store.db"
 
+    @property
+    def audit_file(self) -> Path:
+        """The audit log."""
+        return self.audit.file or self.data_dir / "audit.log"
 
-_TABLES: dict[str, type] = {"pki": Pki, "network": Network, "ray": Ray, "log": Log}
+
+_TABLES: dict[str, type] = {"pki": Pki, "network": Network, "ray": Ray, "log": Log, "audit": Audit}
 _LEVELS = ("debug", "info", "warning", "error")
 
 
@@ -233,6 +248,10 @@ def _numbers(config: MeshdConfig) -> list[Violation]:
         for name, minimum in least.items()
         if getattr(config, name) < minimum
     ]
+    if config.audit.max_bytes < 4096:
+        wrong.append(Violation("audit.max_bytes", "must be at least 4096"))
+    if config.audit.keep < 1:
+        wrong.append(Violation("audit.keep", "must be at least 1"))
     if config.log.level not in _LEVELS:
         wrong.append(Violation("log.level", f"must be one of {', '.join(_LEVELS)}"))
     return wrong

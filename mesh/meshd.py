@@ -33,7 +33,11 @@ from mesh.fleet.port import Hosts
 from mesh.fleet.ranges import Ranges
 from mesh.fleet.roster import Roster
 from mesh.reconcile.loop import Loop
+from mesh.rpc.access import Access
+from mesh.rpc.audit import Audit, NoAudit
+from mesh.rpc.border import Border
 from mesh.rpc.control import About, Control
+from mesh.rpc.gate import Gate
 from mesh.rpc.images import Images
 from mesh.rpc.pods import Pods
 from mesh.rpc.resources import Resources
@@ -41,7 +45,8 @@ from mesh.rpc.server import Tls, serve
 from mesh.scheduler.scheduler import Scheduler
 from mesh.start import begin
 from mesh.store.feed import Feed
-from mesh.store.port import Store
+from mesh.store.port import Event, Store
+from mesh.v1.access_pb2_grpc import add_AccessServicer_to_server
 from mesh.v1.control_pb2_grpc import (
     add_ControlServicer_to_server,
     add_ImagesServicer_to_server,
@@ -67,6 +72,7 @@ class Settings:
     scratch: Path | None = None
     copy_store: Callable[[Path], Awaitable[None]] | None = None
     clock: Callable[[], int] = time.time_ns
+    audit: Audit = field(default_factory=NoAudit)
 
 
 @dataclass(slots=True)
@@ -106,11 +112,14 @@ class Meshd:
         if self.tls is None:
             yield
             return
-        server = await serve(self.settings.listen, self.tls, self._register)
+        border = Border(Gate(self.feed.view, self.settings.audit, self.settings.clock))
+        server = await serve(self.settings.listen, self.tls, border, self._register)
+        forget = self.feed.on_events(lambda events: border.recheck() if _concern_access(events) else None)
         try:
             self.ports = server.ports
             yield
         finally:
+            forget()
             await server.stop(GRACE)
 
     def _start(self, tasks: asyncio.TaskGroup) -> None:
@@ -151,3 +160,8 @@ class Meshd:
         add_PodsServicer_to_server(Pods(self.feed, roster.agent), server)
         add_ImagesServicer_to_server(Images(self.feed, roster.agent), server)
         add_ControlServicer_to_server(Control(self.feed, about), server)
+        add_AccessServicer_to_server(Access(self.feed), server)
+
+
+def _concern_access(events: Sequence[Event]) -> bool:
+    return any(event.key.kind in ("Role", "RoleBinding") for event in events)

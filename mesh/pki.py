@@ -7,8 +7,9 @@ A private key is never logged and never part of an error message.
 import datetime as dt
 import ipaddress
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
+from urllib.parse import quote, unquote
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -20,6 +21,8 @@ from mesh.errors import Invalid
 ADMINS = "mesh:admins"  # the group that may do everything
 NODES = "mesh:nodes"  # the group of hosts
 DAY = 86_400
+_SCHEME = "mesh://"
+_PLAIN = "@:"  # of a user's name, beside letters, digits and _.-~
 _BACKDATE = 3600  # certificates are valid from an hour ago: clocks of hosts differ
 
 
@@ -33,10 +36,14 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Whom a certificate names: its common name, and its organizations as groups."""
+    """Whom a certificate names: a "user" or a "node" by the URI "mesh://user/ada" among its alternative names, with its
+    organizations as groups."""
 
     name: str
     groups: tuple[str, ...] = ()
+    kind: str = "user"
+    serial: int = field(default=0, compare=False)
+    begins: int = field(default=0, compare=False)  # seconds since the epoch
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +60,7 @@ class Request:
 
 def user(name: str, groups: Sequence[str] = (ADMINS,)) -> Request:
     """What a person's or program's client certificate says."""
-    return Request(name, tuple(groups), uris=(f"mesh://user/{name}",), client=True)
+    return Request(name, tuple(groups), uris=(f"{_SCHEME}user/{quote(name, safe=_PLAIN)}",), client=True)
 
 
 def server(name: str, hosts: Sequence[str]) -> Request:
@@ -63,7 +70,7 @@ def server(name: str, hosts: Sequence[str]) -> Request:
 
 def node(name: str, hosts: Sequence[str] = ()) -> Request:
     """What a host's certificate says; it serves and it calls."""
-    return Request(name, (NODES,), (name, *hosts), (f"mesh://node/{name}",), server=True, client=True)
+    return Request(name, (NODES,), (name, *hosts), (f"{_SCHEME}node/{name}",), server=True, client=True)
 
 
 def make_ca(name: str, now: int, days: int = 3650) -> Pair:
@@ -103,13 +110,15 @@ def issue(ca: Pair, request: Request, now: int, days: int = 365) -> Pair:
 
 @lru_cache(maxsize=256)
 def identity(certificate: bytes) -> Identity:
-    """Whom a PEM certificate names; raises Invalid when it can't be read or has no common name."""
-    subject = _load(certificate).subject
-    names = subject.get_attributes_for_oid(NameOID.COMMON_NAME)
-    if not names or not names[0].value:
-        raise Invalid("the certificate has no common name")
-    groups = tuple(str(a.value) for a in subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME))
-    return Identity(str(names[0].value), groups)
+    """Whom a PEM certificate names; raises Invalid when it can't be read or does not name exactly one identity."""
+    held = _load(certificate)
+    named = [uri.removeprefix(_SCHEME).partition("/") for uri in _uris(held) if uri.startswith(_SCHEME)]
+    if len(named) != 1 or named[0][0] not in ("user", "node") or not named[0][2]:
+        raise Invalid(f"the certificate names no identity: it needs one alternative name such as {_SCHEME}user/ada")
+    kind, _, name = named[0]
+    groups = tuple(str(a.value) for a in held.subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME))
+    begins = int(held.not_valid_before_utc.timestamp())
+    return Identity(unquote(name), groups, kind, held.serial_number, begins)
 
 
 def fingerprint(certificate: bytes) -> str:
@@ -155,6 +164,14 @@ def _builder(
         .not_valid_after(begin + dt.timedelta(days=days, seconds=_BACKDATE))
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
     )
+
+
+def _uris(certificate: x509.Certificate) -> list[str]:
+    try:
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return []
+    return names.get_values_for_type(x509.UniformResourceIdentifier)
 
 
 def _host(host: str) -> x509.GeneralName:

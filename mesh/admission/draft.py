@@ -3,13 +3,14 @@
 Rule: steps in order (begin or keep, complete, check_change, raise_if_wrong); nothing given is mutated.
 """
 
-from mesh.admission import allocate, applied, config, defaults, pods, services, workloads
+from mesh.admission import access, allocate, applied, config, defaults, pods, services, workloads
 from mesh.errors import Invalid, Violation
 from mesh.model import rules
 from mesh.model.fields import copy_of, has, part, transfer
 from mesh.model.kinds import Object, key_of, kind_of
 from mesh.model.manifest import OBJECT_LIMIT
-from mesh.v1.core_pb2 import ConfigMap, Event, Node, Pod, Secret
+from mesh.v1.auth_pb2 import Role, RoleBinding
+from mesh.v1.core_pb2 import ConfigMap, Event, Node, Pod, Secret, ServiceAccount
 from mesh.v1.meta_pb2 import ObjectMeta
 from mesh.v1.net_pb2 import AddressReservation, Endpoints, EndpointSlice, Service
 from mesh.view import View
@@ -97,10 +98,22 @@ class Draft:
             self.wrong += config.check_secret(obj)
         elif isinstance(obj, Service):
             self.wrong += services.check(obj)
+        elif isinstance(obj, Role | RoleBinding | ServiceAccount):
+            self._complete_access(obj, old)
         elif isinstance(obj, Event) and obj.involved_object.namespace not in ("", obj.metadata.namespace):
             self.wrong.append(Violation("involvedObject.namespace", "must be the namespace of the event"))
         if (size := obj.ByteSize()) > OBJECT_LIMIT:
             self.wrong.append(Violation("", f"is too large: {size} bytes, at most {OBJECT_LIMIT} (1.5 MiB)"))
+
+    def _complete_access(self, obj: Role | RoleBinding | ServiceAccount, old: Object | None) -> None:
+        if isinstance(obj, Role):
+            self.wrong += access.check_role(obj)
+            known = list(access.role_warnings(old)) if isinstance(old, Role) else []
+            self.warnings += [f"{self.subject}: {w}" for w in access.role_warnings(obj) if w not in known]
+        elif isinstance(obj, RoleBinding):
+            self.wrong += access.check_binding(obj)
+        else:
+            self.wrong += access.check_account(obj)
 
     def check_change(self, old: Object) -> None:
         """What may not differ from `old` (A6, V9)."""
@@ -115,6 +128,8 @@ class Draft:
             self.wrong += services.check_change(new, old)
         elif isinstance(new, AddressReservation) and isinstance(old, AddressReservation):
             self.wrong += services.check_reservation_change(new, old)
+        elif isinstance(new, RoleBinding) and isinstance(old, RoleBinding):
+            self.wrong += access.check_change(new, old)
         elif isinstance(new, Node) and isinstance(old, Node):
             for name, mine, theirs in (
                 ("podCIDR", new.spec.pod_cidr, old.spec.pod_cidr),

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from mesh.cli import create_access
 from mesh.cli.apply import file_options
 from mesh.cli.session import Session, Verb, asynchronous, warn
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 _DRY = click.Choice(["none", "client", "server"])
 
 
-_ALIASES = {"ns": "namespace", "cm": "configmap"}
+_ALIASES = {"ns": "namespace", "cm": "configmap", "sa": "serviceaccount"}
 
 
 class _Creates(Verb, click.Group):
@@ -62,6 +63,7 @@ def command(ctx: click.Context, filename: tuple[str, ...], recursive: bool, dry_
     mesh create namespace test
     mesh create configmap settings --from-literal color=blue --from-file app.conf
     mesh create secret generic login --from-literal password=secret
+    mesh create rolebinding ada-edits --clusterrole=edit --user=ada -n team
     """
     if ctx.invoked_subcommand is not None:
         if filename:
@@ -238,3 +240,6 @@ def _tell(obj: "Object", dry_run: str, output: str) -> None:
         return
     mark = {"client": " (dry run)", "server": " (server dry run)"}.get(dry_run, "")
     click.echo(f"{ref(kind_of(obj), obj.metadata.name)} created{mark}")
+
+
+create_access.add(command, _output_options, _create)

@@ -38,6 +38,9 @@ _SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
     "Images": {
         "image": ("image", "Load, list and remove images on hosts, without a registry."),
     },
+    "Access": {
+        "auth": ("auth", "Say who you are to the mesh and what you may do."),
+    },
     "More": {
         "api-resources": ("api_resources", "List the kinds of objects."),
         "explain": ("explain", "Explain the fields of a kind."),

@@ -9,6 +9,7 @@ from typing import Any
 
 from mesh.model.kinds import Kind, Object
 from mesh.sdk.words import age, duration, seconds_of, summary
+from mesh.v1.auth_pb2 import RoleBinding
 from mesh.v1.core_pb2 import Event, Node, Pod
 from mesh.v1.net_pb2 import Endpoints, EndpointSlice, Service
 
@@ -220,6 +221,16 @@ def _slice_addresses(slice_: EndpointSlice, _now: float) -> str:
     return ",".join(found[:3]) + more if found else "<unset>"
 
 
+def _subjects(kind: str) -> Cell:
+    """The subjects of a binding that are of this kind."""
+
+    def cell(binding: RoleBinding, _now: float) -> str:
+        found = [f"{s.namespace}/{s.name}" if s.namespace else s.name for s in binding.subjects if s.kind == kind]
+        return ", ".join(found)
+
+    return cell
+
+
 _NAME, _AGE = Column("NAME", _name), Column("AGE", _age)
 _GENERIC: Sequence[Column] = (_NAME, _AGE)
 _COLUMNS: dict[str, Sequence[Column]] = {
@@ -288,5 +299,13 @@ _COLUMNS: dict[str, Sequence[Column]] = {
         Column("TYPE", lambda secret, _: secret.type or "Opaque"),
         Column("DATA", lambda secret, _: str(len(secret.data))),
         _AGE,
+    ),
+    "RoleBinding": (
+        _NAME,
+        Column("ROLE", lambda binding, _: f"{binding.role_ref.kind}/{binding.role_ref.name}"),
+        _AGE,
+        Column("USERS", _subjects("User"), wide=True),
+        Column("GROUPS", _subjects("Group"), wide=True),
+        Column("SERVICEACCOUNTS", _subjects("ServiceAccount"), wide=True),
     ),
 }  # fmt: skip

@@ -46,7 +46,6 @@ _WORKLOADS = "autoscaling and disruption budgets are not part of this release"
 _SERVICES = "Ingress is not part of this release"
 _OWN = "it is written by the mesh alone"
 _CLAIMS = "persistent volumes are not part of this release"
-_AUTH = "roles are not part of this release; every enrolled client is an administrator"
 _EXT, _APPS1, _APPS2 = "extensions/v1beta1", "apps/v1beta1", "apps/v1beta2"
 
 KINDS: tuple[Kind, ...] = (
@@ -56,7 +55,7 @@ KINDS: tuple[Kind, ...] = (
     Kind("Event", "v1", "events", core_pb2.Event, ("ev",)),
     Kind("ConfigMap", "v1", "configmaps", core_pb2.ConfigMap, ("cm",)),
     Kind("Secret", "v1", "secrets", core_pb2.Secret),
-    Kind("ServiceAccount", "v1", "serviceaccounts", core_pb2.ServiceAccount, ("sa",), why_not=_AUTH),
+    Kind("ServiceAccount", "v1", "serviceaccounts", core_pb2.ServiceAccount, ("sa",)),
     Kind("PersistentVolume", "v1", "persistentvolumes", core_pb2.PersistentVolume, ("pv",), False, why_not=_CLAIMS),
     Kind("PersistentVolumeClaim", "v1", "persistentvolumeclaims", core_pb2.PersistentVolumeClaim, ("pvc",),
          why_not=_CLAIMS),
@@ -84,8 +83,8 @@ KINDS: tuple[Kind, ...] = (
          why_not=_WORKLOADS),
     Kind("PriorityClass", "scheduling.k8s.io/v1", "priorityclasses", policy_pb2.PriorityClass, ("pc",), False,
          why_not="priorities are not part of this release"),
-    Kind("Role", "rbac.authorization.k8s.io/v1", "roles", auth_pb2.Role, why_not=_AUTH),
-    Kind("RoleBinding", "rbac.authorization.k8s.io/v1", "rolebindings", auth_pb2.RoleBinding, why_not=_AUTH),
+    Kind("Role", "rbac.authorization.k8s.io/v1", "roles", auth_pb2.Role),
+    Kind("RoleBinding", "rbac.authorization.k8s.io/v1", "rolebindings", auth_pb2.RoleBinding),
 )  # fmt: skip
 
 _BY_NAME = {k.name: k for k in KINDS}

@@ -1,6 +1,7 @@
-"""The border of the service: every call is authorized, logged, and leaves with a status of ours.
+"""The border of the service: every call is recognised, allowed, logged, and leaves with a status of ours.
 
-Rule: no handler is reached unless `authorize` let its caller in; no exception leaves but as a status.
+Rule: no handler is reached unless the gate let its caller in; a stream ends as soon as it would not any more; no
+exception leaves but as a status.
 """
 
 import asyncio
@@ -16,8 +17,9 @@ import structlog
 from google.rpc import status_pb2
 from grpc import aio
 
+from mesh.access.who import Who
 from mesh.errors import MeshError, Unavailable
-from mesh.rpc.auth import authorize, caller
+from mesh.rpc.gate import Call, Gate, begin, recognise
 from mesh.rpc.status import internal, status_of, to_grpc
 
 _log = structlog.get_logger("mesh.rpc")
@@ -29,12 +31,20 @@ Context = aio.ServicerContext[Any, Any]
 class Border(aio.ServerInterceptor):
     """Wraps every handler of the server; made on the event loop that serves."""
 
-    def __init__(self) -> None:
-        self._stopping = asyncio.Event()
+    def __init__(self, gate: Gate) -> None:
+        self._gate = gate
+        self._streams: set[_Passage] = set()
 
     def stop(self) -> None:
         """Ends every stream of ours with Unavailable: watches, logs and execs never end by themselves."""
-        self._stopping.set()
+        for passage in tuple(self._streams):
+            passage.end(Unavailable("meshd is stopping; try again in a moment"))
+
+    def recheck(self) -> None:
+        """Ends every stream whose caller may not have it any more."""
+        for passage in tuple(self._streams):
+            if error := self._gate.still(passage.call):
+                passage.end(error)
 
     async def intercept_service(
         self,
@@ -49,35 +59,37 @@ class Border(aio.ServerInterceptor):
         inner = handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
         if handler.response_streaming:
             make = grpc.stream_stream_rpc_method_handler if handler.request_streaming else _UNARY_STREAM
-            return make(
-                _streaming(method, inner, self._stopping), handler.request_deserializer, handler.response_serializer
-            )
+            return make(self._streaming(method, inner), handler.request_deserializer, handler.response_serializer)
         make = grpc.stream_unary_rpc_method_handler if handler.request_streaming else _UNARY_UNARY
-        return make(_single(method, inner), handler.request_deserializer, handler.response_serializer)
+        return make(self._single(method, inner), handler.request_deserializer, handler.response_serializer)
+
+    def _single(self, method: str, inner: Any) -> Any:
+        async def call(request: Any, context: Context) -> Any:
+            passage = _Passage(self._gate, method, context)
+            async with passage:
+                return await inner(await passage.enter(request), context)
+
+        return call
+
+    def _streaming(self, method: str, inner: Any) -> Any:
+        async def call(request: Any, context: Context) -> None:
+            passage = _Passage(self._gate, method, context)
+            async with passage:
+                answering = _answer(inner(await passage.enter(request), context), context)
+                if not method.startswith("/mesh."):
+                    await answering
+                    return
+                self._streams.add(passage)
+                try:
+                    await passage.until_ended(answering)
+                finally:
+                    self._streams.discard(passage)
+
+        return call
 
 
 _UNARY_STREAM: Any = grpc.unary_stream_rpc_method_handler
 _UNARY_UNARY: Any = grpc.unary_unary_rpc_method_handler
-
-
-def _single(method: str, inner: Any) -> Any:
-    async def call(request: Any, context: Context) -> Any:
-        async with _Passage(method, context):
-            return await inner(request, context)
-
-    return call
-
-
-def _streaming(method: str, inner: Any, stopping: asyncio.Event) -> Any:
-    async def call(request: Any, context: Context) -> None:
-        async with _Passage(method, context):
-            answering = _answer(inner(request, context), context)
-            if method.startswith("/mesh."):
-                await _unless(stopping, answering)
-            else:
-                await answering
-
-    return call
 
 
 async def _answer(answers: AsyncIterator[Any] | Awaitable[None], context: Context) -> None:
@@ -89,39 +101,64 @@ async def _answer(answers: AsyncIterator[Any] | Awaitable[None], context: Contex
             await context.write(answer)
 
 
-async def _unless(stopping: asyncio.Event, answering: Coroutine[Any, Any, None]) -> None:
-    """Answers until the end, or until meshd stops; cancelled, both are."""
-    answer, stop = asyncio.ensure_future(answering), asyncio.ensure_future(stopping.wait())
-    try:
-        await asyncio.wait({answer, stop}, return_when=asyncio.FIRST_COMPLETED)
-        if not answer.done():
-            raise Unavailable("meshd is stopping; try again in a moment")
-    finally:
-        stop.cancel()
-        if not answer.done():
-            answer.cancel()
-            await asyncio.wait({answer})
-    answer.result()
+async def _again(first: Any, rest: AsyncIterator[Any]) -> AsyncIterator[Any]:
+    yield first
+    async for request in rest:
+        yield request
 
 
 class _Passage:
     """One call: who it is, how long it took, how it ended."""
 
-    def __init__(self, method: str, context: Context) -> None:
-        self.method = method
+    def __init__(self, gate: Gate, method: str, context: Context) -> None:
         self.context = context
-        self.user = ""
+        self.call = Call(gate, Who(""), method, context.peer())
         self.started = time.monotonic()
+        self._ending: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    async def enter(self, request: Any) -> Any:
+        """The request to hand to the handler, once its caller may make it; raises MeshError."""
+        call = self.call
+        try:
+            call.who = recognise(self.context.auth_context())
+        except MeshError as error:
+            call.gate.refused(call, error)
+            raise
+        begin(call)
+        if not hasattr(request, "__aiter__"):
+            call.gate.enter(call, request)
+            return request
+        requests = aiter(request)
+        first = await anext(requests, None)
+        if first is None:
+            return requests
+        call.gate.enter(call, first)
+        return _again(first, requests)
+
+    def end(self, error: MeshError) -> None:
+        """Ends the stream with this error."""
+        if not self._ending.done():
+            self._ending.set_exception(error)
+
+    async def until_ended(self, answering: Coroutine[Any, Any, None]) -> None:
+        """Answers until the end, or until `end`; cancelled, both are."""
+        answer = asyncio.ensure_future(answering)
+        try:
+            await asyncio.wait({answer, self._ending}, return_when=asyncio.FIRST_COMPLETED)
+            if not answer.done():
+                self._ending.result()
+        finally:
+            if not answer.done():
+                answer.cancel()
+                await asyncio.wait({answer})
+        answer.result()
 
     async def __aenter__(self) -> None:
-        try:
-            who = caller(self.context.auth_context())
-            self.user = who.name
-            authorize(who, self.method)
-        except MeshError as error:
-            await self._refuse(error.kind, status_of(error))
+        pass
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
+        if self._ending.done():
+            self._ending.exception()  # looked at, whoever ended first
         if error is None:
             self._log("OK")
         elif isinstance(error, MeshError):
@@ -130,7 +167,7 @@ class _Passage:
             self._log("CANCELLED")
         elif not isinstance(error, aio.AbortError):
             error_id = secrets.token_hex(6)
-            _log.error("request_failed", method=self.method, user=self.user, id=error_id, exc_info=error)
+            _log.error("request_failed", method=self.call.method, user=self.call.who.name, id=error_id, exc_info=error)
             await self._refuse("Internal", internal(error_id))
 
     async def _refuse(self, code: str, status: status_pb2.Status) -> None:
@@ -138,8 +175,10 @@ class _Passage:
         await self.context.abort_with_status(to_grpc(status))
 
     def _log(self, code: str, message: str = "") -> None:
-        service, _, verb = self.method.rpartition("/")
+        service, _, verb = self.call.method.rpartition("/")
         record = _log.info if verb in _WRITES and service.startswith("/mesh.") else _log.debug
         milliseconds = round((time.monotonic() - self.started) * 1000, 1)
         said = {"message": message} if message else {}
-        record("request", method=self.method, user=self.user, code=code, milliseconds=milliseconds, **said)
+        record(
+            "request", method=self.call.method, user=self.call.who.name, code=code, milliseconds=milliseconds, **said
+        )

@@ -13,6 +13,7 @@ from typing import Any
 from google.protobuf import json_format
 from grpc import aio
 
+from mesh.access.asks import on_object, written
 from mesh.admission import admit, allocate
 from mesh.admission.admit import Admitted, Deletion, Stamp
 from mesh.errors import AlreadyExists, Conflict, Invalid, NotFound, Violation
@@ -20,6 +21,7 @@ from mesh.model.keys import Key
 from mesh.model.kinds import Object, key_of, kind_of, pack, revision_of, unpack
 from mesh.model.pods import is_mirror
 from mesh.network import derived
+from mesh.rpc.gate import current
 from mesh.rpc.pages import Pages
 from mesh.rpc.selection import selection_of, served
 from mesh.rpc.watch import watch, watch_derived
@@ -85,9 +87,14 @@ class Resources(ResourcesServicer):
         """Creates one object; a generated name that is taken is generated again."""
         obj = _object(request.object)
         generated = not obj.metadata.name and bool(obj.metadata.generate_name)
+        current().require((on_object("create", obj),))
+
+        def verb(view: View) -> tuple[Object | None, Admitted]:
+            return None, admit.create(obj, view, self._stamp())
+
         for attempts_left in reversed(range(8 if generated else 1)):
             try:
-                return await self._one(lambda view: (None, admit.create(obj, view, self._stamp())), request.dry_run)
+                return await self._one(verb, request.dry_run)
             except AlreadyExists:
                 if not attempts_left:
                     raise
@@ -96,6 +103,7 @@ class Resources(ResourcesServicer):
     async def Update(self, request: pb.UpdateRequest, context: Context) -> pb.ObjectResponse:
         """Replaces one object (A8)."""
         obj = _object(request.object)
+        current().require((on_object("update", obj),))
 
         def verb(view: View) -> tuple[Object, Admitted]:
             old = found(view, key_of(obj))
@@ -147,12 +155,13 @@ class Resources(ResourcesServicer):
     async def List(self, request: pb.ListRequest, context: Context) -> pb.ListResponse:
         """Objects of a kind, in pages of one revision when there is a limit."""
         await self._feed.reached(0)
-        if getattr(request, "continue"):
-            return self._pages.next(getattr(request, "continue"), request.limit)
         if not request.kind:
             raise Invalid.of("the request", [Violation("kind", "is required")])
+        asked = (current().who.name, tuple(current().asks))
+        if getattr(request, "continue"):
+            return self._pages.next(getattr(request, "continue"), request.limit, asked)
         objects = selection_of(request).of(self._feed.view)
-        return self._pages.first(objects, self._feed.view.revision, request.limit)
+        return self._pages.first(objects, self._feed.view.revision, request.limit, asked)
 
     async def Watch(self, request: pb.WatchRequest, context: Context) -> None:  # type: ignore[override]  # it writes
         """What happens to the selected objects."""
@@ -169,6 +178,7 @@ class Resources(ResourcesServicer):
         def compute(view: View) -> list[Write]:
             nonlocal outcome
             previous, admitted = verb(view)
+            current().require_grants(admitted.object, previous, view)
             outcome = _Outcome([admitted], [previous])
             return _writes(outcome, view)
 
@@ -190,7 +200,9 @@ class Resources(ResourcesServicer):
         stage = view.copy() if len(objects) > 1 else view
         for obj in objects:
             previous = stage.get(key_of(obj))
+            current().require(written(obj, previous))
             admitted = admit.apply(obj, previous, stage, self._stamp())
+            current().require_grants(admitted.object, previous, stage)
             outcome.admitted.append(admitted)
             outcome.previous.append(previous)
             if stage is not view:

@@ -15,7 +15,7 @@ from grpc_reflection.v1alpha import reflection
 from mesh.errors import Unavailable
 from mesh.pki import Pair
 from mesh.rpc.border import Border
-from mesh.v1 import control_pb2
+from mesh.v1 import access_pb2, control_pb2
 
 MESSAGE_BYTES = 32 * 1024 * 1024
 _OPTIONS: list[tuple[str, Any]] = [
@@ -28,7 +28,7 @@ _OPTIONS: list[tuple[str, Any]] = [
     ("grpc.http2.min_ping_interval_without_data_ms", 5_000),  # what clients may do to us
     ("grpc.so_reuseport", 0),  # a second meshd on the same port must fail, not share
 ]
-_SERVICES = tuple(f"mesh.v1.{name}" for name in control_pb2.DESCRIPTOR.services_by_name)
+_SERVICES = tuple(f"mesh.v1.{name}" for file in (control_pb2, access_pb2) for name in file.DESCRIPTOR.services_by_name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +58,13 @@ class Server:
 
 
 async def serve(
-    addresses: Sequence[str], tls: Tls, register: Callable[[aio.Server], None], options: Sequence[tuple[str, Any]] = ()
+    addresses: Sequence[str],
+    tls: Tls,
+    border: Border,
+    register: Callable[[aio.Server], None],
+    options: Sequence[tuple[str, Any]] = (),
 ) -> Server:
     """Starts serving what `register` adds; "host:0" takes a free port. Raises Unavailable when an address is taken."""
-    border = Border()
     server = aio.server(interceptors=[border], options=[*_OPTIONS, *options])
     credentials = grpc.ssl_server_credentials(
         [(tls.server.key, tls.server.certificate)], root_certificates=tls.ca, require_client_auth=True

@@ -115,6 +115,14 @@ class RunningMeshd:
         self._channels.append(channel)
         return channel
 
+    def user(self, name: str, *groups: str) -> aio.Channel:
+        """A channel of a user of these groups."""
+        return self.channel(pki.issue(self.certs.ca, pki.user(name, groups), int(time.time())))
+
+    def node(self, name: str) -> aio.Channel:
+        """A channel of a host."""
+        return self.channel(pki.issue(self.certs.ca, pki.node(name), int(time.time())))
+
     @property
     def resources(self) -> ResourcesStub:
         return ResourcesStub(self.channel())

@@ -46,3 +46,14 @@ def test_a_key_that_is_not_the_authoritys_is_refused(ca: pki.Pair) -> None:
 def test_what_is_no_certificate_is_refused() -> None:
     with pytest.raises(Invalid, match="not a PEM certificate"):
         pki.identity(b"hello")
+
+
+def test_who_it_is_stands_among_the_alternative_names_and_not_in_the_common_name(ca: pki.Pair) -> None:
+    host = pki.identity(pki.issue(ca, pki.node("host1"), NOW).certificate)
+    assert (host.kind, host.name) == ("node", "host1")
+    odd = pki.identity(pki.issue(ca, pki.user("a/b c@d"), NOW).certificate)
+    assert (odd.kind, odd.name, odd.serial > 0, odd.begins < NOW) == ("user", "a/b c@d", True, True)
+    for uris in ((), ("mesh://user/",), ("mesh://robot/x",), ("mesh://user/a", "mesh://node/b"), ("spiffe://user/a",)):
+        pair = pki.issue(ca, pki.Request("admin", (pki.ADMINS,), uris=uris, client=True), NOW)
+        with pytest.raises(Invalid, match="names no identity"):
+            pki.identity(pair.certificate)

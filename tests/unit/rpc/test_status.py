@@ -14,8 +14,7 @@ from mesh.errors import (
     Unavailable,
     Violation,
 )
-from mesh.pki import Identity
-from mesh.rpc.auth import authorize, caller
+from mesh.rpc.gate import recognise
 from mesh.rpc.status import internal, status_of
 
 
@@ -69,15 +68,6 @@ def test_a_bug_shows_only_its_id() -> None:
 
 def test_without_a_certificate_there_is_no_caller() -> None:
     with pytest.raises(Forbidden, match="certificate"):
-        caller({})
+        recognise({})
     with pytest.raises(Invalid):
-        caller({"x509_pem_cert": [b"nonsense"]})
-
-
-def test_only_the_health_check_is_open() -> None:
-    eve = Identity("eve", ("dev",))
-    authorize(eve, "/grpc.health.v1.Health/Check")
-    for method in ("/mesh.v1.Control/Status", "/grpc.health.v1.HealthX/Check", ""):
-        with pytest.raises(Forbidden):
-            authorize(eve, method)
-    authorize(Identity("ada", ("dev", "mesh:admins")), "/mesh.v1.Control/Status")
+        recognise({"x509_pem_cert": [b"nonsense"]})

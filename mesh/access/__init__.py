@@ -1,0 +1,1 @@
+"""Who may do what: roles, bindings, hosts; pure questions of an identity, a view and a wish."""

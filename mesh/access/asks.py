@@ -1,0 +1,106 @@
+"""What each RPC asks for: the method and its request, as wishes that the authoriser knows.
+
+Rule: pure; a method that is not in these tables is refused to everyone. What depends on the object as it will be
+(Apply, Create, Update) is asked by the handler, when it is known.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from mesh.access.rules import ANY, SERVICE, Ask, group_of
+from mesh.model.keys import Key
+from mesh.model.kinds import Kind, Object, key_of, kind_named
+from mesh.model.selectors import parse_fields
+
+# Methods for everyone who was recognised. Who asks about others is asked again by the handler.
+OPEN = frozenset((
+    "/grpc.health.v1.Health/Check", "/grpc.health.v1.Health/Watch", "/mesh.v1.Control/Kinds",
+    "/mesh.v1.Access/WhoAmI", "/mesh.v1.Access/CanI", "/mesh.v1.Access/Grants",
+))  # fmt: skip
+# Methods whose handler asks, of what it is about to write.
+DEFERRED = frozenset(("/mesh.v1.Resources/Apply", "/mesh.v1.Resources/Create", "/mesh.v1.Resources/Update"))
+
+
+def on_object(verb: str, obj: Object, subresource: str = "") -> Ask:
+    """A verb on an object."""
+    return on_key(verb, key_of(obj), subresource)
+
+
+def on_key(verb: str, key: Key, subresource: str = "") -> Ask:
+    """A verb on the object of a key."""
+    kind = kind_named(key.kind)
+    return Ask(verb, group_of(kind), kind.plural, subresource, key.namespace, key.name)
+
+
+def on_service(verb: str, what: str, name: str = "") -> Ask:
+    """A verb on what is no object: "images", "tokens", "metrics"."""
+    return Ask(verb, SERVICE, what, name=name)
+
+
+def written(obj: Object, previous: Object | None) -> tuple[Ask, ...]:
+    """What applying an object asks for: it shows what was there before."""
+    if previous is None:
+        return (on_object("create", obj),)
+    return on_object("get", obj), on_object("patch", obj)
+
+
+def asks_of(method: str, request: Any) -> tuple[Ask, ...] | None:
+    """What a call asks for; None when the method is none that anyone may call. Raises NotFound, Invalid."""
+    if method in OPEN or method in DEFERRED:
+        return ()
+    table = _TABLE.get(method)
+    return None if table is None else table(request)
+
+
+def _keyed(verb: str) -> Callable[[Any], tuple[Ask, ...]]:
+    def asks(request: Any) -> tuple[Ask, ...]:
+        key = request.key
+        return (_on(kind_named(key.kind), verb, key.namespace, key.name),)
+
+    return asks
+
+
+def _selected(verb: str) -> Callable[[Any], tuple[Ask, ...]]:
+    def asks(request: Any) -> tuple[Ask, ...]:
+        if not request.kind:
+            return (Ask(verb, ANY, ANY, namespace=request.namespace),)
+        kind = kind_named(request.kind)
+        equal = {r.path: r.value for r in parse_fields(request.field_selector).requirements if r.equal}
+        asked = _on(kind, verb, request.namespace, equal.get("metadata.name", ""))
+        node = equal.get("spec.nodeName", "") if kind.name == "Pod" else ""
+        return (Ask(verb, asked.group, asked.resource, "", asked.namespace, asked.name, node),)
+
+    return asks
+
+
+def _pod(verb: str, part: str, of: Callable[[Any], Any]) -> Callable[[Any], tuple[Ask, ...]]:
+    def asks(request: Any) -> tuple[Ask, ...]:
+        named = of(request)
+        return (Ask(verb, "", "pods", part, named.namespace or "default", named.pod),)
+
+    return asks
+
+
+def _service(verb: str, what: str) -> Callable[[Any], tuple[Ask, ...]]:
+    return lambda _: (on_service(verb, what),)
+
+
+def _on(kind: Kind, verb: str, namespace: str, name: str) -> Ask:
+    return Ask(verb, group_of(kind), kind.plural, "", namespace if kind.namespaced else "", name)
+
+
+_TABLE: dict[str, Callable[[Any], tuple[Ask, ...]]] = {
+    "/mesh.v1.Resources/Get": _keyed("get"),
+    "/mesh.v1.Resources/Patch": _keyed("patch"),
+    "/mesh.v1.Resources/Delete": _keyed("delete"),
+    "/mesh.v1.Resources/List": _selected("list"),
+    "/mesh.v1.Resources/Watch": _selected("watch"),
+    "/mesh.v1.Pods/Logs": _pod("get", "log", lambda request: request),
+    "/mesh.v1.Pods/Exec": _pod("create", "exec", lambda request: request.start),
+    "/mesh.v1.Pods/PortForward": _pod("create", "portforward", lambda request: request.start),
+    "/mesh.v1.Images/Load": _service("create", "images"),
+    "/mesh.v1.Images/Remove": _service("delete", "images"),
+    "/mesh.v1.Control/Status": _service("get", "status"),
+    "/mesh.v1.Control/Backup": _service("create", "backups"),
+    "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo": _service("get", "reflection"),
+}
