@@ -28,6 +28,7 @@ from nodeagent.images import Images
 from nodeagent.imagestreams import ImageStreams
 from nodeagent.machine import Machine, amounts
 from nodeagent.pods.execute import Executor
+from nodeagent.pods.failures import Failures
 from nodeagent.pods.hooks import Hooks
 from nodeagent.pods.spec import Host
 from nodeagent.pods.worker import Worker
@@ -110,6 +111,7 @@ class Agent:
         self._executor = Executor(
             runtime, self._images, self._tree, events, host, clock, self._poke_timer, self._keeper.kept,
             Hooks(checks, events, host.ip, clock, self._poke_timer, self._spawn),
+            Failures(self._images, events, clock),
         )  # fmt: skip
         self._room = Room(
             config, self._tree, self._workers, lambda: self._desired.node_labels, vitals=self._vitals, clock=clock,

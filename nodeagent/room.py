@@ -17,7 +17,7 @@ from nodeagent.config import AgentConfig
 from nodeagent.events import Events
 from nodeagent.imagegc import ImageGc
 from nodeagent.machine import allocatable
-from nodeagent.pods.admit import Answer, answer
+from nodeagent.pods.admit import Answer, Space, answer
 from nodeagent.pods.worker import Worker
 from nodeagent.pressure import Gauge, Signal
 from nodeagent.runtime.port import RuntimeFailure
@@ -57,8 +57,8 @@ class Room:
         vitals = self._vitals()
         node = Node(status=NodeStatus(allocatable=allocatable(vitals, self._config)))
         there = [w for w in self._workers.values() if w.admitted]
-        staying = fit.used_by(w.pod for w in there if not w.going)
-        going = fit.used_by(w.pod for w in there if w.going)
+        staying = fit.used_by(w.granted for w in there if not w.going)
+        going = fit.used_by(w.granted for w in there if w.going)
         conditions = self._gauge.look(vitals, self._clock()).conditions
         return answer(
             pod, self._config.node_name, self._labels(), staying, going, fit.allocatable_of(node), conditions
@@ -67,14 +67,21 @@ class Room:
     def freed(self) -> None:
         """See Door."""
         for worker in self._workers.values():
-            if worker.queued:
+            if worker.queued or worker.deferred:
                 worker.poke(look=False)
+
+    def space(self, pod: Pod) -> Space:
+        """See Door."""
+        node = Node(status=NodeStatus(allocatable=allocatable(self._vitals(), self._config)))
+        others = [w for w in self._workers.values() if w.admitted and w.pod.metadata.uid != pod.metadata.uid]
+        return Space(fit.used_by(w.granted for w in others), fit.allocatable_of(node))
 
     async def run(self, may: Callable[[], bool]) -> None:
         """For ever; nothing is removed before it `may`."""
         while True:
             await asyncio.sleep(EVERY)
             await self._look(may)
+            self.freed()
 
     async def _look(self, may: Callable[[], bool]) -> None:
         crossed = self._gauge.look(self._vitals(), self._clock()).crossed
@@ -91,12 +98,12 @@ class Room:
         """Evicts one pod, if there is any that may go."""
         alive = self._evictable()
         disk = signal.resource in (pressure.STORAGE, "inodes")
-        measured = [(w.pod, await asyncio.to_thread(self._measure.pod, w.pod, w.seen, disk=disk)) for w in alive]
+        measured = [(w.granted, await asyncio.to_thread(self._measure.pod, w.pod, w.seen, disk=disk)) for w in alive]
         chosen = pressure.victim(measured, signal)
         if chosen is None:
             log.warning("nothing_to_evict", low=signal.resource)
             return
-        worker = next(w for w in alive if w.pod is chosen[0])
+        worker = next(w for w in alive if w.pod.metadata.uid == chosen[0].metadata.uid)
         grace = HARD_GRACE
         if signal.soft:
             grace = self._config.eviction.max_pod_grace_seconds or grace_seconds(worker.pod)

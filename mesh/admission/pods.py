@@ -9,11 +9,15 @@ from typing import Any
 from mesh.errors import Violation
 from mesh.model import podchecks, support
 from mesh.model.fields import copy_of, transfer
+from mesh.model.pods import is_sidecar, qos_class
 from mesh.model.rules import join
 from mesh.model.writing import to_dict
-from mesh.v1.core_pb2 import Pod
+from mesh.v1.core_pb2 import Pod, ResourceRequirements
 
-_MAY_CHANGE = "only image, activeDeadlineSeconds (to be less) and tolerations (to be more) may change in a pod"
+_MAY_CHANGE = (
+    "only image, cpu and memory (in place), activeDeadlineSeconds (to be less) and tolerations (to be more) may change "
+    "in a pod"
+)
 
 
 def written(pod: Pod) -> tuple[list[Violation], list[str]]:
@@ -38,6 +42,8 @@ def check_change(new: Pod, old: Pod) -> Iterator[Violation]:
         for mine, theirs in zip(getattr(fixed.spec, name), getattr(old.spec, name), strict=False):
             if mine.name == theirs.name:
                 mine.image = theirs.image
+                if name == "containers" or is_sidecar(mine):
+                    _undo_resize(mine.resources, theirs.resources)
     fixed.spec.ClearField("tolerations")
     fixed.spec.tolerations.extend(old.spec.tolerations)
     transfer(old.spec, fixed.spec, "active_deadline_seconds")
@@ -45,8 +51,35 @@ def check_change(new: Pod, old: Pod) -> Iterator[Violation]:
         for path in _differences(to_dict(fixed.spec), to_dict(old.spec), "spec"):
             yield Violation(path, f"may not change: {_MAY_CHANGE}; delete the pod and create it anew")
     yield from _check_deadline(new, old)
+    yield from _check_resize(new, old)
     if any(t not in new.spec.tolerations for t in old.spec.tolerations):
         yield Violation("spec.tolerations", "may only be added to")
+
+
+def _undo_resize(mine: ResourceRequirements, theirs: ResourceRequirements) -> None:
+    for after, before in ((mine.limits, theirs.limits), (mine.requests, theirs.requests)):
+        for name in ("cpu", "memory"):
+            after.pop(name, None)
+            if name in before:
+                after[name] = before[name]
+
+
+def _check_resize(new: Pod, old: Pod) -> Iterator[Violation]:
+    """Row L20: resources may be added and changed, not taken away, and the pod's class stays."""
+    for group, mine, theirs in (
+        ("containers", new.spec.containers, old.spec.containers),
+        ("initContainers", new.spec.init_containers, old.spec.init_containers),
+    ):
+        for index, (after, before) in enumerate(zip(mine, theirs, strict=False)):
+            for kind in ("limits", "requests"):
+                gone = set(getattr(before.resources, kind)) - set(getattr(after.resources, kind))
+                for name in sorted(gone & {"cpu", "memory"}):
+                    yield Violation(
+                        f"spec.{group}[{index}].resources.{kind}.{name}", "may be changed, not removed, in a pod"
+                    )
+    if qos_class(new.spec) != qos_class(old.spec):
+        why = f"would make the pod {qos_class(new.spec)}; it is {qos_class(old.spec)}, and its class never changes"
+        yield Violation("spec.containers[0].resources", why)
 
 
 def _check_deadline(new: Pod, old: Pod) -> Iterator[Violation]:

@@ -16,7 +16,7 @@ LAST_APPLIED = "mesh/last-applied-configuration"
 # What takes effect without a new process, or is no matter of the process at all (L5).
 _LIVE_CONTAINER = (
     "imagePullPolicy", "livenessProbe", "readinessProbe", "startupProbe", "lifecycle", "resizePolicy",
-    "restartPolicy", "restartPolicyRules", "terminationMessagePolicy",
+    "resources", "restartPolicy", "restartPolicyRules", "terminationMessagePolicy",
 )  # fmt: skip
 _PROCESS_OF_POD = (
     "hostNetwork", "hostPID", "hostIPC", "shareProcessNamespace", "securityContext", "hostname", "subdomain",

@@ -6,7 +6,7 @@ Rule: each check returns why not, in Kubernetes' words, or "" (or nothing) when 
 from collections.abc import Iterable, Mapping
 
 from mesh.model import quantity
-from mesh.model.pods import effective_requests, is_terminal, qos_class
+from mesh.model.pods import effective_requests, held_requests, is_terminal, qos_class
 from mesh.model.selectors import requirement_met
 from mesh.v1.core_pb2 import Node, NodeSelectorTerm, Pod, Taint, Toleration
 
@@ -83,7 +83,7 @@ def used_by(pods: Iterable[Pod]) -> dict[str, int]:
         if is_terminal(pod):
             continue
         total["pods"] += 1
-        for name, amount in effective_requests(pod).items():
+        for name, amount in held_requests(pod).items():
             total[name] = total.get(name, 0) + amount
     return total
 

@@ -69,6 +69,12 @@ def _check_containers(spec: PodSpec, path: str) -> Iterator[Violation]:
             yield from _check_container(container, volumes, every, where)
             if group == "initContainers" and container.restart_policy != "Always":
                 yield from _no_probes(container, where)
+                if container.resize_policy:
+                    yield Violation(f"{where}.resizePolicy", "is for containers that last: sidecars and containers")
+            for number, policy in enumerate(container.resize_policy):
+                if policy.restart_policy == "RestartContainer" and spec.restart_policy == "Never":
+                    why = 'must be NotRequired: the pod\'s restartPolicy is "Never"'
+                    yield Violation(f"{where}.resizePolicy[{number}].restartPolicy", why)
             if group == "containers" and container.HasField("restart_policy"):
                 yield Violation(
                     f"{where}.restartPolicy", "is honoured only in an init container, which it makes a sidecar"
@@ -84,6 +90,10 @@ def _check_container(container: Container, volumes: set[str], names: Collection[
     yield from configchecks.check_env(container, names, path)
     yield from _check_mounts(container, volumes, path)
     yield from _check_resources(container.resources, f"{path}.resources")
+    named = [p.resource_name for p in container.resize_policy]
+    for index, name in enumerate(named):
+        if name in named[:index]:
+            yield Violation(f"{path}.resizePolicy[{index}].resourceName", f'"{name}" is there already')
     yield from _check_security(container, path)
     for name, probe in (
         ("livenessProbe", container.liveness_probe),

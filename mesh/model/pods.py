@@ -98,26 +98,42 @@ def requests_of(resources: ResourceRequirements) -> dict[str, int]:
     return _amounts({**resources.limits, **resources.requests})
 
 
+def held_requests(pod: Pod) -> dict[str, int]:
+    """What a pod on a node takes from it: what its spec wants or what its host has granted, whichever is more; of a
+    resize that its host can never grant, only the latter (L20)."""
+    pending = conditions.find(pod.status.conditions, "PodResizePending")
+    wanted = {} if pending is not None and pending.reason == "Infeasible" else effective_requests(pod)
+    held = {
+        s.name: _max(_amounts(s.allocated_resources), requests_of(s.resources))
+        for s in (*pod.status.init_container_statuses, *pod.status.container_statuses)
+        if s.allocated_resources
+    }
+    if not held:
+        return effective_requests(pod)
+    granted = _effective(pod.spec, lambda c: held.get(c.name) or requests_of(c.resources))
+    return _max(wanted, _sum(granted, _amounts(pod.spec.overhead)))
+
+
 def effective_requests(pod: Pod) -> dict[str, int]:
     """What a pod takes from a node (L12): max(init, sum(app)) with sidecars and overhead; units as `requests_of`.
 
     An init container runs beside the sidecars started before it; the containers run beside all of them.
     """
-    result = _effective(pod.spec, requests_of)
+    result = _effective(pod.spec, lambda container: requests_of(container.resources))
     result.update(requests_of(pod.spec.resources))  # pod-level resources override the sum
     return _sum(result, _amounts(pod.spec.overhead))
 
 
 def effective_limits(pod: Pod) -> dict[str, int]:
     """What a pod may take at most, of the resources for which any container has a limit; put together as requests."""
-    return _effective(pod.spec, lambda resources: _amounts(resources.limits))
+    return _effective(pod.spec, lambda container: _amounts(container.resources.limits))
 
 
-def _effective(spec: PodSpec, of: Callable[[ResourceRequirements], dict[str, int]]) -> dict[str, int]:
+def _effective(spec: PodSpec, of: Callable[[Container], Mapping[str, int]]) -> dict[str, int]:
     sidecars: dict[str, int] = {}
     peak: dict[str, int] = {}
     for container in spec.init_containers:
-        wanted = of(container.resources)
+        wanted = of(container)
         if is_sidecar(container):
             sidecars = _sum(sidecars, wanted)
             peak = _max(peak, sidecars)
@@ -125,7 +141,7 @@ def _effective(spec: PodSpec, of: Callable[[ResourceRequirements], dict[str, int
             peak = _max(peak, _sum(sidecars, wanted))
     running = sidecars
     for container in spec.containers:
-        running = _sum(running, of(container.resources))
+        running = _sum(running, of(container))
     return _max(peak, running)
 
 

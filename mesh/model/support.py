@@ -55,7 +55,6 @@ _PROFILES = _refused("security profiles are not honoured yet: they come with a l
 _DEVICES = _refused("devices and resource claims are not honoured yet")
 _NAMESPACES = _refused("sharing these namespaces is not honoured yet: it comes with a later release", _values(False))
 _NAMES = _refused("names of pods in DNS are not honoured yet: they come with Services")
-_RESIZE = _refused("resizing in place is not honoured yet: it comes with a later release")
 _LATER_VOLUME = _refused(
     "this kind of volume is not honoured yet: configMap, downwardAPI, projected, emptyDir and hostPath are"
 )
@@ -119,7 +118,7 @@ _CONTAINER: dict[str, Support] = {
     "envFrom": _YES,
     "env": _YES,
     "resources": _YES,
-    "resizePolicy": _RESIZE,
+    "resizePolicy": _YES,
     "restartPolicy": _refused(
         "only Always is honoured yet, in an init container, which makes it a sidecar", _values("Always")
     ),
@@ -237,6 +236,7 @@ TABLE: dict[str, dict[str, Support]] = {
         "fileKeyRef": _refused("fileKeyRef is not honoured yet"),
     },
     "ObjectFieldSelector": {"apiVersion": _refused('the only version is "v1"', _values("v1", "")), "fieldPath": _YES},
+    "ContainerResizePolicy": {"resourceName": _YES, "restartPolicy": _YES},
     "ResourceRequirements": {"limits": _YES, "requests": _YES, "claims": _DEVICES},
     "VolumeMount": {
         "name": _YES,

@@ -17,7 +17,7 @@ from nodeagent.runtime.seen import Role, SeenPod
 _NOTHING: Mapping[Any, Any] = MappingProxyType({})
 
 # Subjects of failures beside containers, whose names have no slash.
-SANDBOX, VOLUMES, STOP, REMOVAL = "/sandbox", "/volumes", "/stop", "/removal"
+SANDBOX, VOLUMES, STOP, REMOVAL, RESIZE = "/sandbox", "/volumes", "/stop", "/removal", "/resize"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class ImageFact:
 class Memory:
     """What only this process knows; losing it costs a repeated look or try, nothing else.
 
-    `failures` by subject: a container's name, or one of SANDBOX, VOLUMES, STOP, REMOVAL.
+    `failures` by subject: a container's name, or one of SANDBOX, VOLUMES, STOP, REMOVAL, RESIZE.
     """
 
     volumes: Volumes = Volumes.UNKNOWN
@@ -176,6 +176,14 @@ class Term:
 
 
 @dataclass(frozen=True, slots=True)
+class Resize:
+    """Give a running container the cpu and memory that are granted to it (L20)."""
+
+    container: str
+    container_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class Greet:
     """Begin the postStart hook of a container that has just been started (L7)."""
 
@@ -237,8 +245,8 @@ class Forget:
 
 
 Action = (
-    PrepareVolumes | ProjectVolumes | MakeSandbox | ResolveImage | CreateContainer | StartContainer | Greet | Terminate
-    | Leave | Term | Kill | RemoveContainer | RemoveSandbox | RemoveVolumes | Fail | Settle | Forget
+    PrepareVolumes | ProjectVolumes | MakeSandbox | ResolveImage | CreateContainer | StartContainer | Resize | Greet
+    | Terminate | Leave | Term | Kill | RemoveContainer | RemoveSandbox | RemoveVolumes | Fail | Settle | Forget
 )  # fmt: skip
 
 

@@ -6,7 +6,7 @@ scheduler may know before this host that it is free, as after a forced deletion.
 """
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from mesh.model import fit
@@ -24,11 +24,23 @@ class Answer:
     wait: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Space:
+    """What a pod may grow into: what others take (as `fit.used_by`) and what the host has to give."""
+
+    used: Mapping[str, int] = field(default_factory=dict)
+    allocatable: Mapping[str, int] = field(default_factory=dict)
+
+
 class Door(Protocol):
     """Where pods ask before they begin."""
 
     def admit(self, pod: Pod) -> Answer:
         """Whether the host takes this pod now."""
+        ...
+
+    def space(self, pod: Pod) -> Space:
+        """What a pod that is here may grow into (L20)."""
         ...
 
     def freed(self) -> None:

@@ -12,30 +12,27 @@ from pathlib import Path
 import structlog
 
 from mesh.model.pods import container_named
-from mesh.model.times import SECOND
 from mesh.v1.core_pb2 import Container, Pod
 from nodeagent.events import Events
 from nodeagent.images import Images, Pulled, pull_policy
 from nodeagent.pods import actions as do
 from nodeagent.pods import etc
 from nodeagent.pods.environment import environment
+from nodeagent.pods.failures import Failures
 from nodeagent.pods.hooks import Hooks
 from nodeagent.pods.podstate import PodState
-from nodeagent.pods.record import Death, to_json
-from nodeagent.pods.spec import Ground, Host, around, container_spec, sandbox_spec, sub_paths
+from nodeagent.pods.record import to_json
+from nodeagent.pods.resize import resources_in_words
+from nodeagent.pods.spec import Ground, Host, around, container_spec, limits, sandbox_spec, sub_paths
 from nodeagent.pods.status import final_status
-from nodeagent.runtime.port import PULL_FAILURES, Runtime, RuntimeFailure
+from nodeagent.runtime.port import Runtime, RuntimeFailure
 from nodeagent.runtime.seen import SeenContainer, SeenPod, State
 from nodeagent.volumes.files import has_content
 from nodeagent.volumes.tree import Tree, Unmountable, verify_propagation
 
 log = structlog.get_logger()
 
-RETRY = 10 * SECOND  # L21: after an error; plain, for a host has few pods
-TRANSIENT = SECOND  # L21: the runtime is away
-START_ERROR_CODE = 128
 HOSTS_OWN = "localhost/"  # images of this name have no registry: no policy pulls them, see docs/images.md
-MOUNT_FIRST, MOUNT_LONGEST = SECOND // 2, 10 * SECOND  # V16
 EXECUTE_FAILURES = (RuntimeFailure, Unmountable, OSError)
 
 
@@ -52,6 +49,7 @@ class Executor:
     poke: Callable[[str], None]
     kept: Callable[[], Awaitable[None]]
     hooks: Hooks
+    failures: Failures
 
     async def perform(self, action: do.Action, state: PodState, facts: do.Facts) -> None:
         """Does it; failures are noted in `state`."""
@@ -59,7 +57,7 @@ class Executor:
             await self._perform(action, state, facts)
         except EXECUTE_FAILURES as raised:
             failure = raised if isinstance(raised, RuntimeFailure) else RuntimeFailure("", str(raised))
-            self._failed(action, state, failure)
+            self.failures.note(action, state, failure)
 
     async def _perform(self, action: do.Action, state: PodState, facts: do.Facts) -> None:  # noqa: PLR0912 - one line each
         match action:
@@ -75,6 +73,8 @@ class Executor:
                 await self._create(action, state)
             case do.StartContainer():
                 await self._start(action, state)
+            case do.Resize():
+                await self._resize(action, state)
             case do.Greet():
                 self.hooks.greet(action, state)
             case do.Terminate():
@@ -194,7 +194,7 @@ class Executor:
         if fact is None or not fact.pulling or (fact.attempt, fact.reference) != (action.attempt, reference):
             return
         if result.failure is not None:
-            self._failed(action, state, result.failure)
+            self.failures.note(action, state, result.failure)
         else:
             self.images.succeeded(state.uid, reference)
             self.events.normal(state.pod, "Pulled", result.words(reference), action.container)
@@ -224,6 +224,7 @@ class Executor:
         )  # fmt: skip
         state.seen = _with(state.seen, created)
         state.memory = state.memory.with_failure(action.container, None)
+        state.record = state.record.followed(action.container)
         self.events.normal(state.pod, "Created", f"Created container {spec.name}", spec.name)
 
     async def _ground(self, state: PodState, container: Container, attempt: int) -> Ground:
@@ -273,6 +274,15 @@ class Executor:
         state.stale = True
         self.events.normal(state.pod, "Started", f"Started container {action.container}", action.container)
 
+    async def _resize(self, action: do.Resize, state: PodState) -> None:
+        await self.save(state)  # what was granted is known to the next agent before a cgroup follows
+        container = _container(state.pod, action.container)
+        await self.runtime.resize(action.container_id, limits(state.pod, container, self.host.memory))
+        state.record = state.record.followed(action.container)
+        state.memory = state.memory.with_failure(do.RESIZE, None)
+        words = f"Container {action.container} was resized to {resources_in_words(container.resources)}"
+        self.events.normal(state.pod, "ResizeCompleted", words, action.container)
+
     async def _terminate(self, action: do.Terminate, state: PodState) -> None:
         if not action.again:
             self.events.normal(state.pod, "Killing", action.message, action.container)
@@ -308,91 +318,6 @@ class Executor:
         if state.seen is not None:
             rest = tuple(c for c in state.seen.containers if c.id != action.container_id)
             state.seen = replace(state.seen, containers=rest)
-
-    # ---- failures
-
-    def _failed(self, action: do.Action, state: PodState, failure: RuntimeFailure) -> None:
-        now = self.clock()
-        if failure.transient:
-            state.stale = True  # and that look waits until the runtime is back
-        match action:
-            case do.ResolveImage():
-                self._image_failed(action, state, failure)
-            case do.PrepareVolumes() | do.ProjectVolumes():
-                self._mount_failed(state, failure)
-            case do.StartContainer() if not failure.transient:
-                self._start_failed(action, state, failure)
-            case do.CreateContainer() | do.StartContainer():
-                reason = failure.reason or "CreateContainerConfigError"
-                self._note(state, action.container, replace_reason(failure, reason), now)
-                self._forget_image(state, action.container)
-                if not failure.transient:
-                    self.events.warning(state.pod, "Failed", f"Error: {failure.message}", action.container)
-            case do.MakeSandbox():
-                self._note(state, do.SANDBOX, failure, now)
-                if not failure.transient:
-                    words = f"Failed to create pod sandbox: {failure.message}"
-                    self.events.warning(state.pod, "FailedCreatePodSandBox", words)
-            case do.Terminate() | do.Term() | do.Kill():
-                noted = do.Failure(failure.reason, failure.message, now, now + TRANSIENT)
-                state.memory = state.memory.with_failure(do.STOP, noted)
-                log.warning("stop_failed", pod=state.uid, container=action.container, why=failure.message)
-            case _:
-                self._note(state, do.REMOVAL, failure, now)
-                log.warning("step_failed", pod=state.uid, step=type(action).__name__, why=failure.message)
-
-    def _note(self, state: PodState, subject: str, failure: RuntimeFailure, now: int) -> None:
-        delay = TRANSIENT if failure.transient else RETRY
-        noted = do.Failure(failure.reason, failure.message, now, now + delay)
-        state.memory = state.memory.with_failure(subject, noted)
-
-    def _mount_failed(self, state: PodState, failure: RuntimeFailure) -> None:
-        known = state.memory.failures.get(do.VOLUMES)
-        count = known.count + 1 if known else 1
-        delay = min(MOUNT_FIRST * 2 ** min(count - 1, 10), MOUNT_LONGEST)
-        now = self.clock()
-        noted = do.Failure("FailedMount", failure.message, now, now + delay, count)
-        state.memory = state.memory.with_failure(do.VOLUMES, noted)
-        self.events.warning(state.pod, "FailedMount", f"MountVolume.SetUp failed for {failure.message}")
-
-    def _start_failed(self, action: do.StartContainer, state: PodState, failure: RuntimeFailure) -> None:
-        """It counts as an exit: StartError, 128; the container is removed and tried again with back-off."""
-        now = self.clock()
-        ours = next((c for c in (state.seen.containers if state.seen else ()) if c.id == action.container_id), None)
-        death = Death(
-            attempt=action.attempt, exit_code=START_ERROR_CODE, reason="StartError", message=failure.message,
-            started_at=now, finished_at=now, container_id=action.container_id,
-            spec_hash=ours.spec_hash if ours else "", image=ours.image if ours else "",
-            image_id=ours.image_id if ours else "",
-        )  # fmt: skip
-        state.record = state.record.with_death(action.container, death)
-        self.events.warning(state.pod, "Failed", f"Error: {failure.message}", action.container)
-
-    def _image_failed(self, action: do.ResolveImage, state: PodState, failure: RuntimeFailure) -> None:
-        reference = _container(state.pod, action.container).image
-        now = self.clock()
-        delay = self.images.failed(state.uid, reference, failure)
-        noted = do.Failure(failure.reason, failure.message, now, now + delay)
-        fact = do.ImageFact(action.attempt, reference, failure=noted)
-        state.memory = state.memory.with_image(action.container, fact)
-        if failure.transient:
-            return
-        if failure.reason in PULL_FAILURES:
-            words = f'Failed to pull image "{reference}": {failure.message}'
-            self.events.warning(state.pod, "Failed", words, action.container)
-            self.events.warning(state.pod, "Failed", f"Error: {failure.reason}", action.container)
-        else:
-            self.events.warning(state.pod, "Failed", f"Error: {failure.message}", action.container)
-
-    @staticmethod
-    def _forget_image(state: PodState, name: str) -> None:
-        rest = {k: v for k, v in state.memory.images.items() if k != name}
-        state.memory = replace(state.memory, images=rest)
-
-
-def replace_reason(failure: RuntimeFailure, reason: str) -> RuntimeFailure:
-    """The same failure under another reason."""
-    return RuntimeFailure(reason, failure.message, transient=failure.transient)
 
 
 def _container(pod: Pod, name: str) -> Container:

@@ -10,6 +10,7 @@ from itertools import chain
 from mesh.model.times import SECOND
 from nodeagent.pods.actions import (
     REMOVAL,
+    RESIZE,
     SANDBOX,
     VOLUMES,
     Action,
@@ -25,11 +26,13 @@ from nodeagent.pods.actions import (
     RemoveContainer,
     RemoveSandbox,
     RemoveVolumes,
+    Resize,
     ResolveImage,
     Settle,
     StartContainer,
     Volumes,
 )
+from nodeagent.pods.resize import lagging, needs_restart
 from nodeagent.pods.restart import grown, next_start, over, policy_of, should_restart
 from nodeagent.pods.standing import Standing, init_turn, initialized, standings
 from nodeagent.pods.stopping import both, earliest, sooner, stop, terminate
@@ -74,6 +77,8 @@ def _run(facts: Facts) -> Decision:
     stopping = (
         terminate(facts, changed, "Container {} definition changed, will be restarted") if changed else Decision()
     )
+    resizing = _resize(facts, [s for s in lasting if s.seen not in changed])
+    stopping = both(stopping, Decision() if stopping.actions else resizing)
     for standing in (*init, *apps):
         if standing.seen not in changed and _verdict(facts, standing).failed:
             stopping = both(stopping, _condemn(facts, standing))
@@ -101,6 +106,23 @@ def _refresh(facts: Facts) -> Decision:
         return Decision()
     failure = memory.failures.get(VOLUMES)
     return _at(failure.retry_at if failure else 0, facts.now, ProjectVolumes())
+
+
+def _resize(facts: Facts, lasting: Sequence[Standing]) -> Decision:
+    """Containers whose cgroups lag behind what is granted; those that must be restarted for it are (L20)."""
+    failure = facts.memory.failures.get(RESIZE)
+    due = failure.retry_at if failure else 0
+    decision = Decision()
+    for standing in lasting:
+        old = lagging(standing, facts.record)
+        if old is None or standing.seen is None:
+            continue
+        if needs_restart(standing.container, old, facts.record.allocated.get(standing.name, old)):
+            stopped = terminate(facts, [standing.seen], "Container {} resize requires restart")
+            decision = both(decision, stopped)
+        else:
+            decision = both(decision, _at(due, facts.now, Resize(standing.name, standing.seen.id)))
+    return decision
 
 
 def _verdict(facts: Facts, standing: Standing) -> Verdict:
@@ -152,9 +174,15 @@ def _unfit(facts: Facts, all_of_them: Sequence[Standing]) -> tuple[Action, ...]:
         if s.seen
         and (
             (s.seen.state is State.LOST and facts.may_kill)
-            or (s.seen.state is State.CREATED and s.ready_to_start is None)
+            or (s.seen.state is State.CREATED and (s.ready_to_start is None or _outgrown(facts, s)))
         )
     )  # fmt: skip
+
+
+def _outgrown(facts: Facts, standing: Standing) -> bool:
+    """Whether something else was granted after it was made."""
+    old = facts.record.in_force.get(standing.name)
+    return old is not None and standing.seen is not None and standing.seen.attempt == old.attempt
 
 
 def _outdated(facts: Facts) -> tuple[Action, ...]:

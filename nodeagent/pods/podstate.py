@@ -17,7 +17,7 @@ from nodeagent.volumes.files import Content
 class PodState:
     """What is known of one pod now; its worker and the steps it takes are the only writers."""
 
-    pod: Pod
+    pod: Pod  # with the resources that are granted, which may differ from those that are wanted (L20)
     hashes: Mapping[str, str]
     configs: Mapping[str, ConfigMap] = field(default_factory=dict)  # that the pod refers to and that there are
     contents: Mapping[str, Content] = field(default_factory=dict)  # of its volumes, by name

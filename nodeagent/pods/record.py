@@ -44,10 +44,21 @@ class Streak:
 
 
 @dataclass(frozen=True, slots=True)
+class Allocation:
+    """Resources of a container, as the spec writes them; of one `attempt` where they are what is in force."""
+
+    requests: Mapping[str, str] = field(default_factory=dict)
+    limits: Mapping[str, str] = field(default_factory=dict)
+    attempt: int = -1
+
+
+@dataclass(frozen=True, slots=True)
 class Record:
     """One pod's. `stops`: by container id, when KILL follows the TERM that was sent. `leaving`: ids of those in `stops`
     that have had no TERM yet: a preStop hook (L8) or others of the pod (L13) come first. `verdicts`: what probes and
-    hooks have decided, by container. `final`: a PodStatus, once nothing of the pod runs any more and never will."""
+    hooks have decided, by container. `allocated`: resources that this host has granted; `in_force`: the older ones of
+    attempts that run, which have yet to follow (L20); `resize`: why the spec's are not granted. `final`: a PodStatus,
+    once nothing of the pod runs any more and never will."""
 
     started_at: int = 0  # when this host took the pod: startTime (S6)
     attempts: Mapping[str, int] = field(default_factory=lambda: _NOTHING)  # newest that was started, by container
@@ -62,6 +73,10 @@ class Record:
     evicted_at: int = 0
     evicted_grace: int = 1  # seconds that its containers then have at most (R10)
     disrupted: bool = False  # it was evicted for the host's sake, not for a limit of its own
+    allocated: Mapping[str, Allocation] = field(default_factory=lambda: _NOTHING)
+    in_force: Mapping[str, Allocation] = field(default_factory=lambda: _NOTHING)
+    resize: tuple[str, str] = ("", "")  # reason, message
+    resize_at: int = 0  # when that was last decided
     final: bytes = b""
 
     def with_death(self, name: str, death: Death) -> "Record":
@@ -91,6 +106,10 @@ class Record:
     def with_verdict(self, name: str, verdict: Verdict) -> "Record":
         """What is decided of a container's newest instance."""
         return replace(self, verdicts={**self.verdicts, name: verdict})
+
+    def followed(self, name: str) -> "Record":
+        """A container has what is granted to it."""
+        return replace(self, in_force={k: v for k, v in self.in_force.items() if k != name})
 
     def with_streak(self, name: str, streak: Streak) -> "Record":
         """A restart was let through."""
@@ -178,6 +197,10 @@ def to_json(record: Record) -> str:
         "evicted_at": record.evicted_at,
         "evicted_grace": record.evicted_grace,
         "disrupted": record.disrupted,
+        "allocated": {k: asdict(v) for k, v in record.allocated.items()},
+        "in_force": {k: asdict(v) for k, v in record.in_force.items()},
+        "resize": list(record.resize),
+        "resize_at": record.resize_at,
         "final": record.final.hex(),
     }
     return json.dumps(plain, separators=(",", ":"))
@@ -201,6 +224,10 @@ def from_json(text: str) -> Record:
             evicted_at=int(plain.get("evicted_at", 0)),
             evicted_grace=int(plain.get("evicted_grace", 1)),
             disrupted=bool(plain.get("disrupted", False)),
+            allocated={k: Allocation(**v) for k, v in plain.get("allocated", {}).items()},
+            in_force={k: Allocation(**v) for k, v in plain.get("in_force", {}).items()},
+            resize=tuple(plain.get("resize", ("", ""))),
+            resize_at=int(plain.get("resize_at", 0)),
             final=bytes.fromhex(plain["final"]),
         )
     except (KeyError, TypeError, AttributeError) as error:

@@ -18,8 +18,9 @@ from mesh.v1.core_pb2 import (
     PodIP,
     PodStatus,
 )
-from nodeagent.pods.actions import VOLUMES, Facts
+from nodeagent.pods.actions import RESIZE, VOLUMES, Facts
 from nodeagent.pods.record import Death
+from nodeagent.pods.resize import lagging, requirements
 from nodeagent.pods.restart import next_start, over, policy_of, should_restart
 from nodeagent.pods.standing import Standing, init_done, initialized, standings
 from nodeagent.probes.wanted import has_started, is_ready, verdict_of
@@ -119,6 +120,10 @@ def _container_status(facts: Facts, standing: Standing) -> ContainerStatus:
         restart_count=max(standing.attempts, 0),
         image=standing.container.image,
     )
+    allocated = facts.record.allocated.get(name)
+    if allocated is not None:
+        status.allocated_resources.update(allocated.requests)
+        status.resources.CopyFrom(requirements(lagging(standing, facts.record) or allocated))
     if last is not None:
         status.last_state.CopyFrom(ContainerState(terminated=_terminated(last)))
     if standing.seen is not None and standing.seen.state is not State.CREATED:
@@ -286,6 +291,7 @@ def _conditions(
     evicted = ("TerminationByKubelet", facts.record.message)
     target = [make("DisruptionTarget", True, facts.record.evicted_at, evicted, generation)]
     return [
+        *_resizing(facts, lasting),
         *(target if facts.record.disrupted else []),
         make("PodReadyToStartContainers", sandbox is not None, made, ("", ""), generation),
         make("Initialized", begun or completed, initial, not_initialized, generation),
@@ -293,6 +299,19 @@ def _conditions(
         make("ContainersReady", ready, changed, ("", "") if ready else containers_ready, generation),
         make("PodScheduled", True, start, ("", ""), generation),
     ]
+
+
+def _resizing(facts: Facts, lasting: list[Standing]) -> list[PodCondition]:
+    """PodResizePending, PodResizeInProgress: there while they hold, absent else (L20)."""
+    record, generation = facts.record, facts.pod.metadata.generation
+    told = []
+    if record.resize[0]:
+        told.append(_condition("PodResizePending", True, record.resize_at, record.resize, generation))
+    if any(lagging(s, record) for s in lasting):
+        failure = facts.memory.failures.get(RESIZE)
+        why = ("Error", failure.message) if failure else ("", "")
+        told.append(_condition("PodResizeInProgress", True, record.resize_at, why, generation))
+    return told
 
 
 def _not_ready(phase: str, reason: str, message: str) -> tuple[str, str]:

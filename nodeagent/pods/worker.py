@@ -23,6 +23,7 @@ from nodeagent.pods.execute import Executor
 from nodeagent.pods.plan import next_actions
 from nodeagent.pods.podstate import PodState
 from nodeagent.pods.record import Record, from_json, remember, unheard
+from nodeagent.pods.resize import decide, granted, wanted_of
 from nodeagent.pods.spec import around
 from nodeagent.pods.status import next_change, status_of
 from nodeagent.pods.stopping import EVICTED
@@ -36,6 +37,7 @@ from nodeagent.volumes.files import Content, contents_of
 log = structlog.get_logger()
 
 SLOW = 0.25  # seconds of work after which a status is told in between
+HELD = (State.CREATED, State.RUNNING)  # made with the resources of their time
 AWAY = 10.0  # seconds at most until the runtime, once away, is looked for again
 
 
@@ -61,6 +63,7 @@ class Worker:
         self._poked = asyncio.Event()
         self._late: asyncio.TimerHandle | None = None
         self._told: PodStatus | None = None
+        self._wanted = pod
         self.state = PodState(pod, _hashes(pod), configs, self._contents(pod, configs), seen=seen, stale=False)
         self._resting = False
         self.prober = Prober(bench, lambda: self.state.pod, self._judged)
@@ -68,7 +71,17 @@ class Worker:
     @property
     def pod(self) -> Pod:
         """What the pod is to be."""
+        return self._wanted
+
+    @property
+    def granted(self) -> Pod:
+        """The same, with the resources that this host has granted."""
         return self.state.pod
+
+    @property
+    def deferred(self) -> bool:
+        """It wants to be bigger than the host had room for (L20)."""
+        return bool(self.state.record.resize[0]) and not self.ending
 
     @property
     def admitted(self) -> bool:
@@ -139,9 +152,10 @@ class Worker:
             self.absent = True
         else:
             self.absent = self._quiet = False
-            if pod != self.state.pod:
+            if pod != self._wanted:
                 self.state.hashes = _hashes(pod)
-                self.state.pod = pod
+                self._wanted = pod
+                self.state.pod = granted(pod, self.state.record.allocated)
             self._configure(configs)
         self._poked.set()
 
@@ -171,6 +185,7 @@ class Worker:
     async def _run(self, probes: asyncio.TaskGroup) -> None:
         state = self.state
         state.record = state.saved = await asyncio.to_thread(self._read_record)
+        state.pod = granted(self._wanted, state.record.allocated)
         await self._remember()
         while not state.gone:
             if state.stale and not await self._look():
@@ -178,6 +193,7 @@ class Worker:
             if not state.record.started_at and not self.ending and not self._take():
                 await self._rest(0)
                 continue
+            self._grant()
             facts = self._facts()
             decision = next_actions(facts)
             self._probe(facts, probes)
@@ -216,6 +232,20 @@ class Worker:
             state.record = replace(state.record, reason=answer.reason, message=f"Pod was rejected: {answer.message}")
             events.warning(state.pod, answer.reason, answer.message)
         return True
+
+    def _grant(self) -> None:
+        """What the pod wants in cpu and memory is granted, or it is said why not (L20)."""
+        state, before = self.state, self.state.record
+        if not before.started_at or before.final or before.reason or self.ending:
+            return
+        if before.allocated and wanted_of(self._wanted) == before.allocated and not before.resize[0]:
+            return
+        running = {c.name: c.attempt for c in (state.seen.containers if state.seen else ()) if c.state in HELD}
+        state.record = decide(before, self._wanted, running, self._door.space(self._wanted), self._executor.clock())
+        state.pod = granted(self._wanted, state.record.allocated)
+        if state.record.resize[0] and state.record.resize != before.resize:
+            reason, message = state.record.resize
+            self._executor.events.warning(state.pod, f"Resize{reason}", message)
 
     # ---- look
 

@@ -9,7 +9,11 @@ import select
 import time
 from pathlib import Path
 
+from nodeagent.runtime.port import Limits
+
 ROOT = Path("/sys/fs/cgroup")
+PERIOD = 100_000  # microseconds, of the cpu quota
+NO_LIMIT = 1 << 63
 
 
 def version(root: Path = ROOT) -> int:
@@ -61,6 +65,41 @@ def processes(path: str, root: Path = ROOT) -> int:
         return int((place / path.lstrip("/") / "pids.current").read_text())
     except (OSError, ValueError):
         return 0
+
+
+def limit(path: str, limits: Limits, root: Path = ROOT) -> None:
+    """Gives a cgroup other cpu shares, cpu quota and memory (0: none); raises OSError, or ValueError for a memory limit
+    below what is in use, which would kill (L20)."""
+    used = working_set(path, root)
+    if limits.memory and used > limits.memory:
+        raise ValueError(f"a memory limit of {limits.memory} bytes is below what is in use, {used} bytes")
+    if version(root) == 2:
+        _limit_unified(root / path.lstrip("/"), limits)
+    else:
+        _limit_hybrid(root, path.lstrip("/"), limits)
+
+
+def _limit_unified(place: Path, limits: Limits) -> None:
+    weight = 1 + (max(limits.cpu_shares, 2) - 2) * 9999 // 262142
+    (place / "cpu.weight").write_text(str(min(weight, 10000)))
+    (place / "cpu.max").write_text(f"{limits.cpu_quota or 'max'} {PERIOD}")
+    (place / "memory.max").write_text(str(limits.memory or "max"))
+    swap = place / "memory.swap.max"
+    if swap.exists():
+        swap.write_text("0" if limits.memory else "max")
+
+
+def _limit_hybrid(root: Path, path: str, limits: Limits) -> None:
+    cpu, memory = root / "cpu" / path, root / "memory" / path
+    (cpu / "cpu.shares").write_text(str(max(limits.cpu_shares, 2)))
+    (cpu / "cpu.cfs_period_us").write_text(str(PERIOD))
+    (cpu / "cpu.cfs_quota_us").write_text(str(limits.cpu_quota or -1))
+    files = [memory / "memory.limit_in_bytes", memory / "memory.memsw.limit_in_bytes"]  # the first is never the greater
+    wanted = limits.memory or NO_LIMIT
+    if wanted > int(files[0].read_text()):
+        files.reverse()
+    for file in (f for f in files if f.exists()):
+        file.write_text(str(-1 if wanted == NO_LIMIT else wanted))
 
 
 def wait_empty(path: str, seconds: float, root: Path = ROOT) -> None:

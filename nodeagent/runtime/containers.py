@@ -20,7 +20,7 @@ import structlog
 from nodeagent.runtime import cgroups, layers, names, oci, translate
 from nodeagent.runtime.events import Exit, Listeners, Watch
 from nodeagent.runtime.places import Places
-from nodeagent.runtime.port import ContainerSpec, RuntimeFailure
+from nodeagent.runtime.port import ContainerSpec, Limits, RuntimeFailure
 from nodeagent.runtime.rest import Away, Refused, Rest
 from nodeagent.runtime.seen import SeenContainer, State
 from nodeagent.runtime.translate import Joined
@@ -294,6 +294,17 @@ class Containers:
         if descriptor is not None:
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(descriptor, translate.signal_number(name))
+
+    async def resize(self, container_id: str, limits: Limits) -> None:
+        """See the port; straight to the cgroup, for a container is never started twice."""
+        known, cgroup = self._seen.get(container_id), self._cgroups.get(container_id)
+        if known is None or known.state is not State.RUNNING or not cgroup:
+            return
+        try:
+            await self._rest.run(cgroups.limit, cgroup, limits)
+        except (OSError, ValueError) as error:
+            why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+            raise RuntimeFailure("ResizeError", f"cannot resize container {known.name}: {why}") from error
 
     async def remove(self, container_id: str) -> None:
         """See the port. What runs is killed by us first: Podman stumbles over a process that ends under its hands."""

@@ -15,7 +15,7 @@ from nodeagent.runtime import names, oci
 from nodeagent.runtime.containers import Containers
 from nodeagent.runtime.images import Images
 from nodeagent.runtime.places import Places
-from nodeagent.runtime.port import ContainerSpec, Credentials, Image, RuntimeFailure, SandboxSpec
+from nodeagent.runtime.port import ContainerSpec, Credentials, Image, Limits, RuntimeFailure, SandboxSpec
 from nodeagent.runtime.rest import Away, Refused, Rest
 from nodeagent.runtime.sandboxes import Sandboxes
 from nodeagent.runtime.seen import SeenContainer, SeenPod, SeenSandbox, State
@@ -82,6 +82,9 @@ class PodmanRuntime:
 
     async def kill(self, container_id: str, signal: str) -> None:
         self._containers.kill(container_id, signal)
+
+    async def resize(self, container_id: str, limits: Limits) -> None:
+        await self._containers.resize(container_id, limits)
 
     async def remove(self, container_id: str) -> None:
         await self._answer(self._containers.remove(container_id))

@@ -186,6 +186,12 @@ class Runtime(Protocol):
         """Sends a signal ("TERM", "KILL", "SIGUSR1") to the container's first process; none running is no error."""
         ...
 
+    async def resize(self, container_id: str, limits: Limits) -> None:
+        """Gives a running container other cpu shares, cpu quota and memory; what has no limit afterwards has none. None
+        running is no error. Raises RuntimeFailure(ResizeError): it keeps what it had where that could not be changed.
+        """
+        ...
+
     async def remove(self, container_id: str) -> None:
         """Removes a container in whatever state, its log file excepted; none there is no error."""
         ...

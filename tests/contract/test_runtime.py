@@ -385,3 +385,14 @@ async def test_a_runtime_that_is_away_is_a_passing_failure(
 
     await pokes.until(told)
     assert (await agent.pods())[container.pod_uid].containers == (container,)
+
+
+async def test_a_resize_takes_no_memory_that_is_in_use(agent: Runtime, world: World) -> None:  # L20
+    container = await run(agent, world, Program())
+    if world.fake:
+        world.fake.memory_in_use = 4096
+    with pytest.raises(RuntimeFailure, match="below what is in use") as caught:
+        await agent.resize(container.id, Limits(memory=1))
+    assert caught.value.reason == "ResizeError"
+    await agent.resize(container.id, Limits(cpu_shares=2, cpu_quota=20_000, memory=64 << 20))
+    await agent.resize("0" * 64, Limits())  # none there: no error

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from nodeagent.runtime.addresses import choose
-from nodeagent.runtime.port import ContainerSpec, Credentials, Image, RuntimeFailure, SandboxSpec
+from nodeagent.runtime.port import ContainerSpec, Credentials, Image, Limits, RuntimeFailure, SandboxSpec
 from nodeagent.runtime.seen import SeenContainer, SeenPod, SeenSandbox, State
 
 EPOCH = 1_800_000_000  # seconds; the fake's date when its loop's clock shows 0
@@ -50,6 +50,7 @@ class FakeHost:
     sandbox_failure: RuntimeFailure | None = None
     sandbox_seconds: float = 0.0
     away: bool = False  # the runtime does not answer; see FakeRuntime.set_away
+    memory_in_use: int = 0  # of every container
     log_dir: Path | None = None
     pod_cidr: str = ""
     cluster_cidr: str = ""
@@ -236,6 +237,16 @@ class FakeRuntime:
             self.exit(container_id, 137)
         elif number == SIGNALS["TERM"] and on_term is not None:
             self.exit(container_id, on_term)
+
+    async def resize(self, container_id: str, limits: Limits) -> None:
+        seen = self.host.containers.get(container_id)
+        self._call("resize", seen.pod_uid if seen else "", seen.name if seen else container_id)
+        if seen is None or seen.state is not State.RUNNING:
+            return
+        if limits.memory and self.host.memory_in_use > limits.memory:
+            why = f"a memory limit of {limits.memory} bytes is below what is in use, {self.host.memory_in_use} bytes"
+            raise RuntimeFailure("ResizeError", f"cannot resize container {seen.name}: {why}")
+        self.host.specs[container_id] = replace(self.host.specs[container_id], limits=limits)
 
     async def remove(self, container_id: str) -> None:
         seen = self.host.containers.pop(container_id, None)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from mesh.admission import admit
+from mesh.admission import admit, pods
 from mesh.admission.admit import Stamp
 from mesh.errors import Conflict, Invalid
 from mesh.model import manifest
@@ -145,7 +145,43 @@ def test_what_may_not(old: Pod, view: View, stamp: Stamp, edit: Callable[[Pod], 
     with pytest.raises(Invalid) as caught:
         admit.update(new, old, view, stamp)
     assert [v.field for v in caught.value.violations] == [field]
-    assert "only image, activeDeadlineSeconds (to be less) and tolerations (to be more) may change" in str(caught.value)
+    assert "only image, cpu and memory (in place), activeDeadlineSeconds (to be less) and tol" in str(caught.value)
+
+
+def sized(**resources: dict[str, str]) -> Pod:
+    pod = Pod(spec={"containers": [{"name": "a", "image": "x:1", "resources": resources}]})
+    pod.spec.init_containers.add(name="i", image="x:1").resources.CopyFrom(pod.spec.containers[0].resources)
+    return pod
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "field"),
+    [
+        ({"requests": {"cpu": "1"}}, {"requests": {"cpu": "2"}}, ""),
+        ({"requests": {"cpu": "1"}}, {"requests": {"cpu": "1", "memory": "1Mi"}, "limits": {"memory": "2Mi"}}, ""),
+        ({"requests": {"cpu": "1", "memory": "1"}}, {"requests": {"cpu": "1"}}, "resources.requests.memory"),
+        (
+            {"requests": {"cpu": "1"}, "limits": {"cpu": "2"}},
+            {"requests": {"cpu": "1"}},
+            "resources.limits.cpu",
+        ),
+        ({}, {"requests": {"cpu": "1"}}, "resources"),  # BestEffort it stays
+    ],
+)
+def test_a_resize(before: dict[str, dict[str, str]], after: dict[str, dict[str, str]], field: str) -> None:  # L20
+    old, new = sized(**before), sized(**before)
+    new.spec.containers[0].resources.CopyFrom(sized(**after).spec.containers[0].resources)
+    wrong = [v.field for v in pods.check_change(new, old)]
+    assert wrong == ([f"spec.containers[0].{field}"] if field else [])
+
+
+def test_only_what_lasts_is_resized() -> None:  # L20
+    old, new = sized(requests={"cpu": "1"}), sized(requests={"cpu": "1"})
+    new.spec.init_containers[0].resources.requests["cpu"] = "2"
+    assert [v.field for v in pods.check_change(new, old)] == ["spec.initContainers[0].resources.requests.cpu"]
+    for pod in (old, new):
+        pod.spec.init_containers[0].restart_policy = "Always"
+    assert list(pods.check_change(new, old)) == []
 
 
 def test_a_deadline_only_shrinks_and_tolerations_only_grow(old: Pod, view: View, stamp: Stamp) -> None:

@@ -86,6 +86,12 @@ def test_init_containers_have_no_probes_but_sidecars_do() -> None:
             "resources.requests.ephemeral-storage",
         ),
         ("resources: {requests: {hugepages-2Mi: 4Mi}}", "resources.requests.hugepages-2Mi"),
+        ("resizePolicy: [{resourceName: cpu, restartPolicy: RestartContainer}]", ""),
+        (
+            "resizePolicy: [{resourceName: cpu, restartPolicy: NotRequired},"
+            " {resourceName: cpu, restartPolicy: NotRequired}]",
+            "resizePolicy[1].resourceName",
+        ),
         ("securityContext: {allowPrivilegeEscalation: false}", ""),
         (
             "securityContext: {allowPrivilegeEscalation: false, privileged: true}",

@@ -55,6 +55,18 @@ def test_effective_requests(made: Pod, cpu: int, memory: int) -> None:
 FULL = {"cpu": "1", "memory": "1Gi"}
 
 
+def test_what_a_resize_holds() -> None:  # L20
+    made = pod(resources("3"), resources("1"))
+    assert pods.held_requests(made) == {"cpu": 4000}
+    made.status.container_statuses.add(name="c0", allocated_resources={"cpu": "1"})
+    assert pods.held_requests(made) == {"cpu": 4000}  # it grows: its host may grant it any time
+    made.status.container_statuses[0].allocated_resources["cpu"] = "5"
+    assert pods.held_requests(made) == {"cpu": 6000}  # it shrinks, and its host has not followed
+    made.status.container_statuses[0].allocated_resources["cpu"] = "1"
+    made.status.conditions.add(type="PodResizePending", status="True", reason="Infeasible")
+    assert pods.held_requests(made) == {"cpu": 2000}  # its host never will
+
+
 @pytest.mark.parametrize(
     ("made", "qos"),
     [

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from nodeagent.runtime import cgroups, oci
+from nodeagent.runtime.port import Limits
 
 
 @pytest.fixture
@@ -89,3 +90,36 @@ def test_the_wrapper_notes_kills_for_memory_before_a_cgroup_goes(
     deleted = subprocess.run([wrapper, "delete", "--force", "c"], capture_output=True, text=True, check=True)
     assert (deleted.stdout, deleted.stderr) == (f"--root {state} delete --force c\n", "")
     assert [f.read_text() for f in oom.iterdir()] == ([f"{kills}\n"] if kills else [])
+
+
+def test_a_resize_under_version_two(unified: Path) -> None:  # L20, R4
+    place = unified / "mesh/podu/libpod-c"
+    for name, text in {
+        "memory.current": "5000",
+        "memory.stat": "inactive_file 1000\n",
+        "memory.swap.max": "max",
+    }.items():
+        (place / name).write_text(text)
+    cgroups.limit("/mesh/podu/libpod-c", Limits(cpu_shares=1024, cpu_quota=50_000, memory=4000), unified)
+    written = {n: (place / n).read_text() for n in ("cpu.weight", "cpu.max", "memory.max", "memory.swap.max")}
+    assert written == {"cpu.weight": "39", "cpu.max": "50000 100000", "memory.max": "4000", "memory.swap.max": "0"}
+    with pytest.raises(ValueError, match="3999 bytes is below what is in use, 4000 bytes"):
+        cgroups.limit("/mesh/podu/libpod-c", Limits(memory=3999), unified)
+    cgroups.limit("/mesh/podu/libpod-c", Limits(cpu_shares=2), unified)
+    written = {n: (place / n).read_text() for n in written}
+    assert written == {"cpu.weight": "1", "cpu.max": "max 100000", "memory.max": "max", "memory.swap.max": "max"}
+
+
+def test_a_resize_under_version_one(hybrid: Path) -> None:  # L20, R4
+    cpu, memory = hybrid / "cpu/mesh/podu/libpod-c", hybrid / "memory/mesh/podu/libpod-c"
+    for name in ("limit_in_bytes", "memsw.limit_in_bytes"):
+        (memory / f"memory.{name}").write_text("5000")
+    cgroups.limit("/mesh/podu/libpod-c", Limits(cpu_shares=512, cpu_quota=20_000, memory=9000), hybrid)
+    assert {f.name: f.read_text() for f in cpu.iterdir()} == {
+        "cpu.shares": "512", "cpu.cfs_period_us": "100000", "cpu.cfs_quota_us": "20000",
+    }  # fmt: skip
+    assert (memory / "memory.limit_in_bytes").read_text() == "9000"
+    assert (memory / "memory.memsw.limit_in_bytes").read_text() == "9000"
+    cgroups.limit("/mesh/podu/libpod-c", Limits(cpu_shares=2), hybrid)
+    assert (cpu / "cpu.cfs_quota_us").read_text() == "-1"
+    assert (memory / "memory.limit_in_bytes").read_text() == "-1"
