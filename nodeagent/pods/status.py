@@ -107,7 +107,7 @@ def _app_status(facts: Facts, standing: Standing) -> ContainerStatus:
 def _init_status(facts: Facts, standing: Standing, sandbox: SeenSandbox | None) -> ContainerStatus:
     status = _container_status(facts, standing)
     status.ready = init_done(standing, sandbox)
-    status.started = False
+    status.started = standing.running
     return status
 
 
