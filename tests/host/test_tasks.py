@@ -189,7 +189,7 @@ async def test_init_containers(tasks: Tasks) -> None:
     assert tasks.container("myapp", "init-myservice").state.terminated.reason == "Completed"
     await tasks.said("myapp", "touch /tmp/mydb", "init-mydb")
     await tasks.until_ready("myapp")
-    assert tasks.log("myapp") == ["The app is running!"]
+    await asyncio.to_thread(wait_for_text, tasks.path("myapp"), "The app is running!", DEADLINE)
 
 
 async def test_init_containers_that_fail(tasks: Tasks) -> None:
