@@ -30,6 +30,7 @@ from nodeagent.machine import Machine, amounts
 from nodeagent.pods.execute import Executor
 from nodeagent.pods.failures import Failures
 from nodeagent.pods.hooks import Hooks
+from nodeagent.pods.pulling import Pulling
 from nodeagent.pods.spec import Host
 from nodeagent.pods.worker import Worker
 from nodeagent.pressure import Gauge
@@ -70,8 +71,7 @@ class Agent:
     ) -> None:  # fmt: skip
         self.config = config
         self.vault = Vault(config.node_name)
-        pki = config.pki_dir
-        self._identity = Identity(config.node_name, pki / "agent.crt", pki / "agent.key", pki / "ca.crt")
+        self._identity = Identity.of(config)
         self.board = Board(
             config.node_name, lambda boot, nonce: self._identity.announce(boot, nonce, self.vault.public)
         )
@@ -108,10 +108,13 @@ class Agent:
         checks = checks or RealChecks(runtime)
         events = Events(self.board, clock)
         self._bench = Bench(checks, events, clock)
+        anyway, failures = config.env_in_swap == "anyway", Failures(self._images, events, clock)
         self._executor = Executor(
             runtime, self._images, self._tree, events, host, clock, self._poke_timer, self._keeper.kept,
             Hooks(checks, events, host.ip, clock, self._poke_timer, self._spawn),
-            Failures(self._images, events, clock),
+            failures,
+            Pulling(self._images, events, self.vault, failures, self._poke_timer), self.vault,
+            lambda: "" if anyway else exposure(config.run_dir),
         )  # fmt: skip
         self._room = Room(
             config, self._tree, self._workers, lambda: self._desired.node_labels, vitals=self._vitals, clock=clock,
@@ -232,10 +235,10 @@ class Agent:
         wanted = self._wanted()
         for uid, pod in wanted.items():
             worker = self._workers.get(uid)
-            configs = self._desired.configs_of(pod)
+            given = self._desired.given(pod)
             if worker is not None:
-                if (worker.pod is not pod and worker.pod != pod) or worker.absent or not same(worker.configs, configs):
-                    worker.want(pod, configs)
+                if (worker.pod is not pod and worker.pod != pod) or worker.absent or not same(worker.given, given):
+                    worker.want(pod, given)
             elif uid not in self._gone or not is_deleting(pod):
                 self._gone.discard(uid)
                 self._hire(pod)
@@ -251,7 +254,7 @@ class Agent:
         worker = Worker(
             pod, self._executor, self.board, lambda: self._assigned, self._away, self._bench, door=self._room,
             seen=self._seen.pop(uid, None), mirror=uid in self._static.pods, quiet=leftover,
-            configs=self._desired.configs_of(pod),
+            given=self._desired.given(pod),
         )  # fmt: skip
         if self._blind:
             worker.poke()

@@ -36,6 +36,7 @@ class AgentConfig:
     container_log_max_files: int = 5
     registries: tuple[Registry, ...] = ()
     eviction: Eviction = field(default_factory=Eviction)  # R9, R10
+    env_in_swap: str = "refuse"  # where memory may be swapped to a disk: refuse, or give it anyway
 
     @property
     def state_dir(self) -> Path:
@@ -114,6 +115,8 @@ def _wrong_numbers(table: dict[str, Any]) -> list[Violation]:
         wrong.append(Violation("container_log_max_files", "must be at least 2"))
     if isinstance(size := table.get("container_log_max_size"), str) and not _is_size(size):
         wrong.append(Violation("container_log_max_size", "must be a size such as 10Mi"))
+    if table.get("env_in_swap", "refuse") not in ("refuse", "anyway"):
+        wrong.append(Violation("env_in_swap", "must be refuse or anyway"))
     low, high = (table.get(f"image_gc_{end}_percent", default) for end, default in (("low", 80), ("high", 85)))
     if isinstance(low, int) and isinstance(high, int) and not 0 <= low < high <= 100:
         wrong.append(Violation("image_gc_low_percent", "must be less than image_gc_high_percent, both of 0 to 100"))

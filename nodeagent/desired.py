@@ -17,6 +17,14 @@ LOST = "is not in this host's memory: the agent was started anew and waits for t
 
 
 @dataclass(frozen=True, slots=True)
+class Given:
+    """What a pod refers to and is given, by name: ConfigMaps that there are; Secrets, or why one is not here."""
+
+    configs: Mapping[str, ConfigMap] = field(default_factory=dict)
+    secrets: Refs = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Desired:
     """What this host must run. `digest` is empty until an Assignment came in this boot of the agent."""
 
@@ -35,14 +43,16 @@ class Desired:
         """The fence as it travels."""
         return Fence(epoch=self.fence[0], revision=self.fence[1])
 
-    def configs_of(self, pod: Pod) -> dict[str, ConfigMap]:
-        """The ConfigMaps that a pod refers to and that there are, by name."""
+    def given(self, pod: Pod) -> Given:
+        """What a pod refers to."""
+        return Given(self._configs_of(pod), self._secrets_of(pod))
+
+    def _configs_of(self, pod: Pod) -> dict[str, ConfigMap]:
         namespace = pod.metadata.namespace
         found = {name: self.config_maps.get((namespace, name)) for name in sorted(config_maps_of(pod.spec))}
         return {name: config for name, config in found.items() if config is not None}
 
-    def secrets_of(self, pod: Pod) -> Refs:
-        """The Secrets that a pod refers to and that there are, by name: held, or why not."""
+    def _secrets_of(self, pod: Pod) -> Refs:
         namespace = pod.metadata.namespace
         names = sorted(secrets_of(pod.spec))
         if self.secrets_lost:
@@ -51,9 +61,12 @@ class Desired:
         return {name: held for name, held in found.items() if held is not None}
 
 
-def same(some: Mapping[str, ConfigMap], others: Mapping[str, ConfigMap]) -> bool:
-    """Whether two sets of ConfigMaps hold the same values; labels and revisions are nothing to a pod."""
-    return some.keys() == others.keys() and all(_equal(config, others[name]) for name, config in some.items())
+def same(some: Given, others: Given) -> bool:
+    """Whether they hold the same values; labels and revisions of ConfigMaps are nothing to a pod."""
+    ours, theirs = some.configs, others.configs
+    if some.secrets != others.secrets or ours.keys() != theirs.keys():
+        return False
+    return all(_equal(config, theirs[name]) for name, config in ours.items())
 
 
 def _equal(one: ConfigMap, other: ConfigMap) -> bool:

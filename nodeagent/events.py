@@ -9,7 +9,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 
 from mesh.model.times import to_timestamp
-from mesh.v1.core_pb2 import Event, Pod
+from mesh.v1.core_pb2 import ContainerStatus, Event, Pod, PodStatus
 from mesh.v1.meta_pb2 import ObjectReference
 from nodeagent.board import Board
 
@@ -70,3 +70,25 @@ def _about(pod: Pod, container: str) -> ObjectReference:
     if container:
         about.field_path = f"spec.containers{{{container}}}"
     return about
+
+
+def backoffs(events: Events, pod: Pod, before: PodStatus | None, after: PodStatus) -> None:
+    """An event for each container that has just begun to wait (S8)."""
+    old = {s.name: s.state.waiting.reason for s in statuses_of(before)} if before else {}
+    meta = pod.metadata
+    for status in statuses_of(after):
+        reason = status.state.waiting.reason
+        if reason == old.get(status.name):
+            continue
+        if reason == "CrashLoopBackOff":
+            words = f"Back-off restarting failed container {status.name} in pod "
+            words += f"{meta.name}_{meta.namespace}({meta.uid})"
+            events.warning(pod, "BackOff", words, status.name)
+        elif reason == "ImagePullBackOff":
+            events.normal(pod, "BackOff", f'Back-off pulling image "{status.image}"', status.name)
+            events.warning(pod, "Failed", "Error: ImagePullBackOff", status.name)
+
+
+def statuses_of(status: PodStatus) -> list[ContainerStatus]:
+    """Those of all containers."""
+    return [*status.init_container_statuses, *status.container_statuses]

@@ -14,6 +14,7 @@ from mesh import pki, signing
 from mesh.errors import Forbidden, Invalid
 from mesh.sealing import PublicKey
 from mesh.v1.node_pb2 import Assignment, HostKey
+from nodeagent.config import AgentConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +25,12 @@ class Identity:
     certificate: Path
     key: Path
     ca: Path
+
+    @classmethod
+    def of(cls, config: AgentConfig) -> "Identity":
+        """The one that `mesh up` gives a host."""
+        pki = config.pki_dir
+        return cls(config.node_name, pki / "agent.crt", pki / "agent.key", pki / "ca.crt")
 
     def announce(self, boot: str, nonce: bytes, public: PublicKey) -> HostKey:
         """The host's key, signed for whoever asked with this nonce; unsigned where the host has no certificate."""

@@ -5,14 +5,14 @@ pokes the pod when it ends. One pull per reference at a time serves everyone who
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from mesh.model import poddefaults
 from mesh.model.times import SECOND
 from mesh.v1.core_pb2 import Container
-from nodeagent.runtime.port import PULL_FAILURES, Image, Runtime, RuntimeFailure
+from nodeagent.runtime.port import PULL_FAILURES, Credentials, Image, Runtime, RuntimeFailure
 
 FIRST, LONGEST = 10 * SECOND, 300 * SECOND  # I2
 FRESH = 0.5  # seconds that the answer to "is this image here" serves others who ask
@@ -61,7 +61,7 @@ class Images:
         self._clock = clock
         self._spawn = spawn  # starts a coroutine in the agent's task group
         self._slots = asyncio.Semaphore(at_once)
-        self._pulls: dict[str, asyncio.Future[Pulled]] = {}
+        self._pulls: dict[tuple[str, str], asyncio.Future[Pulled]] = {}
         self._looks: dict[str, asyncio.Future[Image | None]] = {}
         self._backoffs: dict[tuple[str, str], _Backoff] = {}
 
@@ -88,24 +88,33 @@ class Images:
         """What was known of that name is doubtful."""
         self._looks.pop(reference, None)
 
-    def pull(self, reference: str) -> "asyncio.Future[Pulled]":
-        """Begins to pull, or joins the pull that goes on."""
-        going_on = self._pulls.get(reference)
+    def pull(
+        self, reference: str, credentials: Sequence[Credentials] = (), which: str = ""
+    ) -> "asyncio.Future[Pulled]":
+        """Begins to pull, or joins the pull that goes on with the same credentials, which `which` names."""
+        key = (reference, which)
+        going_on = self._pulls.get(key)
         if going_on is None:
-            going_on = self._pulls[reference] = asyncio.get_running_loop().create_future()
-            self._spawn(self._pull(reference, going_on))
+            going_on = self._pulls[key] = asyncio.get_running_loop().create_future()
+            self._spawn(self._pull(key, credentials, going_on))
         return going_on
 
-    async def _pull(self, reference: str, result: "asyncio.Future[Pulled]") -> None:
+    async def _pull(
+        self, key: tuple[str, str], credentials: Sequence[Credentials], result: "asyncio.Future[Pulled]"
+    ) -> None:
+        reference = key[0]
         asked = self._clock()
         async with self._slots:
             begun = self._clock()
             image, failure = None, None
-            try:
-                image = await self._runtime.pull(reference)
-            except RuntimeFailure as raised:
-                failure = raised
-        del self._pulls[reference]
+            for one in credentials or (None,):
+                try:
+                    image, failure = await self._runtime.pull(reference, one), None
+                except RuntimeFailure as raised:
+                    failure = raised
+                if failure is None or failure.transient:
+                    break
+        del self._pulls[key]
         self.forget(reference)
         if not result.cancelled():
             result.set_result(Pulled(image, failure, (self._clock() - begun) / SECOND, (begun - asked) / SECOND))

@@ -184,7 +184,8 @@ def _directories(places: Places) -> None:
 
 def _run_directories(places: Places) -> None:
     for directory in (places.runroot, places.exits, places.oci_state, places.bin, places.oom, places.exec,
-                      places.netns, places.sandboxes, places.shm, places.volumes):  # fmt: skip
+                      places.netns, places.sandboxes, places.shm, places.volumes,
+                      places.veiled, places.unveiled):  # fmt: skip
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
 
 
@@ -202,7 +203,7 @@ def _runtime(config: AgentConfig, places: Places) -> oci.Chosen:
 
 
 def _podman_configuration(places: Places, chosen: oci.Chosen) -> None:
-    wrapper = oci.write_wrapper(chosen, places.bin, places.oom)
+    wrapper = oci.write_wrapper(chosen, places)
     text = CONTAINERS_CONF.format(
         networks=places.networks, runtime=chosen.name, wrapper=wrapper, ulimits=", ".join(_ulimits())
     )

@@ -36,4 +36,28 @@ class Secrets:
         return f'secret "{name}" {self.away[name]}' if name in self.away else f'secret "{name}" not found'
 
 
+class Veil:
+    """Stand-ins for values in what is written down of a container: environment, command and arguments. `mark` is random
+    and new with every container, so that no stand-in can be meant by anybody. `repr` shows no value."""
+
+    def __init__(self, mark: str) -> None:
+        self._mark = mark
+        self.values: dict[str, str] = {}  # by stand-in
+
+    def put(self, value: str) -> str:
+        """The stand-in for a value; an empty one hides nothing."""
+        if not value:
+            return ""
+        word = f"mesh-secret-{self._mark}-{len(self.values)}-"
+        self.values[word] = value
+        return word
+
+    def hides(self, text: str) -> bool:
+        """Whether a stand-in is in the text."""
+        return any(word in text for word in self.values)
+
+    def __repr__(self) -> str:
+        return f"Veil({len(self.values)} values)"
+
+
 NONE = Secrets()

@@ -46,6 +46,8 @@ def check_env(container: Container, names: Collection[str], path: str) -> Iterat
             yield from _check_resource(source.resource_field_ref, names, f"{where_from}.resourceFieldRef")
         if source.HasField("config_map_key_ref") and not source.config_map_key_ref.name:
             yield Violation(f"{where_from}.configMapKeyRef.name", "is required")
+        if source.HasField("secret_key_ref") and not source.secret_key_ref.name:
+            yield Violation(f"{where_from}.secretKeyRef.name", "is required")
 
 
 def _check_env_from(container: Container, path: str) -> Iterator[Violation]:
@@ -58,6 +60,8 @@ def _check_env_from(container: Container, path: str) -> Iterator[Violation]:
             yield Violation(f"{where}.prefix", reason)
         if source.HasField("config_map_ref") and not source.config_map_ref.name:
             yield Violation(f"{where}.configMapRef.name", "is required")
+        if source.HasField("secret_ref") and not source.secret_ref.name:
+            yield Violation(f"{where}.secretRef.name", "is required")
 
 
 def _check_resource(selector: ResourceFieldSelector, names: Collection[str], path: str) -> Iterator[Violation]:
@@ -79,6 +83,10 @@ def check_volume(volume: Volume, names: Collection[str], path: str) -> Iterator[
         if not volume.config_map.name:
             yield Violation(f"{path}.configMap.name", "is required")
         yield from _check_keys(volume.config_map.items, f"{path}.configMap")
+    if volume.HasField("secret"):
+        if not volume.secret.secret_name:
+            yield Violation(f"{path}.secret.secretName", "is required")
+        yield from _check_keys(volume.secret.items, f"{path}.secret")
     if volume.HasField("downward_api"):
         yield from _check_fields(volume.downward_api.items, names, f"{path}.downwardAPI")
     if volume.HasField("projected"):
@@ -96,8 +104,13 @@ def _check_projected(projected: ProjectedVolumeSource, names: Collection[str], p
             if not source.config_map.name:
                 yield Violation(f"{where}.configMap.name", "is required")
             yield from _check_keys(source.config_map.items, f"{where}.configMap")
+        if source.HasField("secret"):
+            if not source.secret.name:
+                yield Violation(f"{where}.secret.name", "is required")
+            yield from _check_keys(source.secret.items, f"{where}.secret")
         yield from _check_fields(source.downward_api.items, names, f"{where}.downwardAPI")
         paths = {"configMap": [i.path for i in source.config_map.items]}
+        paths["secret"] = [i.path for i in source.secret.items]
         paths["downwardAPI"] = [i.path for i in source.downward_api.items]
         for kind, number, to in ((k, n, p) for k, found in paths.items() for n, p in enumerate(found)):
             here = join(where, f"{kind}.items[{number}].path")

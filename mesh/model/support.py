@@ -46,7 +46,6 @@ def _refused(why: str, accepts: Callable[[Any, PodSpec], bool] | None = None) ->
 
 
 _YES = Support("honoured")
-_SECRETS = _refused("Secrets in pods are not honoured yet: they come with a later release")
 _RESTART_RULES = _refused("restart rules of single containers are not honoured yet: they come with a later release")
 _CLAIMS = _refused("persistent volumes are not honoured yet: they come with a later release")
 _SPREAD = _refused("placement relative to other pods is not honoured yet: it comes with a later release")
@@ -56,7 +55,7 @@ _DEVICES = _refused("devices and resource claims are not honoured yet")
 _NAMESPACES = _refused("sharing these namespaces is not honoured yet: it comes with a later release", _values(False))
 _NAMES = _refused("names of pods in DNS are not honoured yet: they come with Services")
 _LATER_VOLUME = _refused(
-    "this kind of volume is not honoured yet: configMap, downwardAPI, projected, emptyDir and hostPath are"
+    "this kind of volume is not honoured yet: configMap, secret, downwardAPI, projected, emptyDir and hostPath are"
 )
 _TOKEN = _refused("service accounts are not part of this release")
 
@@ -83,7 +82,7 @@ _POD_SPEC: dict[str, Support] = {
     "hostIPC": _NAMESPACES,
     "shareProcessNamespace": _NAMESPACES,
     "securityContext": _YES,
-    "imagePullSecrets": _SECRETS,
+    "imagePullSecrets": _YES,
     "hostname": _YES,
     "subdomain": _NAMES,
     "affinity": _YES,
@@ -171,7 +170,7 @@ _VOLUME: dict[str, Support] = {
     "name": _YES,
     "hostPath": _YES,
     "emptyDir": _YES,
-    "secret": _SECRETS,
+    "secret": _YES,
     "configMap": _YES,
     "downwardAPI": _YES,
     "projected": _YES,
@@ -232,7 +231,7 @@ TABLE: dict[str, dict[str, Support]] = {
         "fieldRef": _YES,
         "resourceFieldRef": _YES,
         "configMapKeyRef": _YES,
-        "secretKeyRef": _SECRETS,
+        "secretKeyRef": _YES,
         "fileKeyRef": _refused("fileKeyRef is not honoured yet"),
     },
     "ObjectFieldSelector": {"apiVersion": _refused('the only version is "v1"', _values("v1", "")), "fieldPath": _YES},
@@ -247,8 +246,13 @@ TABLE: dict[str, dict[str, Support]] = {
         "mountPropagation": _YES,
         "subPathExpr": _YES,
     },
-    "EnvFromSource": {"prefix": _YES, "configMapRef": _YES, "secretRef": _SECRETS},
+    "EnvFromSource": {"prefix": _YES, "configMapRef": _YES, "secretRef": _YES},
     "ConfigMapEnvSource": {"name": _YES, "optional": _YES},
+    "SecretEnvSource": {"name": _YES, "optional": _YES},
+    "SecretKeySelector": {"name": _YES, "key": _YES, "optional": _YES},
+    "SecretVolumeSource": {"secretName": _YES, "items": _YES, "defaultMode": _YES, "optional": _YES},
+    "SecretProjection": {"name": _YES, "items": _YES, "optional": _YES},
+    "LocalObjectReference": {"name": _YES},
     "ConfigMapKeySelector": {"name": _YES, "key": _YES, "optional": _YES},
     "ResourceFieldSelector": {"containerName": _YES, "resource": _YES, "divisor": _YES},
     "KeyToPath": {"key": _YES, "path": _YES, "mode": _YES},
@@ -257,7 +261,7 @@ TABLE: dict[str, dict[str, Support]] = {
     "DownwardAPIVolumeFile": {"path": _YES, "fieldRef": _YES, "resourceFieldRef": _YES, "mode": _YES},
     "ProjectedVolumeSource": {"sources": _YES, "defaultMode": _YES},
     "VolumeProjection": {
-        "secret": _SECRETS,
+        "secret": _YES,
         "downwardAPI": _YES,
         "configMap": _YES,
         "serviceAccountToken": _TOKEN,

@@ -16,6 +16,8 @@ from nodeagent.runtime.seen import Role, SeenPod
 
 _NOTHING: Mapping[Any, Any] = MappingProxyType({})
 
+_UNTOLD = "CreateContainerConfigError"  # configuration is missing
+
 # Subjects of failures beside containers, whose names have no slash.
 SANDBOX, VOLUMES, STOP, REMOVAL, RESIZE = "/sandbox", "/volumes", "/stop", "/removal", "/resize"
 
@@ -75,8 +77,9 @@ class Memory:
 
     def reconfigured(self) -> "Memory":
         """Configuration has changed: what could not be mounted or created without it may be tried at once."""
-        rest = {k: f for k, f in self.failures.items() if k != VOLUMES and f.reason != "CreateContainerConfigError"}
-        return replace(self, failures=rest)
+        rest = {k: f for k, f in self.failures.items() if k != VOLUMES and f.reason != _UNTOLD}
+        images = {n: f for n, f in self.images.items() if not f.failure or f.failure.reason != _UNTOLD}
+        return replace(self, failures=rest, images=images)
 
     def with_hook(self, container_id: str, hook: str, *, done: bool) -> "Memory":
         """With a hook ("postStart", "preStop") that runs, or has run."""

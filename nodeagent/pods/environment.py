@@ -1,6 +1,8 @@
 """What a container's process is told: its environment, command and arguments (E1 to E6).
 
-Rule: pure; every value is resolved here, at the last moment before the container is created, and frozen then (E6).
+Rule: pure; every value is resolved here, at the last moment before the container is created, and frozen then (E6). What
+comes from a Secret is never in it: a stand-in is, a word that says nothing (`nodeagent.secrets.Veil`), also in whatever
+refers to it; the container's process alone is told the value.
 """
 
 import re
@@ -11,6 +13,7 @@ from mesh.v1.core_pb2 import ConfigMap, Container, EnvFromSource, EnvVar, Pod
 from nodeagent import fieldrefs
 from nodeagent.fieldrefs import Around
 from nodeagent.runtime.port import RuntimeFailure
+from nodeagent.secrets import NONE, Secrets, Veil
 
 _REFERENCE = re.compile(r"\$(?:\$|\(([^)]*)\))")
 
@@ -35,23 +38,31 @@ def expand_strictly(text: str, values: Mapping[str, str], container: Container, 
 
 
 def environment(
-    pod: Pod, container: Container, around: Around, configs: Mapping[str, ConfigMap] = MappingProxyType({})
-) -> dict[str, str]:
+    pod: Pod, container: Container, around: Around, configs: Mapping[str, ConfigMap] = MappingProxyType({}),
+    secrets: Secrets = NONE, veil: Veil | None = None,
+) -> dict[str, str]:  # fmt: skip
     """The environment: envFrom, then env; later entries win, and see only earlier ones (E2 to E4).
 
-    `configs` are the ConfigMaps that there are, by name.
+    `configs` are the ConfigMaps that there are, by name; `veil` gathers what stands for values of Secrets.
 
     Raises:
         RuntimeFailure: CreateContainerConfigError for a reference that can't be resolved.
     """
     values: dict[str, str] = {}
+    hidden = _Hidden(container, secrets, veil or Veil(""))
     for source in container.env_from:
-        values.update(_all_of(container, source, configs))
+        if source.HasField("secret_ref"):
+            values.update(hidden.all_of(source))
+        else:
+            values.update(_all_of(container, source, configs))
     for variable in container.env:
         if not variable.HasField("value_from"):
             values[variable.name] = expand(variable.value, values)
             continue
-        value = _referenced(pod, container, variable, around, configs)
+        if variable.value_from.HasField("secret_key_ref"):
+            value = hidden.key(variable)
+        else:
+            value = _referenced(pod, container, variable, around, configs)
         if value is not None:
             values[variable.name] = value
     return values
@@ -60,8 +71,6 @@ def environment(
 def _all_of(
     container: Container, source: EnvFromSource, configs: Mapping[str, ConfigMap]
 ) -> Iterator[tuple[str, str]]:  # fmt: skip
-    if not source.HasField("config_map_ref"):
-        raise _refused(container, "envFrom: Secrets are not honoured yet")
     reference = source.config_map_ref
     config = configs.get(reference.name)
     if config is None:
@@ -106,6 +115,53 @@ def _key(container: Container, variable: EnvVar, configs: Mapping[str, ConfigMap
         raise _refused(container, f'configmap "{reference.name}" not found')
     where = f"{config.metadata.namespace}/{reference.name}"
     raise _refused(container, f"couldn't find key {reference.key} in ConfigMap {where}")
+
+
+LONGEST = 128 * 1024 - 1  # bytes of one variable: what the kernel takes
+
+
+class _Hidden:
+    """Values of Secrets, veiled."""
+
+    def __init__(self, container: Container, secrets: Secrets, veil: Veil) -> None:
+        self._container = container
+        self._secrets = secrets
+        self._veil = veil
+
+    def all_of(self, source: EnvFromSource) -> Iterator[tuple[str, str]]:
+        reference = source.secret_ref
+        values = self._values(reference.name, reference.optional)
+        for key in sorted(values or ()):
+            yield source.prefix + key, self._stand_in(reference.name, key, (values or {})[key])
+
+    def key(self, variable: EnvVar) -> str | None:
+        reference = variable.value_from.secret_key_ref
+        values = self._values(reference.name, reference.optional)
+        if values is not None and reference.key in values:
+            return self._stand_in(reference.name, reference.key, values[reference.key])
+        if reference.optional:
+            return None
+        raise _refused(self._container, f'secret "{reference.name}" has no key "{reference.key}"')
+
+    def _values(self, name: str, optional: bool) -> Mapping[str, bytes] | None:
+        """One that is not here, though it may exist, is waited for even when it is optional."""
+        values = self._secrets.get(name)
+        if values is None and (not optional or name in self._secrets.away):
+            raise _refused(self._container, self._secrets.why(name))
+        return values
+
+    def _stand_in(self, name: str, key: str, value: bytes) -> str:
+        what = f'key "{key}" of secret "{name}"'
+        try:
+            text = value.decode()
+        except UnicodeDecodeError:
+            raise _refused(self._container, f"{what} is no text (UTF-8), as a variable must be; mount it") from None
+        if "\0" in text:
+            raise _refused(self._container, f"{what} has a zero byte, which no variable can have; mount it")
+        if len(value) > LONGEST:
+            why = f"{what} has {len(value)} bytes, and a variable can't have more than {LONGEST}; mount it"
+            raise _refused(self._container, why)
+        return self._veil.put(text)
 
 
 def _refused(container: Container, why: str) -> RuntimeFailure:

@@ -5,34 +5,39 @@ bug is raised. What the outcome of an action makes certain is written into `seen
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from secrets import token_hex
 
 import structlog
 
 from mesh.model.pods import container_named
+from mesh.model.references import environment_secrets
 from mesh.v1.core_pb2 import Container, Pod
 from nodeagent.events import Events
-from nodeagent.images import Images, Pulled, pull_policy
+from nodeagent.images import Images
 from nodeagent.pods import actions as do
 from nodeagent.pods import etc
 from nodeagent.pods.environment import environment
 from nodeagent.pods.failures import Failures
 from nodeagent.pods.hooks import Hooks
 from nodeagent.pods.podstate import PodState
+from nodeagent.pods.pulling import Pulling
 from nodeagent.pods.record import to_json
 from nodeagent.pods.resize import resources_in_words
 from nodeagent.pods.spec import Ground, Host, around, container_spec, limits, sandbox_spec, sub_paths
 from nodeagent.pods.status import final_status
 from nodeagent.runtime.port import Runtime, RuntimeFailure
 from nodeagent.runtime.seen import SeenContainer, SeenPod, State
-from nodeagent.volumes.files import has_content
+from nodeagent.secrets import Held, Secrets, Veil
+from nodeagent.volumes.files import Content, contents_of, has_content, secrets_in
 from nodeagent.volumes.tree import Tree, Unmountable, verify_propagation
+from nodeagent.volumes.vault import Vault
 
 log = structlog.get_logger()
 
-HOSTS_OWN = "localhost/"  # images of this name have no registry: no policy pulls them, see docs/images.md
+ALLOW = 'allow it by `env_in_swap = "anyway"` in agent.toml, or mount the Secret as files'
 EXECUTE_FAILURES = (RuntimeFailure, Unmountable, OSError)
 
 
@@ -50,6 +55,9 @@ class Executor:
     kept: Callable[[], Awaitable[None]]
     hooks: Hooks
     failures: Failures
+    pulling: Pulling
+    vault: Vault
+    env_exposure: Callable[[], str]  # why a Secret in an environment could reach a disk of this host, in words
 
     async def perform(self, action: do.Action, state: PodState, facts: do.Facts) -> None:
         """Does it; failures are noted in `state`."""
@@ -68,7 +76,7 @@ class Executor:
             case do.MakeSandbox():
                 await self._make_sandbox(action, state)
             case do.ResolveImage():
-                await self._resolve_image(action, state)
+                await self.pulling.resolve(action, _container(state.pod, action.container), state)
             case do.CreateContainer():
                 await self._create(action, state)
             case do.StartContainer():
@@ -121,15 +129,29 @@ class Executor:
 
     # ---- ground
 
+    def revisions(self, state: PodState) -> dict[str, str]:
+        """What the pod's volumes should show, by name, "" where that can't be told now."""
+        return {name: content.revision for name, content in self._contents(state).items()}
+
+    def _contents(self, state: PodState) -> dict[str, Content]:
+        """The content of the pod's volumes, to be written at once: Secrets are open in it."""
+        pod, given = state.pod, state.given
+        wanted = {name for volume in pod.spec.volumes for name in secrets_in(volume)}
+        return contents_of(pod, given.configs, around(self.host, ""), self._opened(state, wanted))
+
+    def _opened(self, state: PodState, names: Collection[str]) -> Secrets:
+        refs = {name: ref for name, ref in state.given.secrets.items() if name in names}
+        return self.vault.open(state.pod.metadata.namespace, refs)
+
     async def _prepare_volumes(self, state: PodState) -> None:
-        contents = state.contents
+        contents = self._contents(state)
         await asyncio.to_thread(self.tree.prepare, state.pod, self.host.memory, contents)
         shown = {name: content.revision for name, content in contents.items()}
         ready = replace(state.memory, volumes=do.Volumes.READY, projected=shown)
         state.memory = ready.with_failure(do.VOLUMES, None)
 
     async def _project_volumes(self, state: PodState) -> None:
-        shown = await asyncio.to_thread(self.tree.project, state.pod, state.contents)
+        shown = await asyncio.to_thread(self.tree.project, state.pod, self._contents(state))
         updated = replace(state.memory, projected={**state.memory.projected, **shown})
         state.memory = updated.with_failure(do.VOLUMES, None)
 
@@ -160,48 +182,6 @@ class Executor:
         }
         return {f"/etc/{name}": self.tree.write_etc(pod.metadata.uid, name, text) for name, text in texts.items()}
 
-    # ---- images
-
-    async def _resolve_image(self, action: do.ResolveImage, state: PodState) -> None:
-        container = _container(state.pod, action.container)
-        policy, reference = pull_policy(container), container.image
-        if reference.startswith(HOSTS_OWN) and policy == "Always":
-            policy = "Never"
-        image = None
-        if policy != "Always":
-            image = await self.images.find(reference)
-        if image is not None:
-            message = f'Container image "{reference}" already present on machine'
-            self.events.normal(state.pod, "Pulled", message, container.name)
-            state.memory = state.memory.with_image(container.name, do.ImageFact(action.attempt, reference, image))
-            return
-        if policy == "Never" or reference.startswith(HOSTS_OWN):
-            words = f'Container image "{reference}" is not present with pull policy of Never'
-            if reference.startswith(HOSTS_OWN):
-                words = f'Container image "{reference}" is not on this host and has no registry: mesh image load'
-            raise RuntimeFailure("ErrImageNeverPull", words)
-        known = state.memory.images.get(container.name)
-        self.events.normal(state.pod, "Pulling", f'Pulling image "{reference}"', container.name)
-        fact = do.ImageFact(action.attempt, reference, failure=known.failure if known else None, pulling=True)
-        state.memory = state.memory.with_image(container.name, fact)
-        self.images.pull(reference).add_done_callback(
-            lambda pull: self._pulled(action, reference, state, pull) if not pull.cancelled() else None
-        )
-
-    def _pulled(self, action: do.ResolveImage, reference: str, state: PodState, pull: "asyncio.Future[Pulled]") -> None:
-        result = pull.result()
-        fact = state.memory.images.get(action.container)
-        if fact is None or not fact.pulling or (fact.attempt, fact.reference) != (action.attempt, reference):
-            return
-        if result.failure is not None:
-            self.failures.note(action, state, result.failure)
-        else:
-            self.images.succeeded(state.uid, reference)
-            self.events.normal(state.pod, "Pulled", result.words(reference), action.container)
-            fact = do.ImageFact(action.attempt, reference, result.image)
-            state.memory = state.memory.with_image(action.container, fact)
-        self.poke(state.uid)
-
     # ---- containers
 
     async def _create(self, action: do.CreateContainer, state: PodState) -> None:
@@ -221,6 +201,7 @@ class Executor:
         created = SeenContainer(
             id=container_id, pod_uid=state.uid, name=spec.name, attempt=spec.attempt, role=spec.role,
             state=State.CREATED, spec_hash=spec.spec_hash, image=spec.image, image_id=spec.image_id,
+            secrets=spec.secret_revisions,
         )  # fmt: skip
         state.seen = _with(state.seen, created)
         state.memory = state.memory.with_failure(action.container, None)
@@ -230,10 +211,18 @@ class Executor:
     async def _ground(self, state: PodState, container: Container, attempt: int) -> Ground:
         pod, sandbox = state.pod, state.seen.sandbox if state.seen else None
         ip = self.host.ip if pod.spec.host_network else sandbox.ip if sandbox else ""
-        env = environment(pod, container, around(self.host, ip), state.configs)
-        wanted = sub_paths(container, env)
-        etc = await self._write_etc(state)
-        return await asyncio.to_thread(self._lay_ground, state, container, attempt, Ground(ip, {}, etc, wanted))
+        veil, names = Veil(token_hex(8)), environment_secrets(container)
+        opened = self._opened(state, names)
+        env = environment(pod, container, around(self.host, ip), state.given.configs, opened, veil)
+        if opened.data and (why := self.env_exposure()):
+            words = f"a Secret is not put in the environment where it could leak: {why}; {ALLOW}"
+            raise RuntimeFailure("CreateContainerConfigError", f"cannot create container {container.name}: {words}")
+        held = {name: ref.revision for name, ref in state.given.secrets.items() if isinstance(ref, Held)}
+        ground = Ground(
+            ip, {}, await self._write_etc(state), sub_paths(container, env, veil), secrets=opened, mark=token_hex(8),
+            revisions={name: revision for name, revision in held.items() if name in opened.data},
+        )  # fmt: skip
+        return await asyncio.to_thread(self._lay_ground, state, container, attempt, ground)
 
     def _lay_ground(self, state: PodState, container: Container, attempt: int, wanted: Ground) -> Ground:
         """What is wanted, as paths of this host."""
@@ -251,7 +240,7 @@ class Executor:
         if container.termination_message_path:
             words = self.tree.termination_file(state.uid, container.name, attempt)
         return replace(
-            wanted, volumes=volumes, sub_paths=bound, configs=state.configs, termination=words,
+            wanted, volumes=volumes, sub_paths=bound, configs=state.given.configs, termination=words,
             read_only=frozenset(name for name, v in by_name.items() if has_content(v)),
         )  # fmt: skip
 

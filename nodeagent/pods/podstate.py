@@ -6,11 +6,11 @@ Rule: they are its only writers, on one event loop; losing it costs a look at th
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from mesh.v1.core_pb2 import ConfigMap, Pod
+from mesh.v1.core_pb2 import Pod
+from nodeagent.desired import Given
 from nodeagent.pods import actions as do
 from nodeagent.pods.record import Record
 from nodeagent.runtime.seen import SeenContainer, SeenPod
-from nodeagent.volumes.files import Content
 
 
 @dataclass(slots=True)
@@ -19,8 +19,8 @@ class PodState:
 
     pod: Pod  # with the resources that are granted, which may differ from those that are wanted (L20)
     hashes: Mapping[str, str]
-    configs: Mapping[str, ConfigMap] = field(default_factory=dict)  # that the pod refers to and that there are
-    contents: Mapping[str, Content] = field(default_factory=dict)  # of its volumes, by name
+    given: Given = field(default_factory=Given)  # what the pod refers to
+    revisions: Mapping[str, str] = field(default_factory=dict)  # what its volumes should show, by name
     seen: SeenPod | None = None
     record: Record = field(default_factory=Record)
     memory: do.Memory = field(default_factory=do.Memory)

@@ -15,6 +15,7 @@ from nodeagent.pods.environment import environment, expand, expand_strictly
 from nodeagent.pods.etc import hostname_of
 from nodeagent.runtime.port import ContainerSpec, Image, Limits, Mount, RuntimeFailure, SandboxSpec, Security
 from nodeagent.runtime.seen import Role
+from nodeagent.secrets import NONE, Secrets, Veil
 
 SIGNALS_PREFIX = "SIG"
 
@@ -40,6 +41,9 @@ class Ground:
     configs: Mapping[str, ConfigMap] = field(default_factory=dict)  # that there are, by name
     read_only: frozenset[str] = frozenset()  # volumes that containers can only read, by name
     termination: str = ""  # host path of the file for the termination message
+    secrets: Secrets = NONE  # opened, for this one container
+    mark: str = ""  # of the stand-ins for their values
+    revisions: Mapping[str, str] = field(default_factory=dict)  # of the Secrets in its environment, by name
 
 
 def around(host: Host, pod_ip: str) -> Around:
@@ -47,17 +51,21 @@ def around(host: Host, pod_ip: str) -> Around:
     return Around(host.ip, pod_ip, host.allocatable)
 
 
-def sub_paths(container: Container, env: Mapping[str, str]) -> dict[int, str]:
+def sub_paths(container: Container, env: Mapping[str, str], veil: Veil | None = None) -> dict[int, str]:
     """The subPath of each mount that has one, by its index, with subPathExpr expanded (V14).
 
     Raises:
-        RuntimeFailure: CreateContainerConfigError for an unknown variable, or a path that leads out of the volume.
+        RuntimeFailure: CreateContainerConfigError for an unknown variable, a Secret's value (paths are seen by all), or
+            a path that leads out of the volume.
     """
     found = {}
     for number, mount in enumerate(container.volume_mounts):
         path = mount.sub_path
         if mount.sub_path_expr:
             path = expand_strictly(mount.sub_path_expr, env, container, "subPathExpr")
+        if veil is not None and veil.hides(path):
+            why = f'subPathExpr "{mount.sub_path_expr}" would show the value of a Secret in a path'
+            raise RuntimeFailure("CreateContainerConfigError", f"cannot create container {container.name}: {why}")
         if path.startswith("/") or ".." in path.split("/"):
             why = f'subPathExpr "{mount.sub_path_expr}" leads out of the volume: "{path}"'
             raise RuntimeFailure("CreateContainerConfigError", f"cannot create container {container.name}: {why}")
@@ -86,7 +94,8 @@ def container_spec(  # noqa: PLR0913 - each is one thing a container is made of
     spec_hash: str,
 ) -> ContainerSpec:
     """One attempt of a container, ready to create; raises RuntimeFailure(CreateContainerConfigError)."""
-    env = environment(pod, container, around(host, ground.pod_ip), ground.configs)
+    veil = Veil(ground.mark)
+    env = environment(pod, container, around(host, ground.pod_ip), ground.configs, ground.secrets, veil)
     return ContainerSpec(
         pod_uid=pod.metadata.uid,
         namespace=pod.metadata.namespace,
@@ -111,6 +120,8 @@ def container_spec(  # noqa: PLR0913 - each is one thing a container is made of
         host_pid=pod.spec.host_pid,
         host_ipc=pod.spec.host_ipc,
         cgroup_parent=f"/mesh/{qos_class(pod.spec).lower()}/pod{pod.metadata.uid}",
+        secrets=veil.values,
+        secret_revisions=ground.revisions,
     )
 
 

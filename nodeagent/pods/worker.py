@@ -5,26 +5,27 @@ the host. The worker ends when nothing of the pod is left.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
-from types import MappingProxyType
 
 import structlog
 
 from mesh.model.digest import pod_spec_hash
 from mesh.model.pods import TERMINAL, containers, grace_seconds, is_deleting
-from mesh.v1.core_pb2 import ConfigMap, ContainerStatus, Pod, PodStatus
-from mesh.v1.node_pb2 import PodReport
+from mesh.v1.core_pb2 import Pod, PodStatus
+from mesh.v1.node_pb2 import PodReport, SecretReceipt
 from nodeagent.board import Board
+from nodeagent.desired import Given
+from nodeagent.events import backoffs, statuses_of
 from nodeagent.pods.actions import Facts, Volumes
 from nodeagent.pods.admit import Answer, Door
 from nodeagent.pods.environment import expand
 from nodeagent.pods.execute import Executor
 from nodeagent.pods.plan import next_actions
 from nodeagent.pods.podstate import PodState
+from nodeagent.pods.receipts import receipts
 from nodeagent.pods.record import Record, from_json, remember, unheard
 from nodeagent.pods.resize import decide, granted, wanted_of
-from nodeagent.pods.spec import around
 from nodeagent.pods.status import next_change, status_of
 from nodeagent.pods.stopping import EVICTED
 from nodeagent.probes.prober import Bench, Prober
@@ -32,12 +33,12 @@ from nodeagent.probes.state import Kind
 from nodeagent.probes.wanted import Place, verdict_of, wanted_probes
 from nodeagent.runtime.port import RuntimeFailure
 from nodeagent.runtime.seen import SeenPod, State
-from nodeagent.volumes.files import Content, contents_of
 
 log = structlog.get_logger()
 
 SLOW = 0.25  # seconds of work after which a status is told in between
 HELD = (State.CREATED, State.RUNNING)  # made with the resources of their time
+NOTHING = Given()
 AWAY = 10.0  # seconds at most until the runtime, once away, is looked for again
 
 
@@ -47,7 +48,7 @@ class Worker:
 
     def __init__(  # noqa: PLR0913 - what a worker works with
         self, pod: Pod, executor: Executor, board: Board, may_kill: Callable[[], bool], away: Callable[[], None],
-        bench: Bench, *, door: Door, configs: Mapping[str, ConfigMap],
+        bench: Bench, *, door: Door, given: Given,
         seen: SeenPod | None, mirror: bool = False,
         quiet: bool = False,
     ) -> None:  # fmt: skip
@@ -64,7 +65,9 @@ class Worker:
         self._late: asyncio.TimerHandle | None = None
         self._told: PodStatus | None = None
         self._wanted = pod
-        self.state = PodState(pod, _hashes(pod), configs, self._contents(pod, configs), seen=seen, stale=False)
+        self._receipts: list[SecretReceipt] = []
+        self.state = PodState(pod, _hashes(pod), given, seen=seen, stale=False)
+        self.state.revisions = executor.revisions(self.state)
         self._resting = False
         self.prober = Prober(bench, lambda: self.state.pod, self._judged)
 
@@ -142,12 +145,12 @@ class Worker:
         return self.state.seen
 
     @property
-    def configs(self) -> Mapping[str, ConfigMap]:
-        """The ConfigMaps that it refers to and that there are, by name."""
-        return self.state.configs
+    def given(self) -> Given:
+        """What it refers to."""
+        return self.state.given
 
-    def want(self, pod: Pod | None, configs: Mapping[str, ConfigMap] = MappingProxyType({})) -> None:
-        """What the pod is to be from now on, and the ConfigMaps that it refers to; None: it is not wanted here."""
+    def want(self, pod: Pod | None, given: Given = NOTHING) -> None:
+        """What the pod is to be from now on, and what it refers to; None: it is not wanted here."""
         if pod is None:
             self.absent = True
         else:
@@ -156,18 +159,15 @@ class Worker:
                 self.state.hashes = _hashes(pod)
                 self._wanted = pod
                 self.state.pod = granted(pod, self.state.record.allocated)
-            self._configure(configs)
+            self._configure(given)
         self._poked.set()
 
-    def _configure(self, configs: Mapping[str, ConfigMap]) -> None:
+    def _configure(self, given: Given) -> None:
         state = self.state
-        if configs != state.configs:
-            state.configs = configs
+        if given != state.given:
+            state.given = given
             state.memory = state.memory.reconfigured()
-        state.contents = self._contents(state.pod, configs)
-
-    def _contents(self, pod: Pod, configs: Mapping[str, ConfigMap]) -> dict[str, Content]:
-        return contents_of(pod, configs, around(self._executor.host, ""))
+        state.revisions = self._executor.revisions(state)
 
     def poke(self, *, look: bool = True) -> None:
         """Something may have changed."""
@@ -291,7 +291,7 @@ class Worker:
             pod=state.pod, hashes=state.hashes, seen=state.seen, record=state.record, memory=state.memory,
             now=executor.clock(), ending=self.ending, may_kill=self._may_kill(),
             grace=grace_seconds(state.pod), host_ip=executor.host.ip,
-            revisions={name: content.revision for name, content in state.contents.items()},
+            revisions=state.revisions,
         )  # fmt: skip
 
     # ---- probes
@@ -358,12 +358,13 @@ class Worker:
         if self._quiet or not facts.record.started_at:
             return
         status = status_of(facts)
-        if status == self._told:
+        if status == self._told and not self._received():
             return
-        self._tell_backoffs(self._told, status)
+        backoffs(self._executor.events, self.state.pod, self._told, status)
         self._told = status
+        self._received()
         self._board.put_pod(self._report(status))
-        unready = {s.container_id.rpartition("/")[2] for s in _statuses(status) if s.started and not s.ready}
+        unready = {s.container_id.rpartition("/")[2] for s in statuses_of(status) if s.started and not s.ready}
         self.prober.hurry(unready)
 
     def _tell_gone(self) -> None:
@@ -376,34 +377,24 @@ class Worker:
         report.gone = True
         self._board.put_pod(report)
 
+    def _received(self) -> bool:
+        """Takes down which Secrets are in the pod by now; says whether there is news."""
+        state, before = self.state, self._receipts
+        self._receipts = receipts(
+            state.pod, state.seen, state.given.secrets, state.revisions, state.memory.projected,
+            before=before, now=self._executor.clock(),
+        )  # fmt: skip
+        return self._receipts != before
+
     def _report(self, status: PodStatus | None) -> PodReport:
         meta = self.state.pod.metadata
         report = PodReport(uid=meta.uid, namespace=meta.namespace, name=meta.name)
         if status is not None:
             report.status.CopyFrom(status)
+        report.secrets.extend(self._receipts)
         if self._mirror:
             report.mirror.CopyFrom(self.state.pod)
         return report
-
-    def _tell_backoffs(self, before: PodStatus | None, after: PodStatus) -> None:
-        """An event for each container that has just begun to wait (S8)."""
-        old = {s.name: s.state.waiting.reason for s in _statuses(before)} if before else {}
-        meta, events = self.state.pod.metadata, self._executor.events
-        for status in _statuses(after):
-            reason = status.state.waiting.reason
-            if reason == old.get(status.name):
-                continue
-            if reason == "CrashLoopBackOff":
-                words = f"Back-off restarting failed container {status.name} in pod "
-                words += f"{meta.name}_{meta.namespace}({meta.uid})"
-                events.warning(self.state.pod, "BackOff", words, status.name)
-            elif reason == "ImagePullBackOff":
-                events.normal(self.state.pod, "BackOff", f'Back-off pulling image "{status.image}"', status.name)
-                events.warning(self.state.pod, "Failed", "Error: ImagePullBackOff", status.name)
-
-
-def _statuses(status: PodStatus) -> list[ContainerStatus]:
-    return [*status.init_container_statuses, *status.container_statuses]
 
 
 def _hashes(pod: Pod) -> dict[str, str]:

@@ -248,6 +248,8 @@ class Containers:
                 await self._force_remove(body["name"])
                 self.doubt()
             raise _failure("CreateContainerError", f"cannot create container {spec.name}", refused) from refused
+        if spec.secret_revisions:
+            await asyncio.to_thread(oci.veil, self._places, container_id, spec.secrets)
         self._act(container_id)
         self._whole.add(container_id)
         self._pods[spec.pod_uid] = (spec.namespace, spec.pod_name)
@@ -255,7 +257,7 @@ class Containers:
         self._put(SeenContainer(
             id=container_id, pod_uid=spec.pod_uid, name=spec.name, attempt=spec.attempt, role=spec.role,
             state=State.CREATED, spec_hash=spec.spec_hash, image=spec.image, image_id=spec.image_id,
-            created_at=time.time_ns(), log_path=str(path),
+            created_at=time.time_ns(), log_path=str(path), secrets=spec.secret_revisions,
         ))  # fmt: skip
         return container_id
 
@@ -267,6 +269,10 @@ class Containers:
             raise RuntimeFailure("RunContainerError", message)
         if known.state is not State.CREATED:
             return
+        if known.secrets and not (self._places.veiled / container_id).exists():
+            await self.remove(container_id)
+            message = f"container {known.name} has lost what its secrets are and is made anew"
+            raise RuntimeFailure("RunContainerError", message, transient=True)
         self._starting.add(container_id)
         self._act(container_id)
         try:
@@ -277,6 +283,7 @@ class Containers:
         finally:
             self._starting.discard(container_id)
         self._act(container_id)
+        (self._places.veiled / container_id).unlink(missing_ok=True)
         if seen:
             self._put(seen)
 
@@ -317,6 +324,7 @@ class Containers:
         self._act(container_id)
         self._drop(container_id)
         (self._places.oom / container_id).unlink(missing_ok=True)
+        await asyncio.to_thread(oci.forget_secrets, self._places, container_id)
 
     async def _ended(self, container_id: str) -> None:
         """Returns when the container is seen to have ended, or after KILL_TIME."""

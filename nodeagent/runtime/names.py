@@ -4,6 +4,7 @@ Rule: pure; deterministic, so that making a thing twice meets the first instead 
 """
 
 import hashlib
+import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -19,6 +20,7 @@ CONTAINER_ROLE = "io.mesh.container.role"
 SPEC_HASH = "io.mesh.container.spec.hash"
 IMAGE = "io.mesh.container.image"
 LOG_PATH = "io.mesh.container.log"
+SECRETS = "io.mesh.container.secrets"  # revisions by name, JSON; only where there are some
 
 
 def container_name(spec: ContainerSpec) -> str:
@@ -44,6 +46,7 @@ def labels(spec: ContainerSpec, log: Path) -> dict[str, str]:
         SPEC_HASH: spec.spec_hash,
         IMAGE: spec.image,
         LOG_PATH: str(log),
+        **({SECRETS: json.dumps(dict(spec.secret_revisions))} if spec.secret_revisions else {}),
     }
 
 

@@ -8,21 +8,42 @@ environment there.
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from nodeagent.runtime import cgroups, syscalls
+from nodeagent.runtime.places import Places
 
 PREFERENCE = ("crun", "runc")
 
-# Podman calls this in place of the runtime. Before a container's cgroup is deleted, the kernel's count of OOM kills is
-# put aside: Podman's own flag is always false, and the agent may be away. Only builtins of the shell, so it costs no
-# process. crun keeps the cgroup's path in "status", runc in "state.json".
+# Podman calls this in place of the runtime. What stands for secrets in a container's configuration is put in its place
+# here, in a copy on a tmpfs, so that neither Podman nor a command line ever knows it. Before a container's cgroup is
+# deleted, the kernel's count of OOM kills is put aside: Podman's own flag is always false, and the agent may be away;
+# only by builtins of the shell, so it costs no process. crun keeps the cgroup's path in "status", runc in "state.json".
 WRAPPER = """#!/bin/sh
-case " $* " in *" delete "*)
+case " $* " in *" create "*)
+  for id; do :; done
+  if [ -e "{veiled}/$id" ]; then
+    umask 077
+    count=$# before=
+    while [ "$count" -gt 0 ]; do
+      word=$1 count=$((count - 1))
+      shift
+      if [ "$before" = --bundle ]; then
+        mkdir -p "{unveiled}/$id/userdata" || exit 1
+        sed -f "{veiled}/$id" "$word/config.json" >"{unveiled}/$id/userdata/config.json" || exit 1
+        set -- "$@" "{unveiled}/$id/userdata"
+      else
+        set -- "$@" "$word"
+      fi
+      before=$word
+    done
+  fi;;
+*" delete "*)
   for id; do :; done
   cgroup=
   if [ -r "{state}/$id/status" ]; then
@@ -66,18 +87,43 @@ class Chosen:
         return cls(**json.loads(path.read_text()))
 
 
-def write_wrapper(chosen: Chosen, directory: Path, oom: Path) -> Path:
+def write_wrapper(chosen: Chosen, places: Places) -> Path:
     """Writes the script named after the runtime that Podman shall call, and returns its path."""
     unified = chosen.cgroup_version == 2
     text = WRAPPER.format(
-        binary=chosen.binary, state=chosen.state, oom=oom,
+        binary=chosen.binary, state=chosen.state, oom=places.oom, veiled=places.veiled, unveiled=places.unveiled,
         memory=cgroups.ROOT if unified else cgroups.ROOT / "memory", key="" if unified else "memory",
         counter="memory.events" if unified else "memory.oom_control",
     )  # fmt: skip
-    path = directory / chosen.name
+    path = places.bin / chosen.name
     path.write_text(text)
     path.chmod(0o700)
     return path
+
+
+def veil(places: Places, container_id: str, values: Mapping[str, str]) -> None:
+    """Says what the stand-ins in a container's configuration stand for, for the wrapper, before its start."""
+    lines = [f"s/{word}/{_replacement(value)}/g\n" for word, value in values.items()]
+    path = places.veiled / container_id
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+        file.writelines(lines)
+
+
+def _replacement(value: str) -> str:
+    """A value inside a JSON text, as the right side of sed's substitution."""
+    return re.sub(r"[\\/&]", r"\\\g<0>", json.dumps(value)[1:-1])
+
+
+def forget_secrets(places: Places, container_id: str) -> None:
+    """Removes what `veil` and the wrapper wrote for a container."""
+    (places.veiled / container_id).unlink(missing_ok=True)
+    shutil.rmtree(places.unveiled / container_id, ignore_errors=True)
+
+
+def configuration(places: Places, container_id: str) -> Path:
+    """The configuration that the OCI runtime was given for a container."""
+    unveiled = places.unveiled / container_id / "userdata" / "config.json"
+    return unveiled if unveiled.exists() else places.bundles / container_id / "userdata" / "config.json"
 
 
 def choose(wanted: str, state: Path, scratch: Path) -> Chosen:

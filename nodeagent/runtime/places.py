@@ -112,6 +112,16 @@ class Places:
         return self.run / "exec"
 
     @property
+    def veiled(self) -> Path:
+        """One script per container that is about to start: what the stand-ins in its configuration stand for."""
+        return self.run / "veiled"
+
+    @property
+    def unveiled(self) -> Path:
+        """Bundles as the OCI runtime gets them, of containers with secrets in their environment: <id>/userdata."""
+        return self.run / "unveiled"
+
+    @property
     def netns(self) -> Path:
         """Namespaces of sandboxes: <uid>.net, <uid>.ipc, <uid>.uts."""
         return self.run / "netns"

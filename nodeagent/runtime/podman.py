@@ -103,7 +103,7 @@ class PodmanRuntime:
             raise RuntimeFailure("LogReopenError", why) from error
 
     def exec_command(self, container: SeenContainer, command: Sequence[str], *, tty: bool = False) -> list[str]:
-        configuration = self._places.bundles / container.id / "userdata" / "config.json"
+        configuration = oci.configuration(self._places, container.id)
         try:
             process = oci.exec_process(configuration, self._places.exec, command, tty=tty)
         except FileNotFoundError as error:

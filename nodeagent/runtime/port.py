@@ -100,6 +100,8 @@ class ContainerSpec:
     host_ipc: bool = False
     share_pid_with: str = ""  # id of the container whose PID namespace to join
     cgroup_parent: str = ""
+    secrets: Mapping[str, str] = field(default_factory=dict, repr=False)  # words of env, command and args: what for
+    secret_revisions: Mapping[str, str] = field(default_factory=dict)  # of the Secrets in its environment, by name
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +174,9 @@ class Runtime(Protocol):
 
     async def create(self, spec: ContainerSpec) -> str:
         """Creates a container and returns its id; one of the same pod, name and attempt is replaced unless it runs.
+
+        Its process is told what the words of `spec.secrets` stand for, and so is what is executed in it; no disk, no
+        command line of the host and no inspection of the runtime ever shows that.
 
         Raises:
             RuntimeFailure: CreateContainerError or CreateContainerConfigError.

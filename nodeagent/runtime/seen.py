@@ -3,7 +3,8 @@
 Times are nanoseconds since the epoch, 0 for "not yet". Identity comes from labels (L18), see `runtime.names`.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 
@@ -43,6 +44,7 @@ class SeenContainer:
     pid: int = 0
     oom_killed: bool = False
     log_path: str = ""
+    secrets: Mapping[str, str] = field(default_factory=dict)  # revisions of those in its environment, by name
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 Rule: pure; the shapes are those of libpod's REST API (SpecGenerator, InspectContainerData), measured on 4.3.
 """
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -178,7 +179,7 @@ def seen(inspected: Mapping[str, Any]) -> SeenContainer | None:
         image=of.get(names.IMAGE, ""), image_id=image_id(inspected["Image"]),
         created_at=nanoseconds(inspected["Created"]), started_at=nanoseconds(state["StartedAt"]),
         finished_at=nanoseconds(state["FinishedAt"]), exit_code=int(state["ExitCode"]), pid=int(state["Pid"]),
-        log_path=of.get(names.LOG_PATH, ""),
+        log_path=of.get(names.LOG_PATH, ""), secrets=json.loads(of.get(names.SECRETS, "{}")),
     )  # fmt: skip
 
 

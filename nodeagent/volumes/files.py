@@ -1,4 +1,4 @@
-"""What files the content of a volume amounts to: ConfigMaps, the pod's own fields, and projections of both (V1, V4).
+"""What files a volume's content amounts to: ConfigMaps, Secrets, the pod's own fields, projections of them (V1, V4).
 
 Rule: pure. Equal content has equal revisions, so whoever writes can tell by the revision alone that nothing changed.
 """
@@ -8,9 +8,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
-from mesh.v1.core_pb2 import ConfigMap, DownwardAPIVolumeFile, KeyToPath, Pod, Volume, VolumeProjection
+from mesh.model.references import secrets_of
+from mesh.v1.core_pb2 import ConfigMap, DownwardAPIVolumeFile, KeyToPath, Pod, PodSpec, Volume, VolumeProjection
 from nodeagent import fieldrefs
 from nodeagent.fieldrefs import Around
+from nodeagent.secrets import NONE, Secrets
 
 MODE = 0o644  # (V4)
 GROUP_READS = 0o440  # what fsGroup adds to files that containers can only read
@@ -53,7 +55,7 @@ class Content:
 
 def has_content(volume: Volume) -> bool:
     """Whether the agent writes the volume's files; containers can only read those."""
-    return any(volume.HasField(kind) for kind in ("config_map", "downward_api", "projected"))
+    return any(volume.HasField(kind) for kind in ("config_map", "secret", "downward_api", "projected"))
 
 
 def in_memory(volume: Volume) -> bool:
@@ -61,40 +63,57 @@ def in_memory(volume: Volume) -> bool:
     return has_content(volume) and not volume.HasField("config_map")
 
 
-def contents_of(pod: Pod, configs: Mapping[str, ConfigMap], around: Around) -> dict[str, Content]:
+def secrets_in(volume: Volume) -> frozenset[str]:
+    """Names of the Secrets that a volume shows."""
+    return secrets_of(PodSpec(volumes=[volume]))
+
+
+def contents_of(
+    pod: Pod, configs: Mapping[str, ConfigMap], around: Around, secrets: Secrets = NONE
+) -> dict[str, Content]:
     """The content of each of the pod's volumes that has one; `configs` are the ConfigMaps that there are, by name."""
-    return {v.name: content_of(pod, v, configs, around) for v in pod.spec.volumes if has_content(v)}
+    return {v.name: content_of(pod, v, configs, around, secrets) for v in pod.spec.volumes if has_content(v)}
 
 
-def content_of(pod: Pod, volume: Volume, configs: Mapping[str, ConfigMap], around: Around) -> Content:
+def content_of(
+    pod: Pod, volume: Volume, configs: Mapping[str, ConfigMap], around: Around, secrets: Secrets = NONE
+) -> Content:
     """One volume's. Of two sources of a projection that say the same path the later one wins."""
     context = pod.spec.security_context
     group = context.fs_group if context.HasField("fs_group") else None
     try:
-        files = dict(_files(pod, volume, configs, around))
+        files = dict(_files(pod, volume, configs, around, secrets))
     except Missing as missing:
         return Content(group=group, missing=str(missing))
+    hidden = bool(secrets_in(volume))
     if group is not None:
         files = {path: File(file.data, file.mode | GROUP_READS) for path, file in files.items()}
     parents = {str(parent) for path in files for parent in PurePosixPath(path).parents}
     both = sorted(parents & files.keys())
     if both:
         return Content(group=group, missing=f'"{both[0]}" would be a file and a directory')
-    return Content(files, group)
+    return Content(files, group, secret=hidden)
 
 
 def _files(
-    pod: Pod, volume: Volume, configs: Mapping[str, ConfigMap], around: Around
+    pod: Pod, volume: Volume, configs: Mapping[str, ConfigMap], around: Around, secrets: Secrets
 ) -> Iterator[tuple[str, File]]:  # fmt: skip
     if volume.HasField("config_map"):
         source = volume.config_map
         yield from _of_config_map(source.name, source.items, source.optional, _mode(source), configs)
+    elif volume.HasField("secret"):
+        of = volume.secret
+        yield from _of_secret(of.secret_name, of.items, of.optional, _mode(of), secrets)
     elif volume.HasField("downward_api"):
         yield from _of_pod(pod, volume.downward_api.items, _mode(volume.downward_api), around)
     else:
         mode = _mode(volume.projected)
         for projection in volume.projected.sources:
-            yield from _projected(pod, projection, mode, configs, around)
+            if projection.HasField("secret"):
+                one = projection.secret
+                yield from _of_secret(one.name, one.items, one.optional, mode, secrets)
+            else:
+                yield from _projected(pod, projection, mode, configs, around)
 
 
 def _projected(
@@ -119,6 +138,23 @@ def _of_config_map(
             raise Missing(f'configmap "{name}" not found')
         return
     values = {**{k: v.encode() for k, v in config.data.items()}, **config.binary_data}
+    yield from _chosen(f'configmap "{name}"', values, items, optional, mode)
+
+
+def _of_secret(
+    name: str, items: Iterable[KeyToPath], optional: bool, mode: int, secrets: Secrets
+) -> Iterator[tuple[str, File]]:
+    """One that is not here, though it may exist, is waited for even when it is optional."""
+    values = secrets.get(name)
+    if values is not None:
+        yield from _chosen(f'secret "{name}"', values, items, optional, mode)
+    elif not optional or name in secrets.away:
+        raise Missing(secrets.why(name))
+
+
+def _chosen(
+    what: str, values: Mapping[str, bytes], items: Iterable[KeyToPath], optional: bool, mode: int
+) -> Iterator[tuple[str, File]]:
     wanted = list(items)
     if not wanted:
         yield from ((key, File(value, mode)) for key, value in values.items())
@@ -126,7 +162,7 @@ def _of_config_map(
         if item.key in values:
             yield _tidy(item.path), File(values[item.key], item.mode if item.HasField("mode") else mode)
         elif not optional:
-            raise Missing(f'configmap "{name}" has no key "{item.key}"')
+            raise Missing(f'{what} has no key "{item.key}"')
 
 
 def _of_pod(

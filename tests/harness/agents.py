@@ -8,15 +8,16 @@ knows, across agents.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from mesh.model.times import to_timestamp
-from mesh.v1.core_pb2 import ConfigMap, Container, Event, Pod, PodSpec, PodStatus
+from mesh.sealing import Context, PublicKey, seal
+from mesh.v1.core_pb2 import ConfigMap, Container, Event, Pod, PodSpec, PodStatus, Secret
 from mesh.v1.meta_pb2 import ObjectMeta
-from mesh.v1.node_pb2 import Assignment, Observed, ObserveRequest, PodReport
+from mesh.v1.node_pb2 import Assignment, Observed, ObserveRequest, PodReport, SealedSecret, WithheldSecret
 from nodeagent.agent import Agent
 from nodeagent.config import AgentConfig
 from nodeagent.pressure import Usage
@@ -42,6 +43,26 @@ def a_pod(name: str, *, containers: tuple[Container, ...] = (), init: tuple[Cont
     )
 
 
+def a_secret(name: str, revision: int = 1, **values: str | bytes) -> Secret:
+    """A Secret of the default namespace."""
+    made = Secret(type="Opaque")
+    made.metadata.name, made.metadata.namespace = name, "default"
+    made.metadata.uid, made.metadata.resource_version = f"uid-{name}", str(revision)
+    made.data.update({k: v.encode() if isinstance(v, str) else v for k, v in values.items()})
+    return made
+
+
+def sealed(node: str, to: PublicKey, secrets: Iterable[Secret]) -> Iterator[SealedSecret]:
+    """The Secrets as meshd would give them to a host."""
+    for secret in secrets:
+        meta = secret.metadata
+        entry = SealedSecret(namespace=meta.namespace, name=meta.name, uid=meta.uid, revision=meta.resource_version)
+        entry.key_id = to.id
+        context = Context(node, to.id, entry.namespace, entry.name, entry.uid, entry.revision)
+        entry.box = seal(Secret(data=secret.data, type=secret.type).SerializeToString(), to, context)
+        yield entry
+
+
 class FakeMeasure:
     """What pods hold: by name, or by "name/volume"."""
 
@@ -63,6 +84,8 @@ class World:
         self.config = AgentConfig(NODE, NODE_IP, root)
         self.pods: dict[str, Pod] = {}
         self.configs: dict[str, ConfigMap] = {}  # of the default namespace, by name
+        self.secrets: dict[str, Secret] = {}  # likewise
+        self.withheld: dict[str, str] = {}  # names of Secrets that this host is not given, and why
         self.heard: dict[str, PodReport] = {}
         self.events: dict[str, Event] = {}
         self.statuses: list[PodReport] = []  # every report heard, in order
@@ -71,6 +94,7 @@ class World:
         self.agent: Agent | None = None
         self.runtime: FakeRuntime | None = None
         self.checks = FakeChecks()
+        self.exposure = ""  # why secrets in memory could reach a disk
         self.vitals = VITALS
         self.read: Callable[[], Vitals] | None = None  # instead of `vitals`, when it is set
         self.measure = FakeMeasure()
@@ -85,7 +109,7 @@ class World:
         self.runtime = self._runtime_class(self.host)
         self.agent = Agent(
             self.config, self.runtime, clock=FakeRuntime.now, checks=self.checks, measure=self.measure,
-            vitals=lambda: self.read() if self.read else self.vitals, exposure=lambda _: "",
+            vitals=lambda: self.read() if self.read else self.vitals, exposure=lambda _: self.exposure,
         )  # fmt: skip
         self._tasks = [asyncio.create_task(self.agent.run()), asyncio.create_task(self._listen(self.agent))]
         return self.agent
@@ -149,6 +173,9 @@ class World:
         assignment = Assignment(node=NODE, digest=f"digest-{self.revision}", pods=self.pods.values())
         assignment.pod_cidr, assignment.cluster_cidr = "10.244.1.0/24", "10.244.0.0/16"
         assignment.config_maps.extend(self.configs.values())
+        assignment.sealed_secrets.extend(sealed(NODE, self.agent.vault.public, self.secrets.values()))
+        withheld = (WithheldSecret(namespace="default", name=name, reason=why) for name, why in self.withheld.items())
+        assignment.withheld_secrets.extend(withheld)
         assignment.fence.epoch, assignment.fence.revision = 1, self.revision
         await self.agent.assign(assignment)
 
@@ -156,6 +183,16 @@ class World:
         """Adds or replaces ConfigMaps, and gives the host its whole set."""
         self.configs.update({c.metadata.name: c for c in configs})
         await self._assign()
+
+    async def reveal(self, *secrets: Secret) -> None:
+        """Adds or replaces Secrets, and gives the host its whole set."""
+        self.secrets.update({s.metadata.name: s for s in secrets})
+        await self._assign()
+
+    def receipts(self, pod: str) -> dict[tuple[str, str], str]:
+        """The revisions that a pod has, by where and name."""
+        report = self.heard.get(f"uid-{pod}")
+        return {(r.where, r.name): r.revision for r in (report.secrets if report else ())}
 
     def volume(self, pod: str, name: str) -> Path:
         """Where a volume of a pod lies on disk."""

@@ -46,6 +46,7 @@ class FakeHost:
     local_images: dict[str, Image] = field(default_factory=dict)  # by every name and id
     registry: dict[str, Image | RuntimeFailure] = field(default_factory=dict)
     pull_seconds: float = 0.0
+    private: dict[str, Credentials] = field(default_factory=dict)  # images that only these are given
     any_image: bool = True  # an image that nobody named is there all the same
     sandbox_failure: RuntimeFailure | None = None
     sandbox_seconds: float = 0.0
@@ -172,6 +173,8 @@ class FakeRuntime:
         self._call("pull", reference)
         await asyncio.sleep(self.host.pull_seconds)
         found = self.host.registry.get(reference)
+        if reference in self.host.private and credentials != self.host.private[reference]:
+            raise RuntimeFailure("ErrImagePull", f"cannot pull image {reference}: unauthorized")
         if found is None:
             raise RuntimeFailure("ErrImagePull", f"cannot pull image {reference}: not found")
         if isinstance(found, RuntimeFailure):
@@ -310,7 +313,7 @@ class FakeRuntime:
         self.host.containers[container_id] = SeenContainer(
             id=container_id, pod_uid=spec.pod_uid, name=spec.name, attempt=spec.attempt, role=spec.role,
             state=State.CREATED, spec_hash=spec.spec_hash, image=spec.image, image_id=spec.image_id,
-            created_at=self.now(), log_path=log_path,
+            created_at=self.now(), log_path=log_path, secrets=spec.secret_revisions,
         )  # fmt: skip
         return container_id
 

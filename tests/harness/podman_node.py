@@ -7,12 +7,13 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from mesh.v1.core_pb2 import ConfigMap, Container, Event, Pod, PodSpec
+from mesh.v1.core_pb2 import ConfigMap, Container, Event, Pod, PodSpec, Secret
 from mesh.v1.meta_pb2 import ObjectMeta
 from mesh.v1.node_pb2 import Assignment, ExecOptions, NodeReport, ObserveRequest, PodReport, StreamOpen, StreamRead
 from nodeagent.agent import Agent
 from nodeagent.runtime.podman import PodmanRuntime
 from nodeagent.runtime.seen import State
+from tests.harness.agents import sealed
 from tests.harness.podman import IMAGE, PodmanHost
 
 DEADLINE = 60.0
@@ -26,6 +27,7 @@ class Node:
         self.host = host
         self.pods: dict[str, Pod] = {}
         self.configs: dict[str, ConfigMap] = {}
+        self.secrets: dict[str, Secret] = {}  # likewise
         self.heard: dict[str, PodReport] = {}
         self.events: list[Event] = []
         self.report = NodeReport()
@@ -52,6 +54,7 @@ class Node:
         order = Assignment(node=self.host.config.node_name, digest=f"d{self.revision}", pods=pods)
         order.pod_cidr, order.cluster_cidr = self.host.pod_cidr, self.host.cluster_cidr
         order.config_maps.extend(self.configs.values())
+        order.sealed_secrets.extend(sealed(order.node, self.agent.vault.public, self.secrets.values()))
         order.fence.revision = self.revision
         await self.agent.assign(order)
 

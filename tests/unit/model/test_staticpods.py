@@ -45,7 +45,7 @@ def test_it_may_show_its_own_fields_in_volumes() -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (("containers:", "volumes: [{name: v, secret: {secretName: s}}], containers:"), "spec.volumes[0].secret"),
+        (("containers:", "volumes: [{name: v, secret: {secretName: s}}], containers:"), "spec.volumes[0]"),
         (("containers:", "volumes: [{name: v, configMap: {name: c}}], containers:"), "spec.volumes[0]"),
         (
             ("containers:", "volumes: [{name: v, projected: {sources: [{configMap: {name: c}}]}}], containers:"),

@@ -54,16 +54,6 @@ def spec(text: str) -> PodSpec:
             "hooks over TCP do nothing in Kubernetes either",
         ),
         (
-            "containers: [{name: a, envFrom: [{secretRef: {name: s}}]}]",
-            "containers[0].envFrom[0].secretRef",
-            "Secrets in pods",
-        ),
-        (
-            "containers: [{name: a, env: [{name: b, valueFrom: {secretKeyRef: {key: k}}}]}]",
-            "containers[0].env[0].valueFrom.secretKeyRef",
-            "Secrets in pods",
-        ),
-        (
             "containers: [{name: a, ports: [{containerPort: 80, hostPort: 80}]}]",
             "containers[0].ports[0].hostPort",
             "opened with Services, in a later release",
@@ -74,12 +64,6 @@ def spec(text: str) -> PodSpec:
             "security profiles",
         ),
         ("initContainers: [{name: a, restartPolicy: Never}]", "initContainers[0].restartPolicy", "only Always"),
-        ("volumes: [{name: v, secret: {secretName: c}}]", "volumes[0].secret", "Secrets in pods"),
-        (
-            "volumes: [{name: v, projected: {sources: [{configMap: {name: a}}, {secret: {name: s}}]}}]",
-            "volumes[0].projected.sources[1].secret",
-            "Secrets in pods",
-        ),
         (
             "volumes: [{name: v, projected: {sources: [{serviceAccountToken: {path: t}}]}}]",
             "volumes[0].projected.sources[0].serviceAccountToken",
@@ -101,7 +85,6 @@ def spec(text: str) -> PodSpec:
             "placement relative to other pods",
         ),
         ("schedulingGates: [{name: g}]", "schedulingGates", "scheduling gates are not honoured yet"),
-        ("imagePullSecrets: [{name: s}]", "imagePullSecrets", "Secrets in pods"),
         ("hostPID: true", "hostPID", "not honoured yet"),
         ("schedulerName: other", "schedulerName", 'the only scheduler is "default-scheduler"'),
         ("runtimeClassName: kata", "runtimeClassName", "runtime classes"),

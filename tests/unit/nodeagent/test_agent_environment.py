@@ -67,8 +67,8 @@ def test_fields() -> None:  # E5
 
 def test_what_cant_be_resolved_is_said() -> None:
     source = EnvVarSource()
-    source.secret_key_ref.name = "s"
-    with pytest.raises(RuntimeFailure, match="secretKeyRef is not honoured yet") as raised:
+    source.file_key_ref.path = "s"
+    with pytest.raises(RuntimeFailure, match="fileKeyRef is not honoured yet") as raised:
         environment(a_pod("p"), a_container(env=[EnvVar(name="X", value_from=source)]), Around())
     assert raised.value.reason == "CreateContainerConfigError"
 

@@ -6,6 +6,7 @@ from mesh.model.digest import LAST_APPLIED
 from mesh.v1.core_pb2 import ConfigMap, Pod, ResourceFieldSelector, ResourceRequirements, Volume
 from nodeagent import fieldrefs
 from nodeagent.fieldrefs import Allocatable, Around
+from nodeagent.secrets import Secrets
 from nodeagent.volumes.files import Content, File, content_of, contents_of
 from tests.harness.agents import a_container, a_pod
 from tests.harness.objects import config_map
@@ -47,6 +48,46 @@ def test_what_is_missing_is_told_unless_optional() -> None:
     volume.config_map.optional = True
     assert of(volume) == Content()
     assert of(config("none")).revision == ""
+
+
+def of_secret(volume: Volume, secrets: Secrets) -> Content:
+    return content_of(a_pod("p"), volume, CONFIGS, Around(), secrets)
+
+
+def a_secret_volume(*, optional: bool = False) -> Volume:
+    volume = Volume(name="v")
+    volume.secret.secret_name, volume.secret.optional, volume.secret.default_mode = "s", optional, 0o600
+    return volume
+
+
+def test_a_secret_is_files_that_must_stay_in_memory() -> None:
+    held = Secrets({"s": {"a": b"1", "b": b"\xff"}})
+    assert of_secret(a_secret_volume(), held) == Content(
+        {"a": File(b"1", 0o600), "b": File(b"\xff", 0o600)}, secret=True
+    )
+    volume = a_secret_volume()
+    volume.secret.items.add(key="b", path="x/y", mode=0o400)
+    assert of_secret(volume, held).files == {"x/y": File(b"\xff", 0o400)}
+    volume.secret.items.add(key="none", path="z")
+    assert of_secret(volume, held).missing == 'secret "s" has no key "none"'
+    assert not of(config("c")).secret
+
+
+def test_a_secret_that_is_not_here_is_waited_for_and_one_that_is_not_there_may_be_optional() -> None:
+    assert of_secret(a_secret_volume(), Secrets()).missing == 'secret "s" not found'
+    assert of_secret(a_secret_volume(optional=True), Secrets()) == Content(secret=True)
+    away = Secrets(away={"s": "is withheld: because"})
+    for optional in (False, True):
+        assert of_secret(a_secret_volume(optional=optional), away).missing == 'secret "s" is withheld: because'
+
+
+def test_a_projection_with_a_secret_is_secret() -> None:
+    volume = Volume(name="v")
+    volume.projected.sources.add().config_map.name = "c"
+    volume.projected.sources.add().secret.name = "s"
+    content = of_secret(volume, Secrets({"s": {"a": b"hush"}}))
+    assert content.secret
+    assert {p: f.data for p, f in content.files.items()} == {"a": b"hush", "b": b"2"}
 
 
 def test_a_projection_merges_and_the_later_source_wins() -> None:

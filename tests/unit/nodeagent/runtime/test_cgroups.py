@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from nodeagent.runtime import cgroups, oci
+from nodeagent.runtime.places import Places
 from nodeagent.runtime.port import Limits
 
 
@@ -82,7 +83,9 @@ def test_the_wrapper_notes_kills_for_memory_before_a_cgroup_goes(
     binary.write_text('#!/bin/sh\necho "$@"\n')
     binary.chmod(0o700)
     chosen = oci.Chosen(runtime, str(binary), str(state), "", version)
-    wrapper = oci.write_wrapper(chosen, tmp_path, oom)
+    places = Places(*[tmp_path] * 8)
+    places.bin.mkdir()
+    wrapper = oci.write_wrapper(chosen, places)
 
     started = subprocess.run([wrapper, "start", "c"], capture_output=True, text=True, check=True)
     assert started.stdout == f"--root {state} start c\n"
