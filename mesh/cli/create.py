@@ -1,5 +1,6 @@
 """`mesh create`: new objects from files, or from words for the small kinds."""
 
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,8 @@ if TYPE_CHECKING:
 _DRY = click.Choice(["none", "client", "server"])
 
 
-_ALIASES = {"ns": "namespace", "cm": "configmap", "sa": "serviceaccount"}
+_ALIASES = {"ns": "namespace", "cm": "configmap", "sa": "serviceaccount", "deploy": "deployment", "cj": "cronjob"}
+_WORKLOADS = {"deployment": "deployment", "job": "job", "cronjob": "cron_job"}
 
 
 class _Creates(Verb, click.Group):
@@ -26,7 +28,23 @@ class _Creates(Verb, click.Group):
         return super().get_command(ctx, _ALIASES.get(cmd_name, cmd_name))
 
 
-def _output_options(function: "click.decorators.FC") -> "click.decorators.FC":
+class _CreatesAll(_Creates):
+    """The verbs here, and those of workloads, which are loaded when they are named."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Every verb."""
+        return [*super().list_commands(ctx), *_WORKLOADS]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The verb of this name or short name."""
+        name = _ALIASES.get(cmd_name, cmd_name)
+        if name not in _WORKLOADS:
+            return super().get_command(ctx, name)
+        command: click.Command = getattr(import_module("mesh.cli.create_workloads"), _WORKLOADS[name])
+        return command
+
+
+def output_options(function: "click.decorators.FC") -> "click.decorators.FC":
     for option in (
         click.option("-o", "--output", default="", metavar="FORMAT", help="name, yaml, json or jsonpath=TEMPLATE."),
         click.option("--dry-run", type=_DRY, default="none", is_flag=False, flag_value="client",
@@ -51,9 +69,11 @@ def _literal_options(function: "click.decorators.FC") -> "click.decorators.FC":
     return function
 
 
-@click.group("create", cls=_Creates, invoke_without_command=True, short_help="Create objects from files or from words.")
+@click.group(
+    "create", cls=_CreatesAll, invoke_without_command=True, short_help="Create objects from files or from words."
+)
 @file_options
-@_output_options
+@output_options
 @click.pass_context
 def command(ctx: click.Context, filename: tuple[str, ...], recursive: bool, dry_run: str, output: str) -> None:
     """Create objects; one that is there already is an error (`mesh apply` changes it instead).
@@ -88,12 +108,12 @@ async def _from_files(
         for obj in found.objects:
             with found.placed():
                 made = obj if dry_run == "client" else await client.create(obj, dry_run=dry_run == "server")
-            _tell(made, dry_run, output)
+            tell(made, dry_run, output)
 
 
 @command.command("namespace", cls=Verb)
 @click.argument("name")
-@_output_options
+@output_options
 @click.pass_obj
 def _namespace(session: Session, name: str, dry_run: str, output: str) -> None:
     """Create a namespace."""
@@ -101,13 +121,13 @@ def _namespace(session: Session, name: str, dry_run: str, output: str) -> None:
 
     namespace = Namespace(api_version="v1", kind="Namespace")
     namespace.metadata.name = name
-    _create(session, namespace, dry_run, output)
+    create(session, namespace, dry_run, output)
 
 
 @command.command("configmap", cls=Verb)
 @click.argument("name")
 @_literal_options
-@_output_options
+@output_options
 @click.pass_obj
 def _config_map(
     session: Session, name: str, from_literal: tuple[str, ...], from_file: tuple[str, ...],
@@ -123,7 +143,7 @@ def _config_map(
             config.data[key] = value.decode()
         except UnicodeDecodeError:
             config.binary_data[key] = value
-    _create(session, config, dry_run, output)
+    create(session, config, dry_run, output)
 
 
 @command.group("secret", cls=_Creates)
@@ -135,7 +155,7 @@ def _secret() -> None:
 @click.argument("name")
 @_literal_options
 @click.option("--type", "kind", default="Opaque", metavar="TYPE", help="The Secret's type.", show_default=True)
-@_output_options
+@output_options
 @click.pass_obj
 def _generic(
     session: Session, name: str, from_literal: tuple[str, ...], from_file: tuple[str, ...],
@@ -152,7 +172,7 @@ def _generic(
     secret.metadata.name = name
     for key, value in gather(from_literal, from_file, from_env_file).items():
         secret.data[key] = value
-    _create(session, secret, dry_run, output)
+    create(session, secret, dry_run, output)
 
 
 def gather(literals: tuple[str, ...], files: tuple[str, ...], env_files: tuple[str, ...]) -> dict[str, bytes]:
@@ -210,7 +230,7 @@ def _read(path: Path) -> bytes:
 
 
 @asynchronous
-async def _create(session: Session, obj: "Object", dry_run: str, output: str) -> None:
+async def create(session: Session, obj: "Object", dry_run: str, output: str) -> None:
     from mesh.errors import Invalid
     from mesh.model import rules
     from mesh.model.kinds import kind_of
@@ -222,13 +242,14 @@ async def _create(session: Session, obj: "Object", dry_run: str, output: str) ->
     if dry_run == "client":
         if session.namespace and kind.namespaced:
             obj.metadata.namespace = session.namespace
-        _tell(obj, dry_run, output)
+        tell(obj, dry_run, output)
         return
     async with session.client() as client:
-        _tell(await client.create(obj, dry_run=dry_run == "server"), dry_run, output)
+        tell(await client.create(obj, dry_run=dry_run == "server"), dry_run, output)
 
 
-def _tell(obj: "Object", dry_run: str, output: str) -> None:
+def tell(obj: "Object", dry_run: str, output: str) -> None:
+    """Says that an object is made, or shows it as -o asks."""
     from mesh.cli import outputs
     from mesh.cli.targets import ref
     from mesh.model.kinds import kind_of
@@ -242,4 +263,4 @@ def _tell(obj: "Object", dry_run: str, output: str) -> None:
     click.echo(f"{ref(kind_of(obj), obj.metadata.name)} created{mark}")
 
 
-create_access.add(command, _output_options, _create)
+create_access.add(command, output_options, create)

@@ -5,18 +5,15 @@ are never shown, only how long they are.
 """
 
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
 from typing import Any
 
-from google.protobuf.timestamp_pb2 import Timestamp
-
-from mesh.cli.poddetails import describe_pod
+from mesh.cli.poddetails import describe_pod, moment
 from mesh.cli.printers import event_age, event_source, last_seen, node_roles
 from mesh.cli.sheets import Sheet
+from mesh.cli.workloaddetails import WORKLOADS, describe_workload
 from mesh.model import manifest, pods, quantity
 from mesh.model.kinds import Object
 from mesh.model.quantity import Quantity
-from mesh.sdk.words import seconds_of
 from mesh.v1.core_pb2 import ConfigMap, Event, Namespace, Node, Pod, Secret
 
 _LAST_APPLIED = "mesh/last-applied-configuration"
@@ -42,12 +39,6 @@ def identity(sheet: Sheet, obj: Object) -> None:
     """Labels and annotations, without what the service keeps for itself."""
     sheet.map("Labels", obj.metadata.labels)
     sheet.map("Annotations", {k: v for k, v in obj.metadata.annotations.items() if k != _LAST_APPLIED})
-
-
-def moment(stamp: Timestamp) -> str:
-    """A time for people: "Sat, 31 Jan 2026 12:00:00 +0000"."""
-    at = seconds_of(stamp)
-    return datetime.fromtimestamp(at, UTC).strftime("%a, %d %b %Y %H:%M:%S +0000") if at else "<unset>"
 
 
 def _events(sheet: Sheet, events: Sequence[Event], now: float) -> None:
@@ -175,6 +166,7 @@ def _title(name: str) -> str:
 
 
 _OTHERS: dict[str, Callable[[Sheet, Any], None]] = {
+    **dict.fromkeys(WORKLOADS, describe_workload),
     "Namespace": _namespace,
     "ConfigMap": _config_map,
     "Secret": _secret,

@@ -29,6 +29,23 @@ _SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "delete": ("delete", "Delete objects."),
         "wait": ("wait", "Wait until objects are as wanted."),
         "events": ("events", "List what happened."),
+        "diff": ("diff", "Say what applying files would change."),
+        "edit": ("edit", "Change an object in your editor."),
+        "patch": ("patch", "Change fields of an object."),
+        "label": ("label", "Change labels of objects."),
+        "annotate": ("annotate", "Change annotations of objects."),
+    },
+    "Workloads": {
+        "run": ("run", "Run an image in a pod."),
+        "scale": ("scale", "Say how many pods a workload should have."),
+        "rollout": ("rollout", "Follow and steer rollouts."),
+        "set": ("set", "Change images, environment or resources."),
+    },
+    "Hosts": {
+        "cordon": ("cordon", "Let a host take no new pods."),
+        "uncordon": ("uncordon", "Let a host take new pods again."),
+        "drain": ("drain", "Empty a host, so that it can be worked on."),
+        "taint": ("taint", "Keep pods away from hosts, by taints."),
     },
     "Pods": {
         "logs": ("logs", "Print what containers wrote."),

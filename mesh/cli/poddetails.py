@@ -12,7 +12,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from mesh.cli.sheets import NONE, Sheet
 from mesh.model import manifest, pods
 from mesh.sdk.words import seconds_of, summary
-from mesh.v1.core_pb2 import Container, ContainerState, ContainerStatus, EnvVar, Pod, Probe, Toleration, Volume
+from mesh.v1.core_pb2 import Container, ContainerState, ContainerStatus, EnvVar, Pod, PodSpec, Probe, Toleration, Volume
 
 _LAST_APPLIED = "mesh/last-applied-configuration"
 
@@ -23,11 +23,11 @@ def describe_pod(sheet: Sheet, pod: Pod) -> None:
     sheet.maybe("Priority", pod.spec.priority)
     sheet.maybe("Service Account", pod.spec.service_account_name)
     sheet.add("Node", f"{pod.spec.node_name}/{status.host_ip}".rstrip("/"))
-    sheet.maybe("Start Time", _moment(status.start_time) if status.HasField("start_time") else "")
+    sheet.maybe("Start Time", moment(status.start_time) if status.HasField("start_time") else "")
     sheet.map("Labels", meta.labels)
     sheet.map("Annotations", {k: v for k, v in meta.annotations.items() if k != _LAST_APPLIED})
     if meta.HasField("deletion_timestamp"):
-        sheet.add("Status", f"Terminating (since {_moment(meta.deletion_timestamp)})")
+        sheet.add("Status", f"Terminating (since {moment(meta.deletion_timestamp)})")
         sheet.add("Termination Grace Period", f"{pods.grace_seconds(pod)}s")
     else:
         sheet.add("Status", _status(pod))
@@ -55,17 +55,31 @@ def _status(pod: Pod) -> str:
     return phase if word in (phase, "") else f"{phase} ({word})"
 
 
-def _containers(containers: Iterable[Container], statuses: Sequence[ContainerStatus]) -> Sheet:
+def describe_template(sheet: Sheet, spec: PodSpec) -> None:
+    """Adds what the pods of a template will be."""
+    if spec.init_containers:
+        sheet.below("Init Containers", _containers(spec.init_containers, None))
+    sheet.below("Containers", _containers(spec.containers, None))
+    sheet.below("Volumes", _volumes(spec.volumes))
+    sheet.map("Node-Selectors", spec.node_selector)
+    sheet.many("Tolerations", [_toleration(t) for t in spec.tolerations])
+
+
+def _containers(containers: Iterable[Container], statuses: Sequence[ContainerStatus] | None) -> Sheet:
+    """A sheet for each container; without statuses they are those of a template."""
     sheet = Sheet()
     for container in containers:
-        status = pods.status_named(statuses, container.name) or ContainerStatus()
+        status = None
+        if statuses is not None:
+            status = pods.status_named(statuses, container.name) or ContainerStatus()
         sheet.below(container.name, _container(container, status))
     return sheet
 
 
-def _container(container: Container, status: ContainerStatus) -> Sheet:
+def _container(container: Container, status: ContainerStatus | None) -> Sheet:
     sheet = Sheet()
-    sheet.maybe("Container ID", status.container_id).add("Image", container.image).maybe("Image ID", status.image_id)
+    sheet.maybe("Container ID", status.container_id if status is not None else "").add("Image", container.image)
+    sheet.maybe("Image ID", status.image_id if status is not None else "")
     ports = [f"{p.container_port}/{p.protocol or 'TCP'}" + (f" ({p.name})" if p.name else "") for p in container.ports]
     sheet.add("Ports" if len(ports) > 1 else "Port", ", ".join(ports))
     host_ports = [f"{p.host_port}/{p.protocol or 'TCP'}" for p in container.ports if p.host_port]
@@ -74,10 +88,11 @@ def _container(container: Container, status: ContainerStatus) -> Sheet:
         sheet.many("Command", [line for word in container.command for line in word.splitlines() or [""]])
     if container.args:
         sheet.many("Args", [line for word in container.args for line in word.splitlines() or [""]])
-    _state(sheet, "State", status.state)
-    if _state_name(status.last_state):
-        _state(sheet, "Last State", status.last_state)
-    sheet.add("Ready", str(status.ready)).add("Restart Count", str(status.restart_count))
+    if status is not None:
+        _state(sheet, "State", status.state)
+        if _state_name(status.last_state):
+            _state(sheet, "Last State", status.last_state)
+        sheet.add("Ready", str(status.ready)).add("Restart Count", str(status.restart_count))
     if container.resources.limits:
         sheet.below("Limits", _pairs(container.resources.limits))
     if container.resources.requests:
@@ -137,14 +152,14 @@ def _state(sheet: Sheet, label: str, state: ContainerState) -> None:
     name = _state_name(state) or "waiting"
     sheet.add(label, name.capitalize())
     if name == "running":
-        sheet.add("  Started", _moment(state.running.started_at))
+        sheet.add("  Started", moment(state.running.started_at))
     elif name == "waiting":
         sheet.maybe("  Reason", state.waiting.reason).maybe("  Message", state.waiting.message)
     else:
         ended = state.terminated
         sheet.maybe("  Reason", ended.reason).maybe("  Message", ended.message)
         sheet.add("  Exit Code", str(ended.exit_code)).maybe("  Signal", ended.signal)
-        sheet.add("  Started", _moment(ended.started_at)).add("  Finished", _moment(ended.finished_at))
+        sheet.add("  Started", moment(ended.started_at)).add("  Finished", moment(ended.finished_at))
 
 
 def _probe(probe: Probe) -> str:
@@ -204,6 +219,7 @@ def _pairs(values: Any) -> Sheet:
     return sheet
 
 
-def _moment(stamp: Timestamp) -> str:
+def moment(stamp: Timestamp) -> str:
+    """A time for people: "Sat, 31 Jan 2026 12:00:00 +0000"."""
     at = seconds_of(stamp)
     return datetime.fromtimestamp(at, UTC).strftime("%a, %d %b %Y %H:%M:%S +0000") if at else NONE

@@ -8,8 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from mesh.model.kinds import Kind, Object
+from mesh.model.selectors import format_labels
+from mesh.model.workloads import controller_of, selector_of, template_of
 from mesh.sdk.words import age, duration, seconds_of, summary
 from mesh.v1.auth_pb2 import RoleBinding
+from mesh.v1.batch_pb2 import CronJob, Job
 from mesh.v1.core_pb2 import Event, Node, Pod
 from mesh.v1.net_pb2 import Endpoints, EndpointSlice, Service
 
@@ -82,7 +85,7 @@ def tone(title: str, cell: str) -> str:
     return "busy" if cell in _BUSY or _initializing(cell) else "bad"
 
 
-_GOOD = frozenset(("Active", "Available", "Bound", "Completed", "Ready", "Running", "Succeeded"))
+_GOOD = frozenset(("Active", "Available", "Bound", "Completed", "Complete", "Ready", "Running", "Succeeded"))
 _BUSY = frozenset((
     "ContainerCreating", "Pending", "PodInitializing", "NotReady", "Terminating", "SchedulingGated",
     "Ready,SchedulingDisabled",
@@ -231,7 +234,51 @@ def _subjects(kind: str) -> Cell:
     return cell
 
 
+# ---- workloads ----------------------------------------------------------------------------------------------------
+
+
+def _containers(title: str, field: str) -> Column:
+    return Column(
+        title, lambda o, _: ",".join(getattr(c, field) for c in template_of(o).spec.containers) or NONE, wide=True
+    )
+
+
+def _selector(obj: Any, _now: float) -> str:
+    return format_labels(selector_of(obj))
+
+
+def _job_status(job: Job, _now: float) -> str:
+    kinds = [c.type for c in job.status.conditions if c.status == "True"]
+    for kind in ("Complete", "Failed", "Suspended", "FailureTarget", "SuccessCriteriaMet"):
+        if kind in kinds:
+            return kind
+    return "Terminating" if job.metadata.HasField("deletion_timestamp") else "Running"
+
+
+def _completions(job: Job, _now: float) -> str:
+    if job.spec.HasField("completions"):
+        return f"{job.status.succeeded}/{job.spec.completions}"
+    return f"{job.status.succeeded}/1 of {job.spec.parallelism}" if job.spec.parallelism > 1 else "0/1"
+
+
+def _job_duration(job: Job, now: float) -> str:
+    if not job.status.HasField("start_time"):
+        return ""
+    end = seconds_of(job.status.completion_time) or now
+    return duration(end - seconds_of(job.status.start_time))
+
+
+def _last_schedule(cron: CronJob, now: float) -> str:
+    return age(cron.status.last_schedule_time, now) if cron.status.HasField("last_schedule_time") else NONE
+
+
+def _owner(obj: Object, _now: float) -> str:
+    ref = controller_of(obj.metadata)
+    return f"{ref.kind.lower()}.{ref.api_version.partition('/')[0]}/{ref.name}" if ref is not None else NONE
+
+
 _NAME, _AGE = Column("NAME", _name), Column("AGE", _age)
+_WIDE = (_containers("CONTAINERS", "name"), _containers("IMAGES", "image"), Column("SELECTOR", _selector, wide=True))
 _GENERIC: Sequence[Column] = (_NAME, _AGE)
 _COLUMNS: dict[str, Sequence[Column]] = {
     "Pod": (
@@ -292,6 +339,71 @@ _COLUMNS: dict[str, Sequence[Column]] = {
         Column("KIND", lambda reservation, _: reservation.spec.type),
         Column("ADDRESS", lambda reservation, _: reservation.spec.address),
         _AGE,
+    ),
+    "ReplicationController": (
+        _NAME,
+        Column("DESIRED", lambda o, _: str(o.spec.replicas)),
+        Column("CURRENT", lambda o, _: str(o.status.replicas)),
+        Column("READY", lambda o, _: str(o.status.ready_replicas)),
+        _AGE,
+        *_WIDE,
+    ),
+    "ReplicaSet": (
+        _NAME,
+        Column("DESIRED", lambda o, _: str(o.spec.replicas)),
+        Column("CURRENT", lambda o, _: str(o.status.replicas)),
+        Column("READY", lambda o, _: str(o.status.ready_replicas)),
+        _AGE,
+        *_WIDE,
+    ),
+    "Deployment": (
+        _NAME,
+        Column("READY", lambda o, _: f"{o.status.ready_replicas}/{o.spec.replicas}"),
+        Column("UP-TO-DATE", lambda o, _: str(o.status.updated_replicas)),
+        Column("AVAILABLE", lambda o, _: str(o.status.available_replicas)),
+        _AGE,
+        *_WIDE,
+    ),
+    "DaemonSet": (
+        _NAME,
+        Column("DESIRED", lambda o, _: str(o.status.desired_number_scheduled)),
+        Column("CURRENT", lambda o, _: str(o.status.current_number_scheduled)),
+        Column("READY", lambda o, _: str(o.status.number_ready)),
+        Column("UP-TO-DATE", lambda o, _: str(o.status.updated_number_scheduled)),
+        Column("AVAILABLE", lambda o, _: str(o.status.number_available)),
+        Column("NODE SELECTOR", lambda o, _: pairs(o.spec.template.spec.node_selector)),
+        _AGE,
+        *_WIDE,
+    ),
+    "StatefulSet": (
+        _NAME,
+        Column("READY", lambda o, _: f"{o.status.ready_replicas}/{o.spec.replicas}"),
+        _AGE,
+        *_WIDE[:2],
+    ),
+    "ControllerRevision": (
+        _NAME,
+        Column("CONTROLLER", _owner),
+        Column("REVISION", lambda o, _: str(o.revision)),
+        _AGE,
+    ),
+    "Job": (
+        _NAME,
+        Column("STATUS", _job_status),
+        Column("COMPLETIONS", _completions),
+        Column("DURATION", _job_duration),
+        _AGE,
+        *_WIDE,
+    ),
+    "CronJob": (
+        _NAME,
+        Column("SCHEDULE", lambda o, _: o.spec.schedule),
+        Column("TIMEZONE", lambda o, _: o.spec.time_zone or NONE),
+        Column("SUSPEND", lambda o, _: str(o.spec.suspend)),
+        Column("ACTIVE", lambda o, _: str(len(o.status.active))),
+        Column("LAST SCHEDULE", _last_schedule),
+        _AGE,
+        *_WIDE[:2],
     ),
     "ConfigMap": (_NAME, Column("DATA", lambda c, _: str(len(c.data) + len(c.binary_data))), _AGE),
     "Secret": (

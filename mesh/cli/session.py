@@ -108,6 +108,10 @@ class Verb(click.Command):
         self.params.extend(global_options())
 
 
+class VerbGroup(Verb, click.Group):
+    """A verb that has verbs of its own."""
+
+
 def asynchronous(function: Callable[P, Awaitable[None]]) -> Callable[P, None]:
     """Makes a verb's callback of a coroutine function."""
 
