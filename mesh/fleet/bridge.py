@@ -238,5 +238,11 @@ class RayHosts:
 
 def _environment(base: Mapping[str, str], address: RayAddress) -> dict[str, str]:
     kept = {key: base[key] for key in ("PATH", "LANG", "LC_ALL", "TZ", "PYTHONPATH") if key in base}
-    # A call under way to an agent that died is given up at this heartbeat's pace (a second by default).
-    return {**kept, **client_environment(address.token, address.home), "RAY_core_worker_internal_heartbeat_ms": "250"}
+    return {
+        **kept,
+        **client_environment(address.token, address.home),
+        # A call under way to an agent that died is given up at this heartbeat's pace, once its death has not been told
+        # for so long (a second each by default). A faster heart beats at the expense of an idle host.
+        "RAY_core_worker_internal_heartbeat_ms": "500",
+        "RAY_timeout_ms_task_wait_for_death_info": "100",
+    }

@@ -128,6 +128,14 @@ async def _next(changes: AsyncIterator[Change[ConfigMap]]) -> tuple[str, str]:
     return change.type, change.object.metadata.name
 
 
+async def test_a_slow_line_or_a_busy_machine_is_not_taken_for_a_dead_meshd(served: RunningMeshd) -> None:
+    async with wire(served.address) as line:
+        line.delay = 1.0
+        async with AsyncClient(context_of(served, line.address)) as client:
+            assert "default" in [n.metadata.name for n in await client.list(Namespace)]
+        assert line.made == 1
+
+
 async def test_a_watch_goes_on_after_its_connection_broke(served: RunningMeshd) -> None:
     async with (
         wire(served.address) as line,

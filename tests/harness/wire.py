@@ -4,6 +4,7 @@ async with wire(mesh.address) as line:
     client = …(line.address)
     line.cut()          # every connection breaks and no new one is made
     line.mend()
+    line.delay = 0.5    # a new connection carries nothing for so many seconds
 """
 
 import asyncio
@@ -21,6 +22,7 @@ class Wire:
         self._cut = False
         self._server: asyncio.Server | None = None
         self.made = 0  # connections so far
+        self.delay = 0.0
 
     @property
     def address(self) -> str:
@@ -50,6 +52,7 @@ class Wire:
             writer.transport.abort()
             return
         self.made += 1
+        await asyncio.sleep(self.delay)
         far_reader, far_writer = await asyncio.open_connection(*self._target)
         self._open |= {writer, far_writer}
         await asyncio.gather(_copy(reader, far_writer), _copy(far_reader, writer))
