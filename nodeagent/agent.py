@@ -14,6 +14,7 @@ from typing import Any
 import structlog
 
 from mesh.errors import MeshError, Unavailable
+from mesh.model.pauses import Pauses
 from mesh.model.pods import containers, is_deleting
 from mesh.v1 import node_pb2
 from mesh.v1.core_pb2 import Pod
@@ -303,9 +304,9 @@ class Agent:
 
     async def _resync(self) -> None:
         """Looks at everything now and then (L21), when told to, and often while the runtime is away."""
-        pause = SEARCH[0]
+        pauses = Pauses(*SEARCH)
         while True:
-            wait = pause if self._away_since else random.uniform(*RESYNC)  # noqa: S311 - jitter
+            wait = pauses.next() if self._away_since else random.uniform(*RESYNC)  # noqa: S311 - jitter
             await self._until(self._look, wait)
             self._look.clear()
             try:
@@ -313,9 +314,8 @@ class Agent:
             except RuntimeFailure as failure:
                 log.warning("runtime_away", why=failure.message)
                 self._away_since = self._away_since or self._clock()
-                pause = min(pause * 2, SEARCH[1])
                 continue
-            pause = SEARCH[0]
+            pauses.reset()
             was_away, self._away_since = bool(self._away_since), 0
             if was_away:
                 self._beat.set()

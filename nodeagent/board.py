@@ -36,7 +36,7 @@ class Board:
         self._fence = Fence()
         self._run_digest = ""
         self._route_digest = ""
-        self._waiters: set[asyncio.Future[None]] = set()
+        self._waiters: dict[asyncio.Future[None], int] = {}  # with the version that each knows
         self._wake: asyncio.TimerHandle | None = None
         self._woke_at = -BUSY
 
@@ -93,7 +93,7 @@ class Board:
     async def observe(self, request: ObserveRequest) -> Observed:
         """What is newer than the cursor; waits for it when there is nothing, then answers empty."""
         if request.boot == self.boot and self._floor <= request.after_version == self.version:
-            await self._wait(min(request.wait_milliseconds / 1000, LONGEST_WAIT))
+            await self._wait(min(request.wait_milliseconds / 1000, LONGEST_WAIT))  # for something newer
         return self._since(request)
 
     def _since(self, request: ObserveRequest) -> Observed:
@@ -119,13 +119,13 @@ class Board:
             return
         loop = asyncio.get_running_loop()
         waiter = loop.create_future()
-        self._waiters.add(waiter)
+        self._waiters[waiter] = self.version
         timer = loop.call_later(seconds, _resolve, waiter)
         try:
             await waiter
         finally:
             timer.cancel()
-            self._waiters.discard(waiter)
+            del self._waiters[waiter]
 
     def _next(self) -> int:
         self.version += 1
@@ -145,8 +145,9 @@ class Board:
     def _wake_all(self) -> None:
         self._wake = None
         self._woke_at = asyncio.get_running_loop().time()
-        for waiter in self._waiters:
-            _resolve(waiter)
+        for waiter, known in self._waiters.items():
+            if known != self.version:  # who came for these news himself meanwhile waits on for the next
+                _resolve(waiter)
 
 
 def _resolve(waiter: "asyncio.Future[None]") -> None:

@@ -23,12 +23,13 @@ from mesh.errors import Unavailable, from_kind
 from mesh.fleet.frames import read_frame, write_frame
 from mesh.fleet.port import AgentPort
 from mesh.fleet.ray_names import ACTOR, NODE_MANAGER_PORT, client_environment
+from mesh.model.pauses import Pauses
 from mesh.v1 import bridge_pb2, node_pb2
 
 _M = TypeVar("_M", bound=Message)
 _CALL_SECONDS = 60.0  # for a call that is not a long-poll
 _POLL_MARGIN = 15.0  # beyond what a long-poll may wait
-_BACK_OFF = (0.1, 5.0)  # seconds between attempts to start the child: first, longest
+_AGAIN = (0.1, 5.0)  # seconds between attempts to start the child: first, longest
 _TCP_PATIENCE = 2.0
 
 log = structlog.get_logger(__name__)
@@ -156,12 +157,11 @@ class RayHosts:
 
     async def run(self) -> None:
         """Keeps the child alive until cancelled."""
-        pause, longest = _BACK_OFF
+        pauses = Pauses(*_AGAIN)
         while True:
             if await self._ports_answer() and await self._one_life():
-                pause = _BACK_OFF[0]
-            await asyncio.sleep(pause)
-            pause = min(pause * 2, longest)
+                pauses.reset()
+            await asyncio.sleep(pauses.next())
 
     async def _ports_answer(self) -> bool:
         head_ip, _, port = self._address.head.rpartition(":")

@@ -1,6 +1,6 @@
 """The line to one host's agent: calls that end in time, and when and how the host last answered.
 
-Rule: a call that takes too long is Unavailable; nothing is repeated here, only the waits between repetitions are.
+Rule: a call that takes too long is Unavailable; nothing is repeated here.
 """
 
 import asyncio
@@ -14,22 +14,6 @@ from mesh.fleet.port import AgentPort
 
 _log = structlog.get_logger("mesh.fleet.line")
 _T = TypeVar("_T")
-
-
-class BackOff:
-    """0.1 s, doubling to 3 s."""
-
-    def __init__(self) -> None:
-        self._next = 0.1
-
-    async def sleep(self) -> None:
-        """Waits, and longer the next time."""
-        seconds, self._next = self._next, min(self._next * 2, 3.0)
-        await asyncio.sleep(seconds)
-
-    def reset(self) -> None:
-        """The next wait is short again."""
-        self._next = 0.1
 
 
 class Line:

@@ -12,12 +12,13 @@ import structlog
 
 from mesh.errors import Conflict, MeshError, Unavailable
 from mesh.fleet.entrusting import Entrusting, Trust
-from mesh.fleet.line import BackOff, Line
+from mesh.fleet.line import Line
 from mesh.fleet.needs import SECRET_BUDGET, digest_of, needs_of, refers
 from mesh.fleet.picture import Picture
 from mesh.fleet.port import AgentPort
 from mesh.fleet.publisher import service_table
 from mesh.fleet.report import writes_for
+from mesh.model.pauses import Pauses
 from mesh.store.change import change
 from mesh.store.feed import Feed
 from mesh.store.port import Event, Store, Write
@@ -27,6 +28,8 @@ from mesh.view import View
 
 _log = structlog.get_logger("mesh.fleet.link")
 
+AGAIN = 0.1, 3.0  # seconds until a failed call is repeated: at first, at most
+CALM = 0.1, 1.0  # and until a host is asked again that had nothing to say, and said so too early
 FIRST_PATIENCE = 2.0  # seconds beyond an observe's own wait; doubling up to the limit of a call
 PROXY_PAUSE = 30.0  # seconds until a host that has no proxy, or can't be reached, is offered the table again
 
@@ -97,7 +100,7 @@ class Link:
     # ---- host -> store
 
     async def _follow(self) -> None:
-        back_off, wait = BackOff(), self._fleet.wait
+        pauses, calm, wait = Pauses(*AGAIN), Pauses(*CALM), self._fleet.wait
         loop = asyncio.get_running_loop()
         while True:
             began, before = loop.time(), (self._picture.boot, self._picture.version)
@@ -105,13 +108,15 @@ class Link:
                 await self._observe(wait)
             except MeshError as error:
                 self.line.failed("observe", error)
-                await back_off.sleep()
+                await asyncio.sleep(pauses.next())
                 wait = 0.0  # first of all: is it there?
                 continue
-            back_off.reset()
+            pauses.reset()
             idle = before == (self._picture.boot, self._picture.version)
             if idle and loop.time() - began < wait / 2:
-                await asyncio.sleep(1)  # an agent that does not wait must not make us spin
+                await asyncio.sleep(calm.next())  # an agent that does not wait must not make us spin
+            else:
+                calm.reset()
             wait = self._fleet.wait
 
     async def _observe(self, wait: float) -> None:
@@ -157,7 +162,7 @@ class Link:
 
     async def _repeat(self) -> None:
         """Says again what the host said of pods whose objects someone else has changed."""
-        back_off = BackOff()
+        pauses = Pauses(*AGAIN)
         while True:
             await self._again.wait()
             self._again.clear()
@@ -167,14 +172,14 @@ class Link:
             except MeshError as error:
                 _log.warning("cannot_write_news", node=self.name, error=str(error))
                 self._touch(uids)
-                await back_off.sleep()
+                await asyncio.sleep(pauses.next())
             else:
-                back_off.reset()
+                pauses.reset()
 
     # ---- store -> host
 
     async def _give(self) -> None:
-        back_off = BackOff()
+        pauses = Pauses(*AGAIN)
         while True:
             await self._look.wait()
             self._look.clear()
@@ -192,9 +197,9 @@ class Link:
             except MeshError as error:
                 self.line.failed("assign", error)
                 self._look.set()
-                await back_off.sleep()
+                await asyncio.sleep(pauses.next())
             else:
-                back_off.reset()
+                pauses.reset()
                 await asyncio.sleep(self._fleet.settle)
 
     async def _assign(self, wanted: node_pb2.Assignment) -> None:

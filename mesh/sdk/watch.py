@@ -13,6 +13,7 @@ from typing import Generic, TypeVar, cast
 from mesh.errors import TooOld, Unavailable
 from mesh.model.keys import Key
 from mesh.model.kinds import Object, key_of, unpack
+from mesh.model.pauses import Pauses
 from mesh.v1 import control_pb2
 
 T = TypeVar("T", bound=Object)
@@ -97,12 +98,13 @@ async def watch(source: Source, after: int = 0) -> AsyncGenerator[Change[T], Non
 
     Raises MeshError when the very first connection fails or meshd refuses; later losses of the connection are healed.
     """
-    cursor, delay, connected = _Cursor(after), _FIRST_DELAY, False
+    cursor, pauses, connected = _Cursor(after), Pauses(_FIRST_DELAY, _LONGEST_DELAY), False
     while True:
         try:
             async with aclosing(source(cursor.after())) as stream:
                 async for event in stream:
-                    connected, delay = True, _FIRST_DELAY
+                    connected = True
+                    pauses.reset()
                     for change in cursor.take(event):
                         yield cast("Change[T]", change)  # the request named the kind
         except TooOld:
@@ -113,5 +115,4 @@ async def watch(source: Source, after: int = 0) -> AsyncGenerator[Change[T], Non
                 raise
         if cursor.revision == 0:
             cursor.restart()  # a listing that broke off is begun again
-        await asyncio.sleep(delay)
-        delay = min(delay * 2, _LONGEST_DELAY)
+        await asyncio.sleep(pauses.next())

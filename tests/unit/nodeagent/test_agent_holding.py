@@ -123,6 +123,20 @@ async def test_a_waiting_reader_hears_within_five_milliseconds_what_happened_tog
 
 
 @bent
+async def test_who_has_taken_the_news_before_they_were_called_out_is_not_woken_for_nothing() -> None:
+    board = Board("n")
+    loop = asyncio.get_running_loop()
+    board.put_pod(report("a"))
+    version = (await take(board))[2]  # before the moment in which news gather is over
+    waiting = asyncio.create_task(take(board, board.boot, version, 60_000))
+    await asyncio.sleep(10)
+    assert not waiting.done()
+    board.put_pod(report("b"))
+    assert (await waiting)[1] == ["b"]
+    assert loop.time() - 10 <= 0.005
+
+
+@bent
 async def test_events_come_with_the_next_news_or_a_moment_later() -> None:
     board = Board("n")
     loop = asyncio.get_running_loop()
