@@ -173,6 +173,8 @@ class _Look:
             return True
         if self.held.spec.update_strategy.type != "RollingUpdate" or is_ready(pod):
             return False
+        if self._ordered and any(is_deleting(p) for p in self.pods):
+            return False  # one at a time
         return self._revision(pod) != self._target(ordinal) and self._target(ordinal) == self.update
 
     def _target(self, ordinal: int) -> str:

@@ -320,8 +320,8 @@ async def test_status_names_what_needs_somebody(cli: Cli, scripted: ScriptedHost
 async def test_the_kinds_and_the_versions_are_told(cli: Cli) -> None:
     kinds = (await cli("api-resources")).out
     assert ["pods", "po", "v1", "true", "Pod"] in [line.split() for line in kinds.splitlines()]
-    assert "deployments" not in kinds
-    assert "deployments" in (await cli("api-resources", "--all")).out
+    assert "rangeallocations" not in kinds
+    assert "rangeallocations" in (await cli("api-resources", "--all")).out
     version = (await cli("version")).out.splitlines()
     assert [line.split(":")[0] for line in version] == ["Client Version", "Server Version"]
 

@@ -23,10 +23,8 @@ BAD: dict[str, tuple[str, str]] = {
     "an unknown kind": (GOOD.replace("Pod", "Pot"), 'there is no kind "Pot"'),
     "another version": (GOOD.replace("v1", "v2"), "apiVersion"),
     "a kind that is not served": (
-        "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: d}\n"
-        "spec: {selector: {matchLabels: {a: b}}, template: {metadata: {labels: {a: b}}, "
-        "spec: {containers: [{name: a, image: b}]}}}\n",
-        "Deployment",
+        "apiVersion: mesh/v1\nkind: RangeAllocation\nmetadata: {name: d}\n",
+        "RangeAllocation",
     ),
     "an unknown field": (pod("{name: app, image: hello, imagee: x}"), "spec.containers[0].imagee"),
     "a wrong type": (pod("{name: app, image: [hello]}"), "spec.containers[0].image"),
@@ -104,7 +102,7 @@ async def test_an_object_of_five_megabytes_is_refused(cli: Cli, tmp_path: Path) 
         (("get", "pod", "web", "-l", "a=b"), "can't be combined"),
         (("get", "pods", "-o", "table"), 'no output format "table"'),
         (("get", "pods", "-o", "jsonpath={.a"), "JSONPath"),
-        (("get", "deployments"), "Deployment"),
+        (("get", "rangeallocations"), "RangeAllocation"),
         (("get", "pods", "--request-timeout", "x"), "--request-timeout"),
         (("get", "pods", "--context", "other"), 'there is no context "other"'),
         (("delete",), "say what to delete"),
