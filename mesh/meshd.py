@@ -41,6 +41,7 @@ from mesh.rpc.gate import Gate
 from mesh.rpc.images import Images
 from mesh.rpc.pods import Pods
 from mesh.rpc.resources import Resources
+from mesh.rpc.secrets import Secrets
 from mesh.rpc.server import Tls, serve
 from mesh.scheduler.scheduler import Scheduler
 from mesh.start import begin
@@ -53,6 +54,7 @@ from mesh.v1.control_pb2_grpc import (
     add_PodsServicer_to_server,
     add_ResourcesServicer_to_server,
 )
+from mesh.v1.secrets_pb2_grpc import add_SecretsServicer_to_server
 
 GRACE = 0.5  # seconds that calls get to end; watches and streams of pods never end by themselves
 _log = structlog.get_logger("mesh.app")
@@ -160,6 +162,7 @@ class Meshd:
         add_PodsServicer_to_server(Pods(self.feed, roster.agent), server)
         add_ImagesServicer_to_server(Images(self.feed, roster.agent), server)
         add_ControlServicer_to_server(Control(self.feed, about), server)
+        add_SecretsServicer_to_server(Secrets(self.feed, roster.receipts), server)
         add_AccessServicer_to_server(Access(self.feed), server)
 
 

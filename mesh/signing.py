@@ -63,17 +63,31 @@ def announcement(node: str, boot: str, nonce: bytes, suite: str, public_key: byt
 
 
 def _certificate(pem: bytes, ca: bytes, now: int) -> x509.Certificate:
+    """The first certificate of a chain, which leads to an authority directly or by one more of the chain."""
     try:
-        certificate = x509.load_pem_x509_certificate(pem)
+        certificate, *between = x509.load_pem_x509_certificates(pem)
         authorities = x509.load_pem_x509_certificates(ca)
     except ValueError:
         raise Forbidden("the signature's certificate can't be read") from None
-    if not any(_issued(certificate, authority) for authority in authorities):
-        raise Forbidden("the signature's certificate is not of this mesh's authority")
     at = dt.datetime.fromtimestamp(now, dt.UTC)
-    if not certificate.not_valid_before_utc <= at <= certificate.not_valid_after_utc:
+    trusted = [a for a in authorities if _in_time(a, at)]
+    trusted += [b for b in between if _in_time(b, at) and _is_authority(b) and any(_issued(b, a) for a in trusted)]
+    if not any(_issued(certificate, authority) for authority in trusted):
+        raise Forbidden("the signature's certificate is not of this mesh's authority")
+    if not _in_time(certificate, at):
         raise Forbidden("the signature's certificate has expired, or is not valid yet")
     return certificate
+
+
+def _in_time(certificate: x509.Certificate, at: dt.datetime) -> bool:
+    return certificate.not_valid_before_utc <= at <= certificate.not_valid_after_utc
+
+
+def _is_authority(certificate: x509.Certificate) -> bool:
+    try:
+        return certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+    except x509.ExtensionNotFound:
+        return False
 
 
 def _issued(certificate: x509.Certificate, authority: x509.Certificate) -> bool:

@@ -100,6 +100,9 @@ _TABLE: dict[str, Callable[[Any], tuple[Ask, ...]]] = {
     "/mesh.v1.Pods/PortForward": _pod("create", "portforward", lambda request: request.start),
     "/mesh.v1.Images/Load": _service("create", "images"),
     "/mesh.v1.Images/Remove": _service("delete", "images"),
+    "/mesh.v1.Secrets/Delivery": lambda request: (
+        Ask("get", "", "secrets", "", request.namespace or "default", request.name),
+    ),
     "/mesh.v1.Control/Status": _service("get", "status"),
     "/mesh.v1.Control/Backup": _service("create", "backups"),
     "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo": _service("get", "reflection"),

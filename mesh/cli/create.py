@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mesh.cli import create_access
+from mesh.cli import create_access, create_secret
 from mesh.cli.apply import file_options
 from mesh.cli.session import Session, Verb, asynchronous, warn
 
@@ -45,6 +45,7 @@ class _CreatesAll(_Creates):
 
 
 def output_options(function: "click.decorators.FC") -> "click.decorators.FC":
+    """-o and --dry-run."""
     for option in (
         click.option("-o", "--output", default="", metavar="FORMAT", help="name, yaml, json or jsonpath=TEMPLATE."),
         click.option("--dry-run", type=_DRY, default="none", is_flag=False, flag_value="client",
@@ -82,7 +83,9 @@ def command(ctx: click.Context, filename: tuple[str, ...], recursive: bool, dry_
     mesh create -f pod.yaml
     mesh create namespace test
     mesh create configmap settings --from-literal color=blue --from-file app.conf
-    mesh create secret generic login --from-literal password=secret
+    mesh create secret generic login --from-env-file login.env
+    mesh create secret tls site --cert site.crt --key site.key
+    mesh create secret docker-registry pull --docker-server r.example --docker-username ada --docker-password-file -
     mesh create rolebinding ada-edits --clusterrole=edit --user=ada -n team
     """
     if ctx.invoked_subcommand is not None:
@@ -199,17 +202,17 @@ def _file_pairs(text: str) -> list[tuple[str, bytes]]:
     key, equals, name = text.rpartition("=")
     path = Path(name).expanduser()
     if not equals and path.is_dir():
-        return [(p.name, _read(p)) for p in sorted(path.iterdir()) if p.is_file() and not p.is_symlink()]
+        return [(p.name, read_file(p)) for p in sorted(path.iterdir()) if p.is_file() and not p.is_symlink()]
     if equals and not key:
         raise click.UsageError(f'--from-file "{text}" should read FILE or KEY=FILE')
-    return [(key or path.name, _read(path))]
+    return [(key or path.name, read_file(path))]
 
 
 def _env_pairs(name: str) -> list[tuple[str, bytes]]:
     import os
 
     pairs = []
-    for number, raw in enumerate(_read(Path(name).expanduser()).decode(errors="replace").splitlines(), start=1):
+    for number, raw in enumerate(read_file(Path(name).expanduser()).decode(errors="replace").splitlines(), start=1):
         line = raw.lstrip()
         if not line or line.startswith("#"):
             continue
@@ -220,7 +223,8 @@ def _env_pairs(name: str) -> list[tuple[str, bytes]]:
     return pairs
 
 
-def _read(path: Path) -> bytes:
+def read_file(path: Path) -> bytes:
+    """The file's content; raises Invalid."""
     from mesh.errors import Invalid
 
     try:
@@ -256,7 +260,7 @@ def tell(obj: "Object", dry_run: str, output: str) -> None:
 
     form = outputs.parse(output)
     if form.name and not form.table:
-        text = outputs.documents(form, [obj], single=True)
+        text = outputs.documents(form, [obj], single=True, show=dry_run == "client")
         click.echo(("---\n" if form.name == "yaml" and dry_run == "none" else "") + text, nl=False)
         return
     mark = {"client": " (dry run)", "server": " (server dry run)"}.get(dry_run, "")
@@ -264,3 +268,4 @@ def tell(obj: "Object", dry_run: str, output: str) -> None:
 
 
 create_access.add(command, output_options, create)
+    """Checks the object, creates it unless it is only to be shown, and says so."""

@@ -58,12 +58,13 @@ class Question:
 @click.option("--show-labels", is_flag=True, help="A column with the labels.")
 @click.option("--sort-by", default="", metavar="JSONPATH", help="Order by a field: .metadata.creationTimestamp.")
 @click.option("--no-headers", is_flag=True, help="No titles above the columns.")
+@click.option("--show", is_flag=True, help="Show the values of Secrets too, in base64, with -o yaml, json or jsonpath.")
 @click.option("--ignore-not-found", is_flag=True, help="A name that is not there is no error.")
 @click.pass_obj
 @asynchronous
 async def command(
     session: Session, what: tuple[str, ...], all_namespaces: bool, selector: str, field_selector: str, output: str,
-    watch: bool, show_labels: bool, sort_by: str, no_headers: bool, ignore_not_found: bool,
+    watch: bool, show_labels: bool, sort_by: str, no_headers: bool, ignore_not_found: bool, show: bool,
 ) -> None:  # fmt: skip
     """List objects, or show some.
 
@@ -85,14 +86,14 @@ async def command(
         )
         look = Look(form.name == "wide", all_namespaces, show_labels)
         if watch:
-            await _watch(client, wanted, question, form, look)
+            await _watch(client, wanted, question, form, look, show)
             return
         found, failed = await _gather(client, wanted, question)
         single = len(wanted) == 1 and len(wanted[0].names) == 1
         if form.table:
             _tables(found, question, look, prefixed, silent=failed)
         elif not single or any(objects for _, objects in found):
-            click.echo(outputs.documents(form, [o for _, os in found for o in os], single=single), nl=False)
+            click.echo(outputs.documents(form, [o for _, os in found for o in os], single=single, show=show), nl=False)
         if failed:
             raise click.exceptions.Exit(1)
 
@@ -163,7 +164,7 @@ def nothing_found(kinds: "Sequence[Kind]", namespace: str) -> None:
 
 
 async def _watch(
-    client: "AsyncClient", wanted: "Sequence[Target]", question: Question, form: "Format", look: "Look"
+    client: "AsyncClient", wanted: "Sequence[Target]", question: Question, form: "Format", look: "Look", show: bool
 ) -> None:
     from contextlib import aclosing
 
@@ -176,25 +177,25 @@ async def _watch(
         await client.get(target.kind.name, target.names[0], namespace=question.namespace)  # says that it is not there
     mine = replace(look, namespaces=look.namespaces and target.kind.namespaced)
     rows = _Rows(target.kind, mine, question) if form.table else None
-    _tell(present, form, rows)
+    _tell(present, form, rows, show)
     changes = client.watch(
         target.kind.name, namespace=question.namespace, labels=question.labels, fields=fields, after=present.revision
     )
     async with aclosing(changes):
         async for change in changes:
             if change.type != "DELETED" or rows is not None:
-                _tell([change.object], form, rows)
+                _tell([change.object], form, rows, show)
             sys.stdout.flush()
 
 
-def _tell(objects: "Sequence[Object]", form: "Format", rows: "_Rows | None") -> None:
+def _tell(objects: "Sequence[Object]", form: "Format", rows: "_Rows | None", show: bool) -> None:
     from mesh.cli import outputs
 
     if rows is not None:
         rows.show(objects)
         return
     for obj in objects:
-        text = outputs.documents(form, [obj], single=True)
+        text = outputs.documents(form, [obj], single=True, show=show)
         click.echo(("---\n" if form.name == "yaml" else "") + text, nl=not text.endswith("\n"))
 
 

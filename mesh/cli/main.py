@@ -56,6 +56,7 @@ _SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "image": ("image", "Load, list and remove images on hosts, without a registry."),
     },
     "Access": {
+        "secrets": ("secrets", "Say which pods have which revision of a Secret."),
         "auth": ("auth", "Say who you are to the mesh and what you may do."),
     },
     "More": {

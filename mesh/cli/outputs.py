@@ -50,11 +50,12 @@ def parse(text: str) -> Format:
     return Format(name)
 
 
-def documents(form: Format, objects: Sequence[Object], *, single: bool) -> str:
-    """The objects in a format that is no table; `single` says that one was asked for by name."""
+def documents(form: Format, objects: Sequence[Object], *, single: bool, show: bool = False) -> str:
+    """The objects in a format that is no table; `single` says that one was asked for by name. Values of Secrets are
+    hidden unless `show`."""
     if form.name == "name":
         return "".join(f"{ref(kind_of(o), o.metadata.name)}\n" for o in objects)
-    values = [manifest.to_dict(o) for o in objects]
+    values = [manifest.to_dict(o) if show else hidden(manifest.to_dict(o)) for o in objects]
     value: dict[str, Any] = {"apiVersion": "v1", "items": values, "kind": "List", "metadata": {"resourceVersion": ""}}
     if single and len(values) == 1:
         value = values[0]
@@ -63,6 +64,13 @@ def documents(form: Format, objects: Sequence[Object], *, single: bool) -> str:
     if form.name == "yaml":
         return manifest.to_yaml(value)
     return jsonpath.render(form.nodes, value)
+
+
+def hidden(value: dict[str, Any]) -> dict[str, Any]:
+    """A manifest without values of Secrets: what stands for them is no base64, so that nobody applies it by mistake."""
+    if value.get("kind") != "Secret" or not value.get("data"):
+        return value
+    return {**value, "data": dict.fromkeys(value["data"], "(hidden: mesh get secret --show)")}
 
 
 def sort_key(template: str) -> Callable[[Object], tuple[int, Any]]:

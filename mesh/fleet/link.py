@@ -5,7 +5,7 @@ repeated after 0.1 s, then doubling to 3 s; nothing else polls. What the link kn
 """
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -77,6 +77,10 @@ class Link:
     def boot(self) -> str:
         """The agent process that answered last."""
         return self._picture.boot
+
+    def receipts(self, uid: str) -> Sequence[node_pb2.SecretReceipt]:
+        """Which Secrets are in a pod, as the host last said."""
+        return self._picture.receipts(uid)
 
     @property
     def settled(self) -> bool:

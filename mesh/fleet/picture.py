@@ -3,9 +3,9 @@
 Rule: news replace what they name; a full answer of the host replaces everything.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
-from mesh.v1.node_pb2 import NodeReport, Observed, PodReport
+from mesh.v1.node_pb2 import NodeReport, Observed, PodReport, SecretReceipt
 
 
 class Picture:
@@ -37,6 +37,11 @@ class Picture:
     def again(self, uids: Iterable[str]) -> Observed:
         """The last words about some pods, without the host's own report, which only the host itself may renew."""
         return Observed(node=self.node, boot=self.boot, pods=[self._pods[uid] for uid in uids if uid in self._pods])
+
+    def receipts(self, uid: str) -> Sequence[SecretReceipt]:
+        """Which Secrets are in a pod, as the host last said."""
+        report = self._pods.get(uid)
+        return report.secrets if report is not None else ()
 
     def knows(self, uid: str) -> bool:
         """Whether the host said anything of this pod."""

@@ -17,6 +17,7 @@ from mesh.fleet.link import Fleet, Link
 from mesh.fleet.port import AgentPort, Hosts
 from mesh.store.change import change
 from mesh.store.port import Write
+from mesh.v1.node_pb2 import SecretReceipt
 from mesh.view import View
 
 _log = structlog.get_logger("mesh.fleet.roster")
@@ -56,6 +57,11 @@ class Roster:
         """The agent of a host, or None when the host is not joined."""
         link = self._links.get(node)
         return link.line.agent if link is not None else None
+
+    def receipts(self, node: str, uid: str) -> Sequence[SecretReceipt]:
+        """Which Secrets are in a pod on a host, as the host last said; nothing of a host that is not joined."""
+        link = self._links.get(node)
+        return link.receipts(uid) if link is not None else ()
 
     def hosts(self) -> list[HostState]:
         """Every host that is joined or has a Node, by name."""

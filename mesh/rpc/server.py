@@ -15,7 +15,7 @@ from grpc_reflection.v1alpha import reflection
 from mesh.errors import Unavailable
 from mesh.pki import Pair
 from mesh.rpc.border import Border
-from mesh.v1 import access_pb2, control_pb2
+from mesh.v1 import access_pb2, control_pb2, secrets_pb2
 
 MESSAGE_BYTES = 32 * 1024 * 1024
 _OPTIONS: list[tuple[str, Any]] = [
@@ -28,7 +28,9 @@ _OPTIONS: list[tuple[str, Any]] = [
     ("grpc.http2.min_ping_interval_without_data_ms", 5_000),  # what clients may do to us
     ("grpc.so_reuseport", 0),  # a second meshd on the same port must fail, not share
 ]
-_SERVICES = tuple(f"mesh.v1.{name}" for file in (control_pb2, access_pb2) for name in file.DESCRIPTOR.services_by_name)
+_SERVICES = tuple(
+    f"mesh.v1.{name}" for file in (control_pb2, access_pb2, secrets_pb2) for name in file.DESCRIPTOR.services_by_name
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -82,3 +82,12 @@ def test_a_signature_serves_one_purpose_and_one_text() -> None:
         signing.verify_order(signing.sign(MESHD, signing.ORDER, b"order"), b"another", CA.certificate, NOW)
     with pytest.raises(Forbidden):
         signing.verify_order(signing.Signed(b"no certificate", b""), b"order", CA.certificate, NOW)
+
+
+def test_a_leaf_is_no_authority_in_a_chain() -> None:
+    """A host's certificate in between does not make its own issues count."""
+    fake = pki.Pair(HOST.certificate, HOST.key)
+    forged = pki.issue(fake, pki.node("a"), NOW)
+    chained = pki.Pair(forged.certificate + HOST.certificate, forged.key)
+    with pytest.raises(Forbidden, match="not of this mesh's authority"):
+        signing.verify_host_key(signing.sign(chained, signing.HOST_KEY, WORDS), WORDS, "a", CA.certificate, NOW)

@@ -5,12 +5,12 @@ import pytest
 from mesh.access.asks import DEFERRED, OPEN, asks_of
 from mesh.access.rules import Ask
 from mesh.errors import NotFound
-from mesh.v1 import access_pb2, control_pb2
+from mesh.v1 import access_pb2, control_pb2, secrets_pb2
 from mesh.v1 import control_pb2 as pb
 
 METHODS = [
     (f"/{service.full_name}/{method.name}", method)
-    for file in (control_pb2, access_pb2)
+    for file in (control_pb2, access_pb2, secrets_pb2)
     for service in file.DESCRIPTOR.services_by_name.values()
     for method in service.methods
 ]

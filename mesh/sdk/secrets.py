@@ -1,0 +1,26 @@
+"""Questions to meshd about what becomes of Secrets; a part of the client that stands apart for its size.
+
+Rule: as of the client: every failure is a `mesh.errors` error; no value is ever in an answer.
+"""
+
+from dataclasses import dataclass
+
+from mesh.sdk.channel import answer
+from mesh.sdk.client import AsyncClient
+from mesh.v1 import secrets_pb2 as pb
+from mesh.v1.secrets_pb2_grpc import SecretsStub
+
+_TIMEOUT = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Secrets:
+    """Asks over the connection of a client."""
+
+    client: AsyncClient
+
+    async def delivery(self, name: str, namespace: str = "") -> pb.SecretDeliveryResponse:
+        """Which revision of a Secret is where, in every pod that refers to it."""
+        stub = SecretsStub(await self.client._connect())  # a part of the client
+        request = pb.SecretDeliveryRequest(namespace=namespace or self.client.namespace, name=name)
+        return await answer(stub.Delivery(request, timeout=_TIMEOUT), self.client.server)

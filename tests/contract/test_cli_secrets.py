@@ -1,0 +1,126 @@
+"""`mesh create secret`, `mesh get secret` and `mesh secrets` against a real meshd and a real agent with a certificate:
+from the command line to the files of a pod and the receipts of its host."""
+
+import asyncio
+import base64
+import json
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from mesh import pki
+from mesh.store.memory import MemoryStore
+from nodeagent.agent import Agent
+from nodeagent.config import AgentConfig
+from tests.harness.agents import VITALS
+from tests.harness.cli import Cli
+from tests.harness.control import RunningMeshd, control, test_pki
+from tests.harness.fake_runtime import FakeHost, FakeRuntime
+from tests.harness.podman import wait_for_text
+
+CANARY = "the-canary-sings"
+POD = """
+apiVersion: v1
+kind: Pod
+metadata: {name: web}
+spec:
+  containers:
+  - name: app
+    image: localhost/hello:1
+    env: [{name: TOKEN, valueFrom: {secretKeyRef: {name: login, key: token}}}]
+    volumeMounts: [{name: files, mountPath: /files}]
+  volumes: [{name: files, secret: {secretName: login}}]
+"""
+
+
+@pytest.fixture
+async def agent(tmp_path: Path) -> AsyncIterator[Agent]:
+    """A host with a certificate of the tests' authority."""
+    config = AgentConfig("a", "192.0.2.1", tmp_path / "host")
+    config.pki_dir.mkdir(parents=True)
+    pair = pki.issue(test_pki().ca, pki.node("a"), int(time.time()))
+    for name, text in (("agent.crt", pair.certificate), ("agent.key", pair.key), ("ca.crt", test_pki().ca.certificate)):
+        (config.pki_dir / name).write_bytes(text)
+    runtime = FakeRuntime(FakeHost())
+    made = Agent(config, runtime, vitals=lambda: VITALS, exposure=lambda _: "")
+    task = asyncio.create_task(made.run())
+    yield made
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+@pytest.fixture
+async def mesh(agent: Agent) -> AsyncIterator[RunningMeshd]:
+    async with control(agents={"a": agent}, store=MemoryStore()) as running:
+        yield running
+
+
+@pytest.fixture
+def cli(mesh: RunningMeshd, tmp_path: Path) -> Cli:
+    return Cli(mesh, tmp_path)
+
+
+async def test_from_the_command_line_to_the_files_and_back(cli: Cli, agent: Agent, tmp_path: Path) -> None:
+    await cli("wait", "node/a", "--for=create", "--timeout=10s")
+    (tmp_path / "token").write_text(CANARY)
+    await cli("create", "secret", "generic", "login", "--from-file", str(tmp_path / "token"))
+    assert (await cli("apply", "-f", "-", "--wait", "--timeout=20s", stdin=POD)).code == 0
+    uid = json.loads((await cli("get", "pod", "web", "-o", "json")).out)["metadata"]["uid"]
+    file = agent.config.memory_dir / uid / "files" / "token"
+    assert file.read_text() == CANARY
+    told = await cli("secrets", "status", "login", "-o", "json")
+    assert told.code == 0
+    places = {(d["pod"], d["host"], d["where"], d["current"]) for d in json.loads(told.out)["deliveries"]}
+    assert places == {("web", "a", "volume files", True), ("web", "a", "environment of app", True)}
+    patch = json.dumps({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "login"},
+                        "stringData": {"token": "newer"}})  # fmt: skip
+    await cli("apply", "-f", "-", stdin=patch)
+    await asyncio.to_thread(wait_for_text, file, "newer", 10)
+    async with asyncio.timeout(10):
+        while "1 of 2" not in (shown := await cli("secrets", "status", "login")).out:
+            pass  # receipts tell nobody when they come; each question takes its time
+    assert shown.code == 1  # the environment is of the start
+    assert "changes with the next start of the container" in shown.out
+    assert CANARY not in shown.out + told.out
+    log = await cli("get", "pod", "web", "-o", "yaml")
+    assert "newer" not in log.out
+    assert CANARY not in log.out
+
+
+async def test_values_are_hidden_unless_asked_for(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "env").write_text(f"TOKEN={CANARY}\n")
+    await cli("create", "secret", "generic", "s", "--from-env-file", str(tmp_path / "env"))
+    secret = base64.b64encode(CANARY.encode()).decode()
+    for form in ("yaml", "json", "jsonpath={.data.TOKEN}"):
+        assert secret not in (shown := await cli("get", "secret", "s", "-o", form)).out
+        assert "hidden" in shown.out
+        assert secret in (await cli("get", "secret", "s", "-o", form, "--show")).out
+    hidden = await cli("get", "secret", "s", "-o", "yaml")
+    refused = await cli("apply", "-f", "-", stdin=hidden.out)
+    assert (refused.code, "base64" in refused.err) == (1, True)
+
+
+async def test_typed_secrets_from_files(cli: Cli, tmp_path: Path) -> None:
+    now = int(time.time())
+    one, other = (pki.issue(test_pki().ca, pki.server("x", ()), now) for _ in range(2))
+    for name, text in (("c.crt", one.certificate), ("c.key", one.key), ("o.key", other.key)):
+        (tmp_path / name).write_bytes(text)
+    tls = ("create", "secret", "tls", "site", "--cert", str(tmp_path / "c.crt"), "--key")
+    assert "not the certificate's" in (await cli(*tls, str(tmp_path / "o.key"))).err
+    assert (await cli(*tls, str(tmp_path / "c.key"))).out == "secret/site created\n"
+    made = json.loads((await cli("get", "secret", "site", "-o", "json", "--show")).out)
+    assert made["type"] == "kubernetes.io/tls"
+    assert base64.b64decode(made["data"]["tls.key"]) == one.key
+    pull = ("create", "secret", "docker-registry", "pull", "--docker-server", "r.example", "--docker-username", "ada")
+    assert "docker-password-file" in (await cli(*pull)).err
+    assert (await cli(*pull, "--docker-password-file", "-", stdin=f"{CANARY}\n")).out == "secret/pull created\n"
+    held = json.loads((await cli("get", "secret", "pull", "-o", "json", "--show")).out)
+    config = json.loads(base64.b64decode(held["data"][".dockerconfigjson"]))
+    assert config["auths"]["r.example"]["username"] == "ada"
+    assert base64.b64decode(config["auths"]["r.example"]["auth"]).decode() == f"ada:{CANARY}"
+
+
+async def test_a_secret_that_nobody_has_heard_of(cli: Cli) -> None:
+    assert (await cli("secrets", "status", "none")).code == 1
