@@ -235,6 +235,7 @@ def read_file(path: Path) -> bytes:
 
 @asynchronous
 async def create(session: Session, obj: "Object", dry_run: str, output: str) -> None:
+    """Checks the object, creates it unless it is only to be shown, and says so."""
     from mesh.errors import Invalid
     from mesh.model import rules
     from mesh.model.kinds import kind_of
@@ -268,4 +269,4 @@ def tell(obj: "Object", dry_run: str, output: str) -> None:
 
 
 create_access.add(command, output_options, create)
-    """Checks the object, creates it unless it is only to be shown, and says so."""
+create_secret.add(_secret, create_secret.Tools(create, output_options, read_file))
