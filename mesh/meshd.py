@@ -29,7 +29,9 @@ from mesh.controllers.replicaset import ReplicaSets
 from mesh.controllers.statefulset import StatefulSets
 from mesh.fleet.entrusting import Trust
 from mesh.fleet.link import Fleet
+from mesh.fleet.needs import Told
 from mesh.fleet.port import Hosts
+from mesh.fleet.publisher import Publisher
 from mesh.fleet.ranges import Ranges
 from mesh.fleet.roster import Roster
 from mesh.reconcile.loop import Loop
@@ -137,9 +139,11 @@ class Meshd:
         ranges = Ranges(network.cluster_cidr, network.node_mask)
         settings, tls = self.settings, self.tls
         trust = Trust(lambda: tls.ca, lambda: tls.server) if tls is not None else None
+        told = Told(network.service_cidr, self._ranges().dns_address, network.cluster_domain)
         return Fleet(
-            self.store, self.feed, epoch, network.cluster_cidr, ranges.of, settings.clock, settings.wait, trust=trust
-        )
+            self.store, self.feed, epoch, network.cluster_cidr, ranges.of, settings.clock,
+            Publisher(self.feed, epoch), told, settings.wait, trust=trust,
+        )  # fmt: skip
 
     def _ranges(self) -> allocate.Ranges:
         network = self.settings.network

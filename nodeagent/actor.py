@@ -20,6 +20,7 @@ from mesh.v1 import node_pb2
 _REQUESTS: dict[str, type[Message]] = {
     "assign": node_pb2.Assignment,
     "program": node_pb2.ServiceTable,
+    "flows": node_pb2.FlowsRequest,
     "observe": node_pb2.ObserveRequest,
     "open_stream": node_pb2.StreamOpen,
     "read_stream": node_pb2.StreamRead,
@@ -105,6 +106,9 @@ class NodeActor:
 
     async def program(self, payload: bytes) -> bytes:
         return await self._call("program", payload)
+
+    async def flows(self, payload: bytes) -> bytes:
+        return await self._call("flows", payload)
 
     async def observe(self, payload: bytes) -> bytes:
         return await self._call("observe", payload)

@@ -13,7 +13,7 @@ from typing import Any
 
 import structlog
 
-from mesh.errors import MeshError, Unavailable
+from mesh.errors import MeshError
 from mesh.model.pauses import Pauses
 from mesh.model.pods import containers, is_deleting
 from mesh.v1 import node_pb2
@@ -37,14 +37,15 @@ from nodeagent.pods.worker import Worker
 from nodeagent.pressure import Gauge
 from nodeagent.probes.checks import Checks, RealChecks
 from nodeagent.probes.prober import Bench
-from nodeagent.proxy import ProxyPort
+from nodeagent.proxy import OnHeld, ProxyPort
 from nodeagent.room import Room
 from nodeagent.rotation import LogRotation
 from nodeagent.runtime.places import Places
 from nodeagent.runtime.port import Runtime, RuntimeFailure
 from nodeagent.runtime.seen import SeenContainer, SeenPod, State
+from nodeagent.services import HostNetwork, Services
 from nodeagent.static import StaticPods
-from nodeagent.streams import Connect, Streams
+from nodeagent.streams import Connect, StreamCalls, Streams
 from nodeagent.sweep import leftovers, manifest_of
 from nodeagent.usage import Measure
 from nodeagent.vitals import Vitals, read_vitals
@@ -61,14 +62,15 @@ CALM = 1.0  # at most one look at everything per this many seconds
 IMAGES_EVERY = 300.0
 
 
-class Agent:
+class Agent(StreamCalls):
     """See the module. `run` must run for `assign` to answer. `clock` gives nanoseconds since the epoch."""
 
     def __init__(  # noqa: PLR0913 - what may differ between a host and a test of one
         self, config: AgentConfig, runtime: Runtime, *, clock: Callable[[], int] = time.time_ns,
-        proxy: Callable[[Callable[[str], None]], ProxyPort] | None = None, runtime_version: str = "",
+        proxy: Callable[[OnHeld], ProxyPort] | None = None, runtime_version: str = "",
         connect: Connect | None = None, vitals: Callable[[], Vitals] | None = None, checks: Checks | None = None,
         measure: Measure | None = None, exposure: Callable[[Path], str] = memory.exposure,
+        network: HostNetwork | None = None,
     ) -> None:  # fmt: skip
         self.config = config
         self.vault = Vault(config.node_name)
@@ -100,7 +102,8 @@ class Agent:
         self._beat = asyncio.Event()
         self._started = asyncio.Event()
         self._group: asyncio.TaskGroup | None = None
-        self._proxy = proxy(self.board.hold_route) if proxy else None
+        self._services = Services(config, proxy(self.board.hold_route) if proxy else None, network, self._placed)
+        self.board.on_pod = self._services.refresh
         self._images_due = 0.0  # when to look at them, by the loop's time
         self._images = Images(runtime, clock, self._spawn, config.max_parallel_pulls)
         self._gc = ImageGc(config, runtime, clock, self._vitals, self._images_in_use)
@@ -113,9 +116,10 @@ class Agent:
         self._executor = Executor(
             runtime, self._images, self._tree, events, host, clock, self._poke_timer, self._keeper.kept,
             Hooks(checks, events, host.ip, clock, self._poke_timer, self._spawn),
-            failures,
-            Pulling(self._images, events, self.vault, failures, self._poke_timer), self.vault,
+            failures, Pulling(self._images, events, self.vault, failures, self._poke_timer), self.vault,
             lambda: "" if anyway else exposure(config.run_dir),
+            lambda pod: self._desired.names_of(pod),  # noqa: PLW0108 - of the newest order
+            lambda uid: self._desired.held.get(uid, ""),
         )  # fmt: skip
         self._room = Room(
             config, self._tree, self._workers, lambda: self._desired.node_labels, vitals=self._vitals, clock=clock,
@@ -126,7 +130,6 @@ class Agent:
         self._streams = Streams(runtime, self._tree, self._find_worker, self._spawn, images, connect)
 
     # ---- the port
-
     async def assign(self, assignment: node_pb2.Assignment) -> node_pb2.AssignReply:
         """Takes the whole set of pods; raises Conflict for an older fence than is held or a missing box, Forbidden for
         an order that meshd has not signed, Invalid."""
@@ -134,12 +137,15 @@ class Agent:
         assignment = self._identity.order(assignment, self._clock() // 1_000_000_000)
         desired = accept(self._desired, assignment, self.config.node_name)
         self.vault.take(assignment.sealed_secrets)
-        self._desired = desired
+        before, self._desired = self._desired, desired
         self._keeper.keep(assignment)
         await self._configure()
+        await self._services.follow(desired)
         first, self._assigned = not self._assigned, True
         self._spread()
-        desired = self._desired
+        for uid in before.held.keys() | desired.held.keys():
+            if before.held.get(uid) != desired.held.get(uid):
+                self._poke_timer(uid)
         self.board.hold(desired.wire_fence, desired.digest)
         if first:
             log.info("first_assignment", pods=len(desired.pods))
@@ -149,31 +155,17 @@ class Agent:
         return node_pb2.AssignReply(fence=desired.wire_fence, run_digest=desired.digest)
 
     async def program(self, table: node_pb2.ServiceTable) -> node_pb2.AssignReply:
-        """Gives the host's proxy its table; raises Unavailable where there is none."""
-        if self._proxy is None:
-            raise Unavailable(f"cannot program the proxy of {self.config.node_name}: this host has none")
-        self._proxy.program(table)
+        """Gives the host's proxy a piece of its table; raises Unavailable while it is away."""
+        self._services.program(table)
         return node_pb2.AssignReply(fence=self._desired.wire_fence, run_digest=self._desired.digest)
+
+    async def flows(self, request: node_pb2.FlowsRequest) -> node_pb2.Flows:
+        """What the host's proxy carries; raises Unavailable."""
+        return await self._services.flows(request)
 
     async def observe(self, request: node_pb2.ObserveRequest) -> node_pb2.Observed:
         """What is newer than the cursor, as soon as there is any."""
         return await self.board.observe(request)
-
-    async def open_stream(self, request: node_pb2.StreamOpen) -> node_pb2.StreamOpened:
-        """Begins logs, exec or a port-forward; raises NotFound, Invalid."""
-        return await self._streams.open(request)
-
-    async def read_stream(self, request: node_pb2.StreamRead) -> node_pb2.StreamBatch:
-        """The next chunks; raises NotFound."""
-        return await self._streams.read(request)
-
-    async def write_stream(self, request: node_pb2.StreamWrite) -> node_pb2.StreamWritten:
-        """Input; raises NotFound."""
-        return await self._streams.write(request)
-
-    async def close_stream(self, request: node_pb2.StreamClose) -> node_pb2.StreamClosed:
-        """Ends a stream."""
-        return await self._streams.close(request)
 
     # ---- life
 
@@ -190,10 +182,9 @@ class Agent:
                 await self._start()
                 for loop in (self._resync(), self._heartbeat(), self._keeper.run(), self._static.run(),
                              self._gc.run(lambda: self._assigned, self._images_changed),
-                             self._rotation.run(), self._room.run(lambda: self._assigned)):  # fmt: skip
+                             self._rotation.run(), self._room.run(lambda: self._assigned),
+                             self._services.run()):  # fmt: skip
                     group.create_task(loop)
-                if self._proxy is not None:
-                    group.create_task(self._proxy.run())
         finally:
             self._group = None
             await self._streams.close_all()
@@ -216,6 +207,7 @@ class Agent:
             log.warning("runtime_away", why=failure.message)
             self._away()
         await self._configure()
+        await self._services.follow(self._desired)
         self._spread()
         log.info("agent_started", node=self.config.node_name, boot=self.board.boot, pods=len(self._workers))
         self._started.set()
@@ -271,6 +263,11 @@ class Agent:
             self._empty.set()
         if worker.absent and uid in self._wanted():
             self._spread()
+
+    def _placed(self) -> list[tuple[Pod, str]]:
+        """Pods of this host that have an address of their own."""
+        seen = ((worker.pod, worker.seen) for worker in self._workers.values())
+        return [(pod, found.sandbox.ip) for pod, found in seen if found and found.sandbox]
 
     def _running(self) -> list[SeenContainer]:
         seen = (worker.seen.containers for worker in self._workers.values() if worker.seen)
@@ -385,6 +382,7 @@ class Agent:
                     self._images_due = 0.0
                     log.warning("images_unknown", why=failure.message)
             self.board.put_report(self._report())
+            await self._services.follow(self._desired)
             await self._until(self._beat, HEARTBEAT)
 
     def _images_changed(self) -> None:

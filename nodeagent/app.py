@@ -17,6 +17,7 @@ from nodeagent import config as configuration
 from nodeagent.agent import Agent
 from nodeagent.config import AgentConfig
 from nodeagent.proxy import Proxy
+from nodeagent.runtime.overland import Overland
 
 log = structlog.get_logger()
 
@@ -52,6 +53,7 @@ class HostAgent:
             agent = Agent(
                 self._config, runtime, runtime_version=await podman_version(),
                 proxy=lambda on_held: Proxy(self._config.proxy_socket, on_held),
+                network=Overland(self._config.bridge, self._config.node_ip),
             )  # fmt: skip
             try:
                 self._agent.set_result(agent)
@@ -74,6 +76,10 @@ class HostAgent:
     async def program(self, table: node_pb2.ServiceTable) -> node_pb2.AssignReply:
         """See AgentPort."""
         return await (await self._ready()).program(table)
+
+    async def flows(self, request: node_pb2.FlowsRequest) -> node_pb2.Flows:
+        """See AgentPort."""
+        return await (await self._ready()).flows(request)
 
     async def observe(self, request: node_pb2.ObserveRequest) -> node_pb2.Observed:
         """See AgentPort."""

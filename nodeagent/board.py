@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from typing import TypeVar
 
 from mesh.v1.core_pb2 import Event
-from mesh.v1.node_pb2 import Fence, HostKey, NodeReport, Observed, ObserveRequest, PodReport
+from mesh.v1.node_pb2 import Fence, HostKey, NodeReport, Observed, ObserveRequest, PodReport, ProxyHeld
 
 T = TypeVar("T")
 
@@ -19,6 +19,8 @@ BUSY_SETTLE, BUSY = 0.015, 0.05  # and more of it when the last answer was just 
 LAZY = 0.1
 EVENTS_KEPT = 1000
 LONGEST_WAIT = 60.0
+_Proxy = tuple[str, str, tuple[str, ...], str]  # digest and boot, pods it has connections to that serve no more, error
+_AWAY: _Proxy = ("", "", (), "")
 
 
 class Board:
@@ -35,7 +37,8 @@ class Board:
         self._report: tuple[int, NodeReport] | None = None
         self._fence = Fence()
         self._run_digest = ""
-        self._route_digest = ""
+        self._proxy: _Proxy = _AWAY
+        self.on_pod: Callable[[], None] = lambda: None  # what is said of a pod has changed
         self._waiters: dict[asyncio.Future[None], int] = {}  # with the version that each knows
         self._wake: asyncio.TimerHandle | None = None
         self._woke_at = -BUSY
@@ -48,11 +51,13 @@ class Board:
         if known is None or known[1] != report:
             self._pods[report.uid] = (self._next(), report)
             self._news(SETTLE)
+            self.on_pod()
 
     def drop_pod(self, uid: str) -> None:
         """Nothing is to be said of the pod any more; readers have been told that it is gone, or need not know."""
         dropped = self._pods.pop(uid, None)
         if dropped is not None:
+            self.on_pod()
             self._floor = max(self._floor, dropped[0])
 
     def pod(self, uid: str) -> PodReport | None:
@@ -81,10 +86,14 @@ class Board:
             self._next()
             self._news(LAZY)
 
-    def hold_route(self, digest: str) -> None:
-        """Which ServiceTable the proxy holds; "" when it is away."""
-        if digest != self._route_digest:
-            self._route_digest = digest
+    def hold_route(self, held: ProxyHeld | None) -> None:
+        """What the proxy says; None: it is away."""
+        said = _AWAY
+        if held is not None:
+            carrying = tuple(sorted(uid for uid, connections in held.draining.items() if connections))
+            said = (held.digest, held.boot, carrying, held.error)
+        if said != self._proxy:
+            self._proxy = said
             self._next()
             self._news(SETTLE)
 
@@ -99,9 +108,11 @@ class Board:
     def _since(self, request: ObserveRequest) -> Observed:
         known = request.boot == self.boot and self._floor <= request.after_version <= self.version
         after = request.after_version if known else 0
+        route, boot, draining, error = self._proxy
         observed = Observed(
             node=self.node, boot=self.boot, version=self.version, full=not known, fence=self._fence,
-            run_digest=self._run_digest, route_digest=self._route_digest,
+            run_digest=self._run_digest, route_digest=route, proxy_boot=boot, draining=draining,
+            proxy_error=error,
             pods=self._newer(self._pods.values(), after), events=self._newer(self._events.values(), after),
         )  # fmt: skip
         if self._report and self._report[0] > after:

@@ -10,7 +10,8 @@ from mesh.errors import Conflict, Invalid
 from mesh.model.pods import is_mirror
 from mesh.model.references import config_maps_of, secrets_of
 from mesh.v1.core_pb2 import ConfigMap, Pod
-from mesh.v1.node_pb2 import Assignment, Fence
+from mesh.v1.node_pb2 import Assignment, Fence, Neighbour
+from nodeagent.names import NO_NAMES, Names
 from nodeagent.secrets import Held, Refs
 
 LOST = "is not in this host's memory: the agent was started anew and waits for the control service"
@@ -36,12 +37,22 @@ class Desired:
     config_maps: Mapping[tuple[str, str], ConfigMap] = field(default_factory=dict)  # by namespace and name
     node_labels: Mapping[str, str] = field(default_factory=dict)
     secrets: Mapping[tuple[str, str], Held | str] = field(default_factory=dict)  # by namespace and name; or why not
+    names: Names = NO_NAMES  # of all hosts alike; links of all namespaces
+    service_cidr: str = ""
+    neighbours: tuple[Neighbour, ...] = ()
+    held: Mapping[str, str] = field(default_factory=dict)  # pods that must not be stopped yet, by uid, and why
     secrets_lost: bool = False  # this is what was kept on disk, where no Secret is
 
     @property
     def wire_fence(self) -> Fence:
         """The fence as it travels."""
         return Fence(epoch=self.fence[0], revision=self.fence[1])
+
+    def names_of(self, pod: Pod) -> Names:
+        """What a pod is told of Services (E7, E10)."""
+        asked = pod.spec.enable_service_links or not pod.spec.HasField("enable_service_links")
+        links = (link for link in self.names.links if link.namespace == pod.metadata.namespace and asked)
+        return replace(self.names, links=tuple(links))
 
     def given(self, pod: Pod) -> Given:
         """What a pod refers to."""
@@ -97,7 +108,12 @@ def accept(held: Desired, assignment: Assignment, node: str) -> Desired:
     }
     secrets |= {(w.namespace, w.name): f"is withheld: {w.reason}" for w in assignment.withheld_secrets}
     cidrs = (assignment.pod_cidr, assignment.cluster_cidr)
-    return Desired(fence, assignment.digest, *cidrs, pods, configs, labels, secrets)
+    return Desired(
+        fence, assignment.digest, *cidrs, pods, configs, labels, secrets,
+        names=Names(assignment.dns_address, assignment.cluster_domain, tuple(assignment.service_links)),
+        service_cidr=assignment.service_cidr, neighbours=tuple(assignment.neighbours),
+        held={held.uid: held.waits_for for held in assignment.held},
+    )  # fmt: skip
 
 
 def restored(assignment: Assignment, node: str) -> Desired:

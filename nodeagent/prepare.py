@@ -17,7 +17,7 @@ import structlog
 
 from nodeagent.config import AgentConfig
 from nodeagent.registries import authorities, registries_conf
-from nodeagent.runtime import cgroups, layers, network, oci, syscalls
+from nodeagent.runtime import cgroups, layers, network, oci, overland, syscalls
 from nodeagent.runtime.places import Places
 from nodeagent.volumes import memory
 
@@ -139,6 +139,7 @@ def unprepare(config: AgentConfig) -> None:
     for shm in sorted(places.shm.glob("*")):
         syscalls.unmount(shm)
     network.remove(config.bridge)
+    overland.remove()
     below = [Path(p) for d in (places.graph, places.state, places.run) for p in _mounts_below(d)]
     for directory in (*below, places.run):
         while syscalls.unmount(directory):

@@ -1,11 +1,13 @@
 """The agent's end of the proxy's control socket.
 
-Rule: what the proxy says it holds is the acknowledgement; while it is away it holds nothing that we know of (""), and
-it is offered the wanted table again as soon as it is back.
+Rule: what the proxy says it holds is the acknowledgement; while it is away it holds nothing that we know of (None).
+What the host's side is (`host`) is said first of all, and again whenever the proxy is back; pieces of the table are
+passed on in the order in which they come, and lost with the connection: meshd sees that, and sends what is missing.
 """
 
 import asyncio
 import struct
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
@@ -13,16 +15,26 @@ from typing import Protocol
 import structlog
 from google.protobuf.message import DecodeError
 
-from mesh.v1.node_pb2 import ProxyHeld, ProxyOrder, ServiceTable
+from mesh.errors import Unavailable
+from mesh.v1.node_pb2 import Flows, FlowsRequest, HostSide, ProxyHeld, ProxyOrder, ServiceTable
 
 log = structlog.get_logger()
+OnHeld = Callable[[ProxyHeld | None], None]
 
 
 class ProxyPort(Protocol):
     """The agent's end of this host's proxy."""
 
     def program(self, table: ServiceTable) -> None:
-        """Wants a table served."""
+        """Passes a piece of the table on; raises Unavailable while the proxy is away."""
+        ...
+
+    def host(self, side: HostSide) -> None:
+        """What the host's side is from now on."""
+        ...
+
+    async def flows(self, request: FlowsRequest) -> Flows:
+        """What the proxy carries; raises Unavailable."""
         ...
 
     async def run(self) -> None:
@@ -31,22 +43,36 @@ class ProxyPort(Protocol):
 
 
 class Proxy:
-    """Keeps one connection; `on_held(digest)` is called whenever what the proxy holds, as far as known, changes."""
+    """Keeps one connection; `on_held` gets what the proxy says, None when it is away."""
 
-    def __init__(self, socket: Path, on_held: Callable[[str], None]) -> None:
+    def __init__(self, socket: Path, on_held: OnHeld) -> None:
         self._socket = socket
         self._on_held = on_held
-        self._wanted: ServiceTable | None = None
-        self._changed = asyncio.Event()
-        self._held = ""
+        self._host: HostSide | None = None
+        self._writer: asyncio.StreamWriter | None = None
+        self._asked: deque[asyncio.Future[Flows]] = deque()
 
     def program(self, table: ServiceTable) -> None:
-        """Wants `table` served; what is held is told by `on_held`."""
-        self._wanted = table
-        self._changed.set()
+        """See ProxyPort; what is held then is told by `on_held`."""
+        self._order(ProxyOrder(table=table))
+
+    def host(self, side: HostSide) -> None:
+        """See ProxyPort."""
+        if side == self._host:
+            return
+        self._host = side
+        if self._writer is not None:
+            self._order(ProxyOrder(host=side))
+
+    async def flows(self, request: FlowsRequest) -> Flows:
+        """See ProxyPort."""
+        self._order(ProxyOrder(flows=request))
+        answer: asyncio.Future[Flows] = asyncio.get_running_loop().create_future()
+        self._asked.append(answer)
+        return await answer
 
     async def run(self) -> None:
-        """Connects, programs, listens; again after 0.1 to 2 s when the proxy is away."""
+        """Connects and listens; again after 0.1 to 2 s when the proxy is away."""
         pause = 0.1
         while True:
             try:
@@ -56,42 +82,39 @@ class Proxy:
                 pause = min(pause * 2, 2.0)
                 continue
             pause = 0.1
+            self._writer = writer
             try:
-                await self._converse(reader, writer)
+                if self._host is not None:
+                    self._order(ProxyOrder(host=self._host))
+                await self._listen(reader)
             except (ConnectionError, asyncio.IncompleteReadError, DecodeError) as error:
                 log.info("proxy_away", why=str(error))
             finally:
+                self._writer = None
                 writer.close()
-                self._tell("")
+                self._lost()
 
-    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        async with asyncio.TaskGroup() as group:
-            listening = group.create_task(self._listen(reader))
-            offering = group.create_task(self._offer(writer))
-            await asyncio.wait([listening], return_when=asyncio.FIRST_COMPLETED)
-            offering.cancel()
+    def _order(self, order: ProxyOrder) -> None:
+        if self._writer is None:
+            raise Unavailable("cannot reach this host's proxy: it is away")
+        body = order.SerializeToString()
+        self._writer.write(struct.pack(">I", len(body)) + body)
 
     async def _listen(self, reader: asyncio.StreamReader) -> None:
         while header := await reader.read(4):
             header += await reader.readexactly(4 - len(header))
             held = ProxyHeld.FromString(await reader.readexactly(struct.unpack(">I", header)[0]))
+            if held.HasField("flows") and self._asked:
+                answer = self._asked.popleft()
+                if not answer.done():
+                    answer.set_result(held.flows)
             if held.error:
-                log.error("proxy_refused_table", error=held.error)
-            self._tell(held.digest)
+                log.error("proxy_refused_order", error=held.error)
+            self._on_held(held)
 
-    async def _offer(self, writer: asyncio.StreamWriter) -> None:
-        offered: ServiceTable | None = None
-        while True:
-            if self._wanted is not None and self._wanted is not offered:
-                offered = self._wanted
-                body = ProxyOrder(table=offered).SerializeToString()
-                writer.write(struct.pack(">I", len(body)) + body)
-                await writer.drain()
-            self._changed.clear()
-            if self._wanted is offered:
-                await self._changed.wait()
-
-    def _tell(self, digest: str) -> None:
-        if digest != self._held:
-            self._held = digest
-            self._on_held(digest)
+    def _lost(self) -> None:
+        while self._asked:
+            answer = self._asked.popleft()
+            if not answer.done():
+                answer.set_exception(Unavailable("cannot reach this host's proxy: it has just gone away"))
+        self._on_held(None)

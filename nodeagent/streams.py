@@ -14,6 +14,7 @@ import structlog
 
 from mesh.errors import Invalid, NotFound, Unavailable
 from mesh.model.pods import container_named, default_container, status_named
+from mesh.v1 import node_pb2
 from mesh.v1.core_pb2 import Pod
 from mesh.v1.node_pb2 import (
     Channel,
@@ -291,4 +292,26 @@ def _running(worker: Worker, name: str) -> SeenContainer | None:
     return latest if latest and latest.state is State.RUNNING else None
 
 
-__all__ = ["Connect", "Stream", "Streams"]
+class StreamCalls:
+    """The calls of an AgentPort that concern streams, for whoever has `_streams`."""
+
+    _streams: Streams
+
+    async def open_stream(self, request: node_pb2.StreamOpen) -> node_pb2.StreamOpened:
+        """Begins logs, exec or a port-forward; raises NotFound, Invalid."""
+        return await self._streams.open(request)
+
+    async def read_stream(self, request: node_pb2.StreamRead) -> node_pb2.StreamBatch:
+        """The next chunks; raises NotFound."""
+        return await self._streams.read(request)
+
+    async def write_stream(self, request: node_pb2.StreamWrite) -> node_pb2.StreamWritten:
+        """Input; raises NotFound."""
+        return await self._streams.write(request)
+
+    async def close_stream(self, request: node_pb2.StreamClose) -> node_pb2.StreamClosed:
+        """Ends a stream."""
+        return await self._streams.close(request)
+
+
+__all__ = ["Connect", "Stream", "StreamCalls", "Streams"]

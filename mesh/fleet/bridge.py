@@ -62,6 +62,9 @@ class RayNode:
     async def program(self, table: node_pb2.ServiceTable) -> node_pb2.AssignReply:
         return await self._call("program", table, node_pb2.AssignReply)
 
+    async def flows(self, request: node_pb2.FlowsRequest) -> node_pb2.Flows:
+        return await self._call("flows", request, node_pb2.Flows)
+
     async def observe(self, request: node_pb2.ObserveRequest) -> node_pb2.Observed:
         return await self._call("observe", request, node_pb2.Observed, _poll_seconds(request.wait_milliseconds))
 

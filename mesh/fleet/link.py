@@ -6,24 +6,27 @@ repeated after 0.1 s, then doubling to 3 s; nothing else polls. What the link kn
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import structlog
 
 from mesh.errors import Conflict, MeshError, Unavailable
 from mesh.fleet.entrusting import Entrusting, Trust
 from mesh.fleet.line import Line
-from mesh.fleet.needs import SECRET_BUDGET, digest_of, needs_of, refers
+from mesh.fleet.needs import NOTHING_TOLD, SECRET_BUDGET, Told, address_of, digest_of, needs_of, refers
 from mesh.fleet.picture import Picture
 from mesh.fleet.port import AgentPort
-from mesh.fleet.publisher import service_table
+from mesh.fleet.programming import Programming
+from mesh.fleet.publisher import Publisher
 from mesh.fleet.report import writes_for
+from mesh.model.kinds import Object
 from mesh.model.pauses import Pauses
 from mesh.store.change import change
 from mesh.store.feed import Feed
 from mesh.store.port import Event, Store, Write
 from mesh.v1 import node_pb2
 from mesh.v1.core_pb2 import ConfigMap, Node, Pod, Secret
+from mesh.v1.net_pb2 import Service
 from mesh.view import View
 
 _log = structlog.get_logger("mesh.fleet.link")
@@ -31,14 +34,14 @@ _log = structlog.get_logger("mesh.fleet.link")
 AGAIN = 0.1, 3.0  # seconds until a failed call is repeated: at first, at most
 CALM = 0.1, 1.0  # and until a host is asked again that had nothing to say, and said so too early
 FIRST_PATIENCE = 2.0  # seconds beyond an observe's own wait; doubling up to the limit of a call
-PROXY_PAUSE = 30.0  # seconds until a host that has no proxy, or can't be reached, is offered the table again
 
 
 @dataclass(frozen=True, slots=True)
 class Fleet:
     """What all links share. `epoch` is this meshd's fence; `range_for` gives a new host its pod addresses; `clock`
     is nanoseconds since the epoch. In seconds: `wait` of an idle observe, `settle` between orders, `limit` of a call.
-    `trust` and `secret_budget` (bytes for each host) say how hosts are given Secrets.
+    `told` is what all hosts are told of Services, `publisher` has their table. `trust` and `secret_budget` (bytes
+    for each host) say how hosts are given Secrets.
     """
 
     store: Store
@@ -47,6 +50,8 @@ class Fleet:
     cluster_cidr: str
     range_for: Callable[[str, View], str]
     clock: Callable[[], int]
+    publisher: Publisher
+    told: Told = NOTHING_TOLD
     wait: float = 4.0
     settle: float = 0.02
     limit: float = 10.0
@@ -67,9 +72,7 @@ class Link:
         self._look = asyncio.Event()  # the wanted or the held assignment may have changed
         self._again = asyncio.Event()  # objects of pods that the host spoke of have changed
         self._touched: set[str] = set()
-        self._route = ""  # digest of the table that the host's proxy holds
-        self._offered = ("", "")  # boot and digest of the table that the host took for its proxy
-        self._table = asyncio.Event()  # the wanted or the held table may have changed
+        self._programming = Programming(name, self.line, fleet.publisher, fleet.limit)
         self._patience = FIRST_PATIENCE
         self._entrusting = Entrusting(name, fleet.trust, fleet.clock, fleet.secret_budget)
 
@@ -85,21 +88,30 @@ class Link:
     @property
     def settled(self) -> bool:
         """Whether the host holds the newest assignment."""
-        wanted = digest_of(self.name, self._fleet.feed.view, self._fleet.cluster_cidr, self._entrusting.state)
+        fleet = self._fleet
+        wanted = digest_of(self.name, fleet.feed.view, fleet.cluster_cidr, self._entrusting.state, self._told)
         return bool(wanted) and wanted == self.held
+
+    @property
+    def _told(self) -> Told:
+        publisher = self._fleet.publisher
+        return replace(self._fleet.told, held=publisher.held_on(self.name), links=publisher.links)
 
     async def run(self) -> None:
         """For ever; only a bug ends it."""
         off = self._fleet.feed.on_events(self._on_events)
+        leave = self._fleet.publisher.listen(self._programming.look, self._look.set)
         self._look.set()
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._follow(), name=f"observe {self.name}")
                 tasks.create_task(self._give(), name=f"assign {self.name}")
                 tasks.create_task(self._repeat(), name=f"repeat {self.name}")
-                tasks.create_task(self._program(), name=f"program {self.name}")
+                tasks.create_task(self._programming.run(), name=f"program {self.name}")
         finally:
             off()
+            leave()
+            self._fleet.publisher.part(self.name)
 
     # ---- host -> store
 
@@ -149,10 +161,7 @@ class Link:
         self._forget_gone(news)
         if observed.boot != cursor[0]:
             self._look.set()
-            self._table.set()
-        if observed.route_digest != self._route:
-            self._route = observed.route_digest
-            self._table.set()
+        self._programming.hear(observed)
         if observed.boot != cursor[0] or _fence(observed.fence) >= self._ordered:
             self._hold(observed.run_digest)
 
@@ -193,7 +202,7 @@ class Link:
                 continue
             view = self._fleet.feed.view
             entrusted = self._entrusting.state
-            wanted = needs_of(self.name, view, self._fleet.cluster_cidr, self._fleet.epoch, entrusted)
+            wanted = needs_of(self.name, view, self._fleet.cluster_cidr, self._fleet.epoch, entrusted, self._told)
             if wanted is None:
                 continue
             try:
@@ -222,23 +231,6 @@ class Link:
             raise Unavailable(f'the host "{self.name}" holds another assignment than it was given')
         _log.debug("assigned", node=self.name, pods=len(wanted.pods), revision=wanted.fence.revision)
 
-    async def _program(self) -> None:
-        """Offers the table to the host's proxy, once to each agent: from then on the agent sees to it."""
-        while True:
-            await self._table.wait()
-            self._table.clear()
-            table = service_table(self._fleet.feed.view)
-            if not self._picture.boot or self._route == table.digest or self._offered == (self.boot, table.digest):
-                continue
-            offered = (self.boot, table.digest)
-            try:
-                await self.line.call(self.line.agent.program(table), self._fleet.limit)
-                self._offered = offered
-            except MeshError as error:
-                _log.debug("cannot_program_proxy", node=self.name, error=error.message)
-                await asyncio.sleep(PROXY_PAUSE)
-                self._table.set()
-
     # ---- both
 
     def _on_events(self, events: Iterable[Event]) -> None:
@@ -249,10 +241,19 @@ class Link:
                 elif isinstance(obj, Pod) and obj.spec.node_name == self.name:
                     self._look.set()
                     self._touch([obj.metadata.uid])
-                elif isinstance(obj, ConfigMap | Secret) and refers(self.name, self._fleet.feed.view, obj):
+                elif self._concerns(obj):
                     self._look.set()
+            if event.key.kind == "Node" and _reached(event.object) != _reached(event.previous):
+                self._look.set()  # a neighbour came, went or moved
             if event.object is None and isinstance(event.previous, Pod):
                 self._picture.forget(event.previous.metadata.uid)
+
+    def _concerns(self, obj: Object | None) -> bool:
+        """Whether the host's pods are told of it."""
+        view = self._fleet.feed.view
+        if isinstance(obj, Service):
+            return any(p.metadata.namespace == obj.metadata.namespace for p in view.pods_on(self.name))
+        return isinstance(obj, ConfigMap | Secret) and refers(self.name, view, obj)
 
     def _forget_gone(self, news: node_pb2.Observed) -> None:
         for report in news.pods:
@@ -270,6 +271,11 @@ class Link:
         if digest != self.held:
             self.held = digest
             self._look.set()
+
+
+def _reached(node: object) -> tuple[str, str]:
+    """How pods of a host are reached."""
+    return (address_of(node), node.spec.pod_cidr) if isinstance(node, Node) else ("", "")
 
 
 def log_key(node: str, entrusting: Entrusting) -> None:

@@ -6,16 +6,18 @@ refer to, until they end (V12): a change of any other one costs it nothing. So w
 sealed by the link (`entrust`): no plain text is ever in an Assignment. What a host may hold of them is bounded.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 
 from mesh.model.digest import assignment_digest
 from mesh.model.keys import Key
 from mesh.model.pods import is_mirror, is_terminal
 from mesh.model.references import config_maps_of, secrets_of
-from mesh.v1.core_pb2 import ConfigMap, Pod, Secret
+from mesh.model.services import cluster_ip
+from mesh.v1.core_pb2 import ConfigMap, Node, Pod, Secret
 from mesh.v1.meta_pb2 import ObjectMeta
-from mesh.v1.node_pb2 import Assignment, Fence, SealedSecret, WithheldSecret
+from mesh.v1.node_pb2 import Assignment, Fence, ProxyPort, SealedSecret, ServiceLink, WithheldSecret
 from mesh.view import View
 
 SECRET_BUDGET = 64 << 20  # bytes of Secrets' values that one host may hold
@@ -31,8 +33,47 @@ class Entrusted:
     budget: int = SECRET_BUDGET
 
 
+@dataclass(frozen=True, slots=True)
+class LinksOf:
+    """What pods of one namespace are told of its Services, and the digest of it."""
+
+    links: tuple[ServiceLink, ...] = ()
+    digest: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What a host is told of Services beside the table. `held`: its pods that must not be stopped yet, and why;
+    `links`: what a namespace's pods are told."""
+
+    service_cidr: str = ""
+    dns_address: str = ""
+    cluster_domain: str = ""
+    held: Mapping[str, str] = field(default_factory=dict)
+    links: Callable[[str], LinksOf] = lambda _namespace: LinksOf()
+
+
+NOTHING_TOLD = Told()
+
+
+def links_of(namespace: str, view: View) -> LinksOf:
+    """The Services of a namespace that have an address, as their pods' environment tells them (E7)."""
+    links = tuple(
+        ServiceLink(
+            namespace=namespace, name=service.metadata.name, cluster_ip=address,
+            ports=[ProxyPort(name=p.name, protocol=p.protocol or "TCP", port=p.port) for p in service.spec.ports],
+        )
+        for service in view.services(namespace)
+        if (address := cluster_ip(service))
+    )  # fmt: skip
+    sha = hashlib.sha256(namespace.encode())
+    for link in links:
+        sha.update(link.SerializeToString(deterministic=True))
+    return LinksOf(links, sha.hexdigest())
+
+
 def needs_of(
-    node: str, view: View, cluster_cidr: str, epoch: int, entrusted: Entrusted = Entrusted()
+    node: str, view: View, cluster_cidr: str, epoch: int, entrusted: Entrusted = Entrusted(), told: Told = NOTHING_TOLD
 ) -> Assignment | None:
     """The assignment for a host as of `view`, or None as long as the host has no Node with a range of addresses. The
     boxes of its Secrets are still empty."""
@@ -49,11 +90,16 @@ def needs_of(
         node_labels=held.metadata.labels,
     )
     _add_secrets(assignment, node, view, entrusted)
-    assignment.digest = assignment_digest(assignment)
+    _add_network(assignment, node, view, told)
+    found = [told.links(namespace) for namespace in _linked(node, view)]
+    assignment.service_links.extend(link for links in found for link in links.links)
+    assignment.digest = assignment_digest(assignment, [links.digest for links in found])
     return assignment
 
 
-def digest_of(node: str, view: View, cluster_cidr: str, entrusted: Entrusted = Entrusted()) -> str:
+def digest_of(
+    node: str, view: View, cluster_cidr: str, entrusted: Entrusted = Entrusted(), told: Told = NOTHING_TOLD
+) -> str:
     """The digest alone of what `needs_of` says, without copying the pods; empty where that is None."""
     held = view.node(node)
     if held is None or not held.spec.pod_cidr:
@@ -62,13 +108,42 @@ def digest_of(node: str, view: View, cluster_cidr: str, entrusted: Entrusted = E
     configs = [ConfigMap(metadata=_named(config)) for config in _config_maps(node, view)]
     named = Assignment(pod_cidr=held.spec.pod_cidr, cluster_cidr=cluster_cidr, pods=pods, config_maps=configs)
     _add_secrets(named, node, view, entrusted)
-    return assignment_digest(named)
+    _add_network(named, node, view, told)
+    return assignment_digest(named, [told.links(namespace).digest for namespace in _linked(node, view)])
 
 
 def refers(node: str, view: View, config: ConfigMap | Secret) -> bool:
     """Whether a pod of the host refers to this ConfigMap or Secret, be it there or not."""
     meta, names = config.metadata, secrets_of if isinstance(config, Secret) else config_maps_of
     return any(pod.metadata.namespace == meta.namespace and meta.name in names(pod.spec) for pod in _pods(node, view))
+
+
+# ---- network
+
+
+def _add_network(assignment: Assignment, node: str, view: View, told: Told) -> None:
+    assignment.service_cidr, assignment.dns_address = told.service_cidr, told.dns_address
+    assignment.cluster_domain = told.cluster_domain
+    for other in view.nodes():
+        address = address_of(other)
+        if other.metadata.name != node and address and other.spec.pod_cidr:
+            assignment.neighbours.add(node=other.metadata.name, address=address, pod_cidr=other.spec.pod_cidr)
+    for uid, why in sorted(told.held.items()):
+        assignment.held.add(uid=uid, waits_for=why)
+
+
+def address_of(node: Node) -> str:
+    """The host's address on the hosts' network, "" when it has not said."""
+    return next((a.address for a in node.status.addresses if a.type == "InternalIP"), "")
+
+
+def _linked(node: str, view: View) -> list[str]:
+    """Namespaces whose Services the environment of the host's pods tells of."""
+    return sorted({
+        pod.metadata.namespace
+        for pod in _pods(node, view)
+        if pod.spec.enable_service_links or not pod.spec.HasField("enable_service_links")
+    })  # fmt: skip
 
 
 # ---- secrets

@@ -1,4 +1,4 @@
-"""The control side's view of one host's agent: six calls, each with a message in and a message out.
+"""The control side's view of one host's agent: eight calls, each with a message in and a message out.
 
 `nodeagent.agent.Agent` itself fits this port, so tests hand agents to the control side directly; over Ray the same
 calls go through `fleet.bridge` and `nodeagent.actor`, which only forward.
@@ -17,7 +17,11 @@ class AgentPort(Protocol):
         ...
 
     async def program(self, table: node_pb2.ServiceTable) -> node_pb2.AssignReply:
-        """Gives the host's proxy its table."""
+        """Gives the host's proxy one piece of its table; raises Unavailable when the proxy is away."""
+        ...
+
+    async def flows(self, request: node_pb2.FlowsRequest) -> node_pb2.Flows:
+        """What the host's proxy carries; raises Unavailable when the proxy is away."""
         ...
 
     async def observe(self, request: node_pb2.ObserveRequest) -> node_pb2.Observed:

@@ -5,6 +5,7 @@ Rule: deterministic and independent of field order, of status and of the store's
 
 import hashlib
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from mesh.model.writing import to_dict
@@ -34,19 +35,28 @@ def pod_spec_hash(container: Container, pod: Pod) -> str:
     return _sha(["container", made_of, around])[:16]
 
 
-def assignment_digest(assignment: Assignment) -> str:
+def assignment_digest(assignment: Assignment, links: Sequence[str] = ()) -> str:
     """The digest of all that an Assignment orders; not over its fence, its node or its own digest.
 
     Over each pod's uid, generation, deletion, labels and annotations (what fieldRef may show), each ConfigMap's uid and
     resourceVersion, and each Secret's uid, resourceVersion and the id of the key it is sealed to, whatever their order;
-    never over what a Secret holds, sealed (no two boxes are alike) or not (it could be guessed).
+    never over what a Secret holds, sealed (no two boxes are alike) or not (it could be guessed). `links` are digests
+    of the service links, which are not looked at here.
     """
     pods = sorted((_identity(pod) for pod in assignment.pods), key=json.dumps)
     configs = sorted([c.metadata.uid, c.metadata.resource_version] for c in assignment.config_maps)
     whole = ["assignment", assignment.pod_cidr, assignment.cluster_cidr, pods, configs]
     sealed = sorted([s.uid, s.revision, s.key_id] for s in assignment.sealed_secrets)
     withheld = sorted([w.namespace, w.name, w.reason] for w in assignment.withheld_secrets)
-    return _sha([*whole, sealed, withheld] if sealed or withheld else whole)
+    if sealed or withheld:
+        whole += [sealed, withheld]
+    return _sha([*whole, *_network(assignment), sorted(links)])
+
+
+def _network(assignment: Assignment) -> list[Any]:
+    neighbours = sorted([n.node, n.address, n.pod_cidr] for n in assignment.neighbours)
+    held = sorted([h.uid, h.waits_for] for h in assignment.held)
+    return [assignment.service_cidr, assignment.dns_address, assignment.cluster_domain, neighbours, held]
 
 
 def _identity(pod: Pod) -> list[Any]:

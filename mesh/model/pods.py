@@ -12,6 +12,9 @@ from mesh.v1.meta_pb2 import IntOrString
 MIRROR = "kubernetes.io/config.mirror"  # annotation of the object that shows a static pod (G10)
 TERMINAL = ("Succeeded", "Failed")
 DEFAULT_GRACE = 30  # seconds (L9)
+DRAIN = "mesh/drain-seconds"  # annotation: how long a deleted pod may wait for its connections to finish
+DEFAULT_DRAIN, LONGEST_DRAIN = 15, 3600  # seconds
+NOW = 1  # a deletion with no more grace than this (--now) waits for nobody
 
 
 def is_terminal(pod: Pod) -> bool:
@@ -48,6 +51,14 @@ def grace_seconds(pod: Pod) -> int:
         if pod.spec.HasField("termination_grace_period_seconds")
         else DEFAULT_GRACE
     )
+
+
+def drain_seconds(pod: Pod) -> int:
+    """How long its containers may run on, once it is deleted, for connections through Services to finish; 0: not."""
+    if pod.metadata.HasField("deletion_grace_period_seconds") and pod.metadata.deletion_grace_period_seconds <= NOW:
+        return 0
+    text = pod.metadata.annotations.get(DRAIN, "")
+    return int(text) if text.isdecimal() and int(text) <= LONGEST_DRAIN else DEFAULT_DRAIN
 
 
 # ---- containers ---------------------------------------------------------------------------------------------------

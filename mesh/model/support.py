@@ -53,7 +53,6 @@ _PRIORITY = _refused("priorities are not honoured yet: they come with a later re
 _PROFILES = _refused("security profiles are not honoured yet: they come with a later release")
 _DEVICES = _refused("devices and resource claims are not honoured yet")
 _NAMESPACES = _refused("sharing these namespaces is not honoured yet: it comes with a later release", _values(False))
-_NAMES = _refused("names of pods in DNS are not honoured yet: they come with Services")
 _LATER_VOLUME = _refused(
     "this kind of volume is not honoured yet: configMap, secret, downwardAPI, projected, emptyDir and hostPath are"
 )
@@ -67,11 +66,7 @@ _POD_SPEC: dict[str, Support] = {
     "restartPolicy": _YES,
     "terminationGracePeriodSeconds": _YES,
     "activeDeadlineSeconds": _YES,
-    "dnsPolicy": Support(
-        "approximated",
-        "pods get the host's resolv.conf until Services and their DNS come",
-        _values("Default", "None"),
-    ),
+    "dnsPolicy": _YES,
     "nodeSelector": _YES,
     "serviceAccountName": _refused(_TOKEN.why, _values("default", "")),
     "serviceAccount": _refused(_TOKEN.why, _values("default", "")),
@@ -84,7 +79,7 @@ _POD_SPEC: dict[str, Support] = {
     "securityContext": _YES,
     "imagePullSecrets": _YES,
     "hostname": _YES,
-    "subdomain": _NAMES,
+    "subdomain": _YES,
     "affinity": _YES,
     "schedulerName": _refused(f'the only scheduler is "{SCHEDULER}"', _values(SCHEDULER, "")),
     "tolerations": _YES,
@@ -98,13 +93,13 @@ _POD_SPEC: dict[str, Support] = {
     "preemptionPolicy": _refused(_PRIORITY.why, _values("PreemptLowerPriority")),
     "overhead": _refused("overhead belongs to runtime classes, which are not part of this release"),
     "topologySpreadConstraints": _SPREAD,
-    "setHostnameAsFQDN": _refused(_NAMES.why, _values(False)),
+    "setHostnameAsFQDN": _YES,
     "os": _YES,
     "hostUsers": _refused("user namespaces are not honoured yet", _values(True)),
     "schedulingGates": _refused("scheduling gates are not honoured yet"),
     "resourceClaims": _DEVICES,
     "resources": _refused("resources of a whole pod are not honoured yet: give them to its containers"),
-    "hostnameOverride": _NAMES,
+    "hostnameOverride": _YES,
 }
 
 _CONTAINER: dict[str, Support] = {
@@ -218,13 +213,10 @@ TABLE: dict[str, dict[str, Support]] = {
     "Capabilities": {"add": _YES, "drop": _YES},
     "ContainerPort": {
         "name": _YES,
-        "hostPort": _refused(
-            "host ports are opened with Services, in a later release; use hostNetwork, or `mesh port-forward`",
-            _with_host_network,
-        ),
+        "hostPort": _YES,
         "containerPort": _YES,
         "protocol": _YES,
-        "hostIP": _refused("host ports are opened with Services, in a later release"),
+        "hostIP": _YES,
     },
     "EnvVar": {"name": _YES, "value": _YES, "valueFrom": _YES},
     "EnvVarSource": {

@@ -110,6 +110,7 @@ class Facts:
     grace: int = 30
     host_ip: str = ""
     revisions: Mapping[str, str] = field(default_factory=lambda: _NOTHING)
+    held: str = ""  # why it must not be stopped yet though it is deleted: proxies, or connections
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,6 +239,22 @@ class Fail:
 
 
 @dataclass(frozen=True, slots=True)
+class Drain:
+    """Tell that a deleted pod runs on until what it waits for has come about."""
+
+    waits_for: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class EndDrain:
+    """Nothing is waited for any more; `late`: because the time for it is over."""
+
+    message: str
+    late: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Settle:
     """Nothing runs any more and never will: the status is now final."""
 
@@ -249,7 +266,8 @@ class Forget:
 
 Action = (
     PrepareVolumes | ProjectVolumes | MakeSandbox | ResolveImage | CreateContainer | StartContainer | Resize | Greet
-    | Terminate | Leave | Term | Kill | RemoveContainer | RemoveSandbox | RemoveVolumes | Fail | Settle | Forget
+    | Drain | EndDrain | Terminate | Leave | Term | Kill | RemoveContainer | RemoveSandbox | RemoveVolumes | Fail
+    | Settle | Forget
 )  # fmt: skip
 
 

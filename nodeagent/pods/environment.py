@@ -37,18 +37,19 @@ def expand_strictly(text: str, values: Mapping[str, str], container: Container, 
     return expand(text, values)
 
 
-def environment(
+def environment(  # noqa: PLR0913, PLR0917 - what an environment is made of
     pod: Pod, container: Container, around: Around, configs: Mapping[str, ConfigMap] = MappingProxyType({}),
-    secrets: Secrets = NONE, veil: Veil | None = None,
+    secrets: Secrets = NONE, veil: Veil | None = None, services: Mapping[str, str] = MappingProxyType({}),
 ) -> dict[str, str]:  # fmt: skip
-    """The environment: envFrom, then env; later entries win, and see only earlier ones (E2 to E4).
+    """The environment: Services, envFrom, then env; later entries win, and see only earlier ones (E2 to E4, E7).
 
-    `configs` are the ConfigMaps that there are, by name; `veil` gathers what stands for values of Secrets.
+    `configs` are the ConfigMaps that there are, by name; `veil` gathers what stands for values of Secrets; `services`
+    is what Services give.
 
     Raises:
         RuntimeFailure: CreateContainerConfigError for a reference that can't be resolved.
     """
-    values: dict[str, str] = {}
+    values: dict[str, str] = dict(services)
     hidden = _Hidden(container, secrets, veil or Veil(""))
     for source in container.env_from:
         if source.HasField("secret_ref"):

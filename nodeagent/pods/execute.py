@@ -17,6 +17,7 @@ from mesh.model.references import environment_secrets
 from mesh.v1.core_pb2 import Container, Pod
 from nodeagent.events import Events
 from nodeagent.images import Images
+from nodeagent.names import Names, variables
 from nodeagent.pods import actions as do
 from nodeagent.pods import etc
 from nodeagent.pods.environment import environment
@@ -58,6 +59,8 @@ class Executor:
     pulling: Pulling
     vault: Vault
     env_exposure: Callable[[], str]  # why a Secret in an environment could reach a disk of this host, in words
+    names: Callable[[Pod], Names] = lambda _pod: Names()
+    held: Callable[[str], str] = lambda _uid: ""  # why a pod that is deleted must not be stopped yet
 
     async def perform(self, action: do.Action, state: PodState, facts: do.Facts) -> None:
         """Does it; failures are noted in `state`."""
@@ -107,6 +110,8 @@ class Executor:
             case do.Fail():
                 state.record = replace(state.record, reason=action.reason, message=action.message)
                 self.events.warning(state.pod, action.reason, action.message)
+            case do.Drain() | do.EndDrain():
+                await self._drain(action, state)
             case do.Settle():
                 state.record = replace(state.record, final=final_status(facts).SerializeToString())
                 await self.save(state)
@@ -115,6 +120,20 @@ class Executor:
                 await asyncio.to_thread(self.tree.remove, state.uid)
                 self.images.drop(state.uid)
                 state.gone = True
+
+    async def _drain(self, action: do.Drain | do.EndDrain, state: PodState) -> None:
+        drain = state.record.drain
+        if isinstance(action, do.Drain):
+            drain = replace(drain, since=drain.since or self.clock(), waits_for=action.waits_for)
+            self.events.normal(state.pod, "Draining", action.message)
+        elif action.late:
+            drain = replace(drain, over=True)
+            self.events.warning(state.pod, "DrainTimedOut", action.message)
+        else:
+            drain = replace(drain, over=True)
+            self.events.normal(state.pod, "Drained", action.message)
+        state.record = replace(state.record, drain=drain)
+        await self.save(state)
 
     async def save(self, state: PodState) -> None:
         """Puts the record on disk if it changed; a disk that takes nothing is told, and tried again another time."""
@@ -158,7 +177,7 @@ class Executor:
     async def _make_sandbox(self, action: do.MakeSandbox, state: PodState) -> None:
         if action.changed and do.SANDBOX not in state.memory.failures:
             self.events.normal(state.pod, "SandboxChanged", "Pod sandbox changed, it will be killed and re-created.")
-        sandbox = await self.runtime.make_sandbox(sandbox_spec(state.pod, self.host.node_name))
+        sandbox = await self.runtime.make_sandbox(sandbox_spec(state.pod, self.host.node_name, self.names(state.pod)))
         seen = state.seen or SeenPod(state.uid, state.pod.metadata.namespace, state.pod.metadata.name)
         state.seen = replace(seen, sandbox=sandbox)
         state.memory = state.memory.with_failure(do.SANDBOX, None)
@@ -173,11 +192,12 @@ class Executor:
         return state.etc
 
     def _write_etc_files(self, pod: Pod, ip: str) -> dict[str, str]:
-        hostname = etc.hostname_of(pod, self.host.node_name)
+        names = self.names(pod)
+        hostname = etc.hostname_of(pod, self.host.node_name, names)
         on_host = pod.spec.host_network
         texts = {
-            "hosts": etc.host_hosts(pod, _read("/etc/hosts")) if on_host else etc.hosts(pod, ip, hostname),
-            "resolv.conf": etc.resolv_conf(pod, _read("/etc/resolv.conf")),
+            "hosts": etc.host_hosts(pod, _read("/etc/hosts")) if on_host else etc.hosts(pod, ip, hostname, names),
+            "resolv.conf": etc.resolv_conf(pod, _read("/etc/resolv.conf"), names),
             "hostname": hostname + "\n",
         }
         return {f"/etc/{name}": self.tree.write_etc(pod.metadata.uid, name, text) for name, text in texts.items()}
@@ -213,13 +233,16 @@ class Executor:
         ip = self.host.ip if pod.spec.host_network else sandbox.ip if sandbox else ""
         veil, names = Veil(token_hex(8)), environment_secrets(container)
         opened = self._opened(state, names)
-        env = environment(pod, container, around(self.host, ip), state.given.configs, opened, veil)
+        told = self.names(pod)
+        services = variables(told.links)
+        env = environment(pod, container, around(self.host, ip), state.given.configs, opened, veil, services)
         if opened.data and (why := self.env_exposure()):
             words = f"a Secret is not put in the environment where it could leak: {why}; {ALLOW}"
             raise RuntimeFailure("CreateContainerConfigError", f"cannot create container {container.name}: {words}")
         held = {name: ref.revision for name, ref in state.given.secrets.items() if isinstance(ref, Held)}
         ground = Ground(
             ip, {}, await self._write_etc(state), sub_paths(container, env, veil), secrets=opened, mark=token_hex(8),
+            services=services, names=told,
             revisions={name: revision for name, revision in held.items() if name in opened.data},
         )  # fmt: skip
         return await asyncio.to_thread(self._lay_ground, state, container, attempt, ground)

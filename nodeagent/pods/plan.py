@@ -32,6 +32,7 @@ from nodeagent.pods.actions import (
     StartContainer,
     Volumes,
 )
+from nodeagent.pods.draining import drain
 from nodeagent.pods.resize import lagging, needs_restart
 from nodeagent.pods.restart import grown, next_start, over, policy_of, should_restart
 from nodeagent.pods.standing import Standing, init_turn, initialized, standings
@@ -288,7 +289,7 @@ def _end(facts: Facts) -> Decision:
     """Stop, keep the last word, remove everything."""
     if not facts.may_kill:
         return Decision()
-    stopping = stop(facts, "Stopping container {}")
+    stopping = drain(facts) or stop(facts, "Stopping container {}")
     if stopping:
         return stopping
     if not facts.record.final and facts.record.started_at:

@@ -53,6 +53,15 @@ class Allocation:
 
 
 @dataclass(frozen=True, slots=True)
+class Draining:
+    """A deleted pod that runs on for its connections' sake: since when, what it waits for, whether that is over."""
+
+    since: int = 0
+    waits_for: str = ""
+    over: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Record:
     """One pod's. `stops`: by container id, when KILL follows the TERM that was sent. `leaving`: ids of those in `stops`
     that have had no TERM yet: a preStop hook (L8) or others of the pod (L13) come first. `verdicts`: what probes and
@@ -77,6 +86,7 @@ class Record:
     in_force: Mapping[str, Allocation] = field(default_factory=lambda: _NOTHING)
     resize: tuple[str, str] = ("", "")  # reason, message
     resize_at: int = 0  # when that was last decided
+    drain: Draining = Draining()
     final: bytes = b""
 
     def with_death(self, name: str, death: Death) -> "Record":
@@ -201,6 +211,7 @@ def to_json(record: Record) -> str:
         "in_force": {k: asdict(v) for k, v in record.in_force.items()},
         "resize": list(record.resize),
         "resize_at": record.resize_at,
+        "drain": asdict(record.drain),
         "final": record.final.hex(),
     }
     return json.dumps(plain, separators=(",", ":"))
@@ -228,6 +239,7 @@ def from_json(text: str) -> Record:
             in_force={k: Allocation(**v) for k, v in plain.get("in_force", {}).items()},
             resize=tuple(plain.get("resize", ("", ""))),
             resize_at=int(plain.get("resize_at", 0)),
+            drain=Draining(**plain.get("drain", {})),
             final=bytes.fromhex(plain["final"]),
         )
     except (KeyError, TypeError, AttributeError) as error:

@@ -11,6 +11,7 @@ from mesh.model import quantity
 from mesh.model.pods import qos_class
 from mesh.v1.core_pb2 import ConfigMap, Container, Pod, SecurityContext
 from nodeagent.fieldrefs import Allocatable, Around
+from nodeagent.names import NO_NAMES, Names
 from nodeagent.pods.environment import environment, expand, expand_strictly
 from nodeagent.pods.etc import hostname_of
 from nodeagent.runtime.port import ContainerSpec, Image, Limits, Mount, RuntimeFailure, SandboxSpec, Security
@@ -40,6 +41,8 @@ class Ground:
     sub_paths: Mapping[int, str]  # of a mount, by its index: the host path of volume and subPath together
     configs: Mapping[str, ConfigMap] = field(default_factory=dict)  # that there are, by name
     read_only: frozenset[str] = frozenset()  # volumes that containers can only read, by name
+    names: Names = field(default_factory=Names)
+    services: Mapping[str, str] = field(default_factory=dict)  # variables that Services give (E7)
     termination: str = ""  # host path of the file for the termination message
     secrets: Secrets = NONE  # opened, for this one container
     mark: str = ""  # of the stand-ins for their values
@@ -74,11 +77,11 @@ def sub_paths(container: Container, env: Mapping[str, str], veil: Veil | None = 
     return found
 
 
-def sandbox_spec(pod: Pod, node_name: str) -> SandboxSpec:
+def sandbox_spec(pod: Pod, node_name: str, names: Names = NO_NAMES) -> SandboxSpec:
     """The namespaces of a pod."""
     return SandboxSpec(
         pod_uid=pod.metadata.uid, namespace=pod.metadata.namespace, name=pod.metadata.name,
-        hostname=hostname_of(pod, node_name), host_network=pod.spec.host_network, host_ipc=pod.spec.host_ipc,
+        hostname=hostname_of(pod, node_name, names), host_network=pod.spec.host_network, host_ipc=pod.spec.host_ipc,
     )  # fmt: skip
 
 
@@ -95,7 +98,8 @@ def container_spec(  # noqa: PLR0913 - each is one thing a container is made of
 ) -> ContainerSpec:
     """One attempt of a container, ready to create; raises RuntimeFailure(CreateContainerConfigError)."""
     veil = Veil(ground.mark)
-    env = environment(pod, container, around(host, ground.pod_ip), ground.configs, ground.secrets, veil)
+    at = around(host, ground.pod_ip)
+    env = environment(pod, container, at, ground.configs, ground.secrets, veil, ground.services)
     return ContainerSpec(
         pod_uid=pod.metadata.uid,
         namespace=pod.metadata.namespace,
@@ -108,7 +112,7 @@ def container_spec(  # noqa: PLR0913 - each is one thing a container is made of
         image_id=image.id,
         command=[expand(word, env) for word in container.command],
         args=[expand(word, env) for word in container.args],
-        env={"HOSTNAME": hostname_of(pod, host.node_name), **env},
+        env={"HOSTNAME": hostname_of(pod, host.node_name, ground.names), **env},
         working_dir=container.working_dir,
         mounts=mounts(container, ground),
         limits=limits(pod, container, host.memory),

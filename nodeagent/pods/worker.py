@@ -291,6 +291,7 @@ class Worker:
             pod=state.pod, hashes=state.hashes, seen=state.seen, record=state.record, memory=state.memory,
             now=executor.clock(), ending=self.ending, may_kill=self._may_kill(),
             grace=grace_seconds(state.pod), host_ip=executor.host.ip,
+            held=executor.held(state.uid) if is_deleting(state.pod) and not self.absent else "",
             revisions=state.revisions,
         )  # fmt: skip
 

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from mesh.v1.node_pb2 import Fence, ServiceTable
+from mesh.v1.node_pb2 import Fence, ProxyHeld, ServiceTable
 from nodeagent.proxy import Proxy
 
 DEADLINE = 20.0
@@ -17,11 +17,21 @@ class Seen:
 
     def __init__(self) -> None:
         self.digests: list[str] = []
+        self.there = False
         self._news = asyncio.Event()
 
-    def tell(self, digest: str) -> None:
-        self.digests.append(digest)
+    def tell(self, held: ProxyHeld | None) -> None:
+        digest = held.digest if held is not None else ""
+        if not self.digests or self.digests[-1] != digest:
+            self.digests.append(digest)
+        self.there = held is not None
         self._news.set()
+
+    async def connected(self) -> None:
+        async with asyncio.timeout(DEADLINE):
+            while not self.there:
+                self._news.clear()
+                await self._news.wait()
 
     async def until(self, digest: str) -> None:
         async with asyncio.timeout(DEADLINE):
@@ -57,6 +67,7 @@ async def process(folder: Path) -> AsyncIterator[asyncio.subprocess.Process]:
 
 async def test_a_table_is_acknowledged_by_its_digest(tmp_path: Path) -> None:
     async with process(tmp_path), agent_end(tmp_path / "p.sock") as (proxy, seen):
+        await seen.connected()
         proxy.program(ServiceTable(fence=Fence(revision=1), digest="one"))
         await seen.until("one")
         proxy.program(ServiceTable(fence=Fence(revision=2), digest="two"))
@@ -68,6 +79,7 @@ async def test_a_table_is_acknowledged_by_its_digest(tmp_path: Path) -> None:
 async def test_a_killed_proxy_serves_its_last_table_at_once(tmp_path: Path) -> None:
     async with agent_end(tmp_path / "p.sock") as (proxy, seen):
         async with process(tmp_path) as child:
+            await seen.connected()
             proxy.program(ServiceTable(fence=Fence(revision=7), digest="seven"))
             await seen.until("seven")
             child.kill()
@@ -79,6 +91,7 @@ async def test_a_killed_proxy_serves_its_last_table_at_once(tmp_path: Path) -> N
 
 async def test_an_older_table_is_refused_and_the_newer_stays(tmp_path: Path) -> None:
     async with process(tmp_path), agent_end(tmp_path / "p.sock") as (proxy, seen):
+        await seen.connected()
         proxy.program(ServiceTable(fence=Fence(revision=5), digest="five"))
         await seen.until("five")
         proxy.program(ServiceTable(fence=Fence(revision=4), digest="four"))
@@ -90,6 +103,7 @@ async def test_an_older_table_is_refused_and_the_newer_stays(tmp_path: Path) -> 
 async def test_a_damaged_last_table_is_set_aside(tmp_path: Path) -> None:
     (tmp_path / "last").write_bytes(b"\xff\xff\xff")
     async with process(tmp_path), agent_end(tmp_path / "p.sock") as (proxy, seen):
+        await seen.connected()
         proxy.program(ServiceTable(fence=Fence(revision=1), digest="one"))
         await seen.until("one")
     assert (tmp_path / "last.bad").exists()

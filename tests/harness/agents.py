@@ -17,10 +17,23 @@ from mesh.model.times import to_timestamp
 from mesh.sealing import Context, PublicKey, seal
 from mesh.v1.core_pb2 import ConfigMap, Container, Event, Pod, PodSpec, PodStatus, Secret
 from mesh.v1.meta_pb2 import ObjectMeta
-from mesh.v1.node_pb2 import Assignment, Observed, ObserveRequest, PodReport, SealedSecret, WithheldSecret
+from mesh.v1.node_pb2 import (
+    Assignment,
+    Flows,
+    FlowsRequest,
+    HeldPod,
+    HostSide,
+    Observed,
+    ObserveRequest,
+    PodReport,
+    SealedSecret,
+    ServiceTable,
+    WithheldSecret,
+)
 from nodeagent.agent import Agent
 from nodeagent.config import AgentConfig
 from nodeagent.pressure import Usage
+from nodeagent.proxy import OnHeld
 from nodeagent.runtime.seen import SeenPod
 from nodeagent.vitals import Vitals
 from tests.harness.fake_checks import FakeChecks
@@ -75,6 +88,31 @@ class FakeMeasure:
         return replace(self.used.get(pod.metadata.name, Usage()), volumes=volumes)
 
 
+class FakeProxy:
+    """The proxy of a host, as its agent knows it."""
+
+    def __init__(self) -> None:
+        self.side = HostSide()
+        self.pieces: list[ServiceTable] = []
+        self.say: OnHeld = lambda _held: None
+
+    def connected(self, on_held: OnHeld) -> "FakeProxy":
+        self.say = on_held
+        return self
+
+    def program(self, table: ServiceTable) -> None:
+        self.pieces.append(table)
+
+    def host(self, side: HostSide) -> None:
+        self.side = side
+
+    async def flows(self, request: FlowsRequest) -> Flows:
+        return Flows()
+
+    async def run(self) -> None:
+        await asyncio.Future()
+
+
 class World:
     """See the module."""
 
@@ -97,6 +135,9 @@ class World:
         self.exposure = ""  # why secrets in memory could reach a disk
         self.vitals = VITALS
         self.read: Callable[[], Vitals] | None = None  # instead of `vitals`, when it is set
+        self.held: dict[str, str] = {}  # names of pods that must not be stopped yet, and what they wait for
+        self.order = Assignment()  # what else every order says
+        self.proxy: FakeProxy | None = None
         self.measure = FakeMeasure()
         self._runtime_class = runtime
         self._tasks: list[asyncio.Task[None]] = []
@@ -110,6 +151,7 @@ class World:
         self.agent = Agent(
             self.config, self.runtime, clock=FakeRuntime.now, checks=self.checks, measure=self.measure,
             vitals=lambda: self.read() if self.read else self.vitals, exposure=lambda _: self.exposure,
+            proxy=self.proxy.connected if self.proxy else None,
         )  # fmt: skip
         self._tasks = [asyncio.create_task(self.agent.run()), asyncio.create_task(self._listen(self.agent))]
         return self.agent
@@ -172,12 +214,19 @@ class World:
         self.revision += 1
         assignment = Assignment(node=NODE, digest=f"digest-{self.revision}", pods=self.pods.values())
         assignment.pod_cidr, assignment.cluster_cidr = "10.244.1.0/24", "10.244.0.0/16"
+        assignment.MergeFrom(self.order)
+        assignment.held.extend(HeldPod(uid=f"uid-{name}", waits_for=why) for name, why in self.held.items())
         assignment.config_maps.extend(self.configs.values())
         assignment.sealed_secrets.extend(sealed(NODE, self.agent.vault.public, self.secrets.values()))
         withheld = (WithheldSecret(namespace="default", name=name, reason=why) for name, why in self.withheld.items())
         assignment.withheld_secrets.extend(withheld)
         assignment.fence.epoch, assignment.fence.revision = 1, self.revision
         await self.agent.assign(assignment)
+
+    async def hold(self, **pods: str) -> None:
+        """Says which pods are held, by name, and what they wait for; "": not any more."""
+        self.held = {name: why for name, why in {**self.held, **pods}.items() if why}
+        await self._assign()
 
     async def configure(self, *configs: ConfigMap) -> None:
         """Adds or replaces ConfigMaps, and gives the host its whole set."""

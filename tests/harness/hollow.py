@@ -58,7 +58,7 @@ class HollowAgent:
         self.streams: dict[str, Stream] = {}
         self.calls: dict[str, int] = {}
         self.assignments: list[node_pb2.Assignment] = []
-        self.grace_seconds = 0.0
+        self.lingers = False  # what is deleted goes on running
         self._restart()
 
     def restart(self) -> None:
@@ -74,6 +74,12 @@ class HollowAgent:
         self.fence = node_pb2.Fence()
         self.digest = ""
         self.route = ""
+        self.proxy = f"proxy-{self.boot}"  # its boot; empty: the proxy is away
+        self.table: dict[str, node_pb2.ProxyService] = {}
+        self.pieces: list[node_pb2.ServiceTable] = []
+        self.draining: set[str] = set()  # pods that its proxy still has connections to
+        self.deaf = False  # takes tables and applies none
+        self.error = ""
         self._pods: dict[str, PodReport] = {}
         self._changed_at: dict[str, int] = {}
         self._events: list[tuple[int, Event]] = []
@@ -107,7 +113,8 @@ class HollowAgent:
         wanted = {pod.metadata.uid: pod for pod in assignment.pods}
         for uid, pod in wanted.items():
             if pod.metadata.HasField("deletion_timestamp"):
-                self._end(uid, pod)
+                if not self.lingers and uid not in {h.uid for h in assignment.held}:
+                    self._end(uid, pod)
             elif uid not in self._pods:
                 self._set(uid, _running(pod))
         for uid in [uid for uid, r in self._pods.items() if uid not in wanted and not r.HasField("mirror")]:
@@ -117,9 +124,42 @@ class HollowAgent:
 
     async def program(self, table: node_pb2.ServiceTable) -> node_pb2.AssignReply:
         self._called("program")
-        self.route = table.digest
-        self._wake()
+        if not self.proxy:
+            raise Unavailable("the proxy is away")
+        self.pieces.append(table)
+        if not self.deaf:
+            self._apply(table)
         return node_pb2.AssignReply(fence=self.fence, run_digest=self.digest)
+
+    def _apply(self, table: node_pb2.ServiceTable) -> None:
+        if table.base not in ("", self.route):
+            self.error = f"the table {table.base} is not held"
+        else:
+            self.error = ""
+            if not table.base and table.piece == 0:
+                self.table.clear()
+            self.table |= {f"{s.namespace}/{s.name}": s for s in table.services}
+            for gone in table.gone:
+                self.table.pop(gone, None)
+            if table.last:
+                self.route = table.digest
+        self._wake()
+
+    def proxied(self, boot: str) -> None:
+        """Its proxy is another process, which holds nothing; empty: it is away."""
+        self.proxy, self.route, self.table = boot, "", {}
+        self._wake()
+
+    def carries(self, *uids: str) -> None:
+        """Its proxy has connections to these pods, which serve no more."""
+        self.draining = set(uids)
+        self._wake()
+
+    async def flows(self, request: node_pb2.FlowsRequest) -> node_pb2.Flows:
+        self._called("flows")
+        if not self.proxy:
+            raise Unavailable("the proxy is away")
+        return node_pb2.Flows(services=[node_pb2.ServiceFlows(service=request.service)])
 
     async def open_stream(self, request: node_pb2.StreamOpen) -> node_pb2.StreamOpened:
         self._called("open_stream")
@@ -229,8 +269,11 @@ class HollowAgent:
         full = after == 0
         observed = Observed(node=self.name, boot=self.boot, version=self.version, full=full, fence=self.fence)
         observed.run_digest, observed.route_digest = self.digest, self.route
+        observed.proxy_boot, observed.proxy_error = self.proxy, self.error
+        observed.draining.extend(sorted(self.draining))
         if full or self._report_at > after:
             observed.report.labels.update({"kubernetes.io/hostname": self.name, "kubernetes.io/os": "linux"})
+            observed.report.status.addresses.add(type="InternalIP", address=f"10.77.0.{ord(self.name[0])}")
             observed.report.status.capacity.update(self.allocatable)
             observed.report.status.allocatable.update(self.allocatable)
             observed.report.status.conditions.append(NodeCondition(type="Ready", status="True", reason="AgentReady"))

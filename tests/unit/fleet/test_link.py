@@ -169,20 +169,17 @@ async def test_an_agent_that_was_restarted_is_given_its_pods_again_and_nothing_i
 
 
 @bent
-async def test_a_host_without_a_proxy_is_offered_the_table_now_and_then() -> None:
-    class Bare(HollowAgent):
-        async def program(self, table: node_pb2.ServiceTable) -> node_pb2.AssignReply:
-            self.away = True
-            try:
-                return await super().program(table)
-            finally:
-                self.away = False
-
-    agent = Bare("a")
+async def test_a_host_without_a_proxy_is_offered_no_table_until_it_has_one() -> None:
+    agent = HollowAgent("a")
+    agent.proxy = ""
     async with meshd_with(agent) as meshd:
         await asyncio.sleep(100)
-        assert 3 <= agent.calls["program"] <= 5
+        assert "program" not in agent.calls
         assert ready(meshd, "a") == "True"
+        agent.proxied("one")
+        await asyncio.sleep(1)
+        assert agent.calls["program"] == 1
+        assert agent.route
 
 
 @bent

@@ -54,11 +54,6 @@ def spec(text: str) -> PodSpec:
             "hooks over TCP do nothing in Kubernetes either",
         ),
         (
-            "containers: [{name: a, ports: [{containerPort: 80, hostPort: 80}]}]",
-            "containers[0].ports[0].hostPort",
-            "opened with Services, in a later release",
-        ),
-        (
             "containers: [{name: a, securityContext: {seccompProfile: {type: Unconfined}}}]",
             "containers[0].securityContext.seccompProfile",
             "security profiles",
@@ -106,6 +101,8 @@ def test_refuses_by_name(text: str, field: str, words: str) -> None:
         "readinessProbe: {httpGet: {port: 80, httpHeaders: [{name: a, value: b}]}}}]",
         "initContainers: [{name: a, restartPolicy: Always}]",
         "hostNetwork: true\ncontainers: [{name: a, ports: [{containerPort: 80, hostPort: 80}]}]",
+        "containers: [{name: a, ports: [{containerPort: 80, hostPort: 8080, hostIP: 10.0.0.1}]}]",
+        "subdomain: a\nsetHostnameAsFQDN: true\ndnsPolicy: ClusterFirstWithHostNet",
         "containers: [{name: a, terminationMessagePath: /dev/termination-log, "
         "terminationMessagePolicy: File, stdin: true, tty: true}]",
         "containers: [{name: a, env: [{name: b, valueFrom: {fieldRef: {fieldPath: status.podIP}}}]}]",
@@ -131,7 +128,9 @@ def test_honours(text: str) -> None:
     assert support.check(spec(text), "spec") == ([], [])
 
 
-def test_approximations_are_warnings() -> None:
+def test_approximations_are_warnings(monkeypatch: pytest.MonkeyPatch) -> None:
+    table = {**support.TABLE["PodSpec"], "dnsPolicy": support.Support("approximated", "and how")}
+    monkeypatch.setitem(support.TABLE, "PodSpec", table)
     wrong, warnings = support.check(spec("dnsPolicy: ClusterFirst"), "spec")
     assert wrong == []
-    assert warnings == ["spec.dnsPolicy: pods get the host's resolv.conf until Services and their DNS come"]
+    assert warnings == ["spec.dnsPolicy: and how"]

@@ -98,7 +98,7 @@ def test_resolv_conf() -> None:  # E10
     )
     merged = resolv_conf(a_pod("p", dns_config=config), of_host)
     assert merged == (
-        "search corp.example a.example\nnameserver 1.1.1.1\nnameserver 9.9.9.9\noptions rotate ndots:5\n"
+        "search corp.example a.example\nnameserver 9.9.9.9\nnameserver 1.1.1.1\noptions rotate ndots:5\n"
     )  # fmt: skip
     alone = resolv_conf(a_pod("p", dns_policy="None", dns_config=config), of_host)
     assert alone == "search a.example\nnameserver 1.1.1.1\noptions ndots:5\n"
