@@ -26,7 +26,7 @@ from mesh.fleet.bridge import RayAddress, RayHosts
 from mesh.fleet.port import AgentPort
 from mesh.meshd import Meshd, Settings
 from mesh.rpc.audit import AuditFile
-from mesh.rpc.server import Tls
+from mesh.rpc.tls import Tls
 from mesh.store.encrypted import EncryptedCodec
 from mesh.store.keyring import load_key_file
 from mesh.store.ledger import Retention
@@ -130,6 +130,8 @@ def _hosts(config: MeshdConfig) -> RayHosts | NoHosts:
 def _settings(config: MeshdConfig, store: SqliteStore) -> Settings:
     return Settings(
         listen=config.listen,
+        listen_tokens=config.listen_tokens,
+        authority=config.pki.authority,
         network=config.network,
         silence=config.node_silence_seconds,
         wait=config.node_silence_seconds * 0.4,

@@ -16,11 +16,15 @@ from mesh.model import formats
 
 @dataclass(frozen=True, slots=True)
 class Pki:
-    """Files: the authority's certificate, the server's certificate and key. PEM."""
+    """Files: the authority's certificate, the server's certificate and key. PEM.
+
+    `authority`: the directory of ca.crt, ca.key and of the certificates that meshd is to keep from expiring, with its
+    own as meshd.crt; without it none are renewed and nobody enrols."""
 
     ca: Path
     certificate: Path
     key: Path
+    authority: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +78,7 @@ class MeshdConfig:
     key_file: Path  # the key that encrypts Secrets in the store: 32 bytes in base64, 0600
     pki: Pki
     listen: tuple[str, ...] = ("127.0.0.1:7443",)
+    listen_tokens: tuple[str, ...] = ()  # where clients come with a token instead of a certificate
     network: Network = Network()
     ray: Ray = Ray()
     log: Log = Log()
@@ -161,7 +166,8 @@ def _value(value: Any, hint: Any) -> Any:
 
 
 def _listen(config: MeshdConfig) -> list[Violation]:
-    wrong = [(f"listen[{i}]", address) for i, address in enumerate(config.listen) if not _is_address(address)]
+    told = {"listen": config.listen, "listen_tokens": config.listen_tokens}
+    wrong = [(f"{n}[{i}]", a) for n, addresses in told.items() for i, a in enumerate(addresses) if not _is_address(a)]
     return [Violation(field, f'"{address}" is not host:port') for field, address in wrong]
 
 

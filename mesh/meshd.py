@@ -14,6 +14,7 @@ from pathlib import Path
 import structlog
 from grpc import aio
 
+from mesh.access.revoked import LIST as REVOKED
 from mesh.admission import allocate
 from mesh.config import Network, pool_of, ports_of
 from mesh.controllers.cronjob import CronJobs
@@ -38,13 +39,16 @@ from mesh.reconcile.loop import Loop
 from mesh.rpc.access import Access
 from mesh.rpc.audit import Audit, NoAudit
 from mesh.rpc.border import Border
+from mesh.rpc.certificates import Certificates
 from mesh.rpc.control import About, Control
+from mesh.rpc.enrol import Enrolment
 from mesh.rpc.gate import Gate
 from mesh.rpc.images import Images
 from mesh.rpc.pods import Pods
 from mesh.rpc.resources import Resources
 from mesh.rpc.secrets import Secrets
-from mesh.rpc.server import Tls, serve
+from mesh.rpc.server import serve
+from mesh.rpc.tls import Tls
 from mesh.scheduler.scheduler import Scheduler
 from mesh.start import begin
 from mesh.store.feed import Feed
@@ -77,6 +81,8 @@ class Settings:
     copy_store: Callable[[Path], Awaitable[None]] | None = None
     clock: Callable[[], int] = time.time_ns
     audit: Audit = field(default_factory=NoAudit)
+    authority: Path | None = None  # the directory of the authority and of what it issues here
+    listen_tokens: Sequence[str] = ()
 
 
 @dataclass(slots=True)
@@ -91,6 +97,7 @@ class Meshd:
     ports: tuple[int, ...] = ()
     feed: Feed = field(init=False)
     roster: Roster | None = None
+    enrolment: Enrolment | None = None
 
     def __post_init__(self) -> None:
         self.feed = Feed(self.store)
@@ -105,11 +112,20 @@ class Meshd:
             await self.feed.reached(0)
             epoch = await begin(self.store, self.feed, self.settings.clock)
             self.roster = Roster(self.hosts, self._fleet(epoch), self.settings.silence)
+            self._keep_certificates(tasks)
             async with self._api():
                 self._start(tasks)
                 self.serving.set()
                 _log.info("serving", ports=self.ports, revision=self.feed.view.revision, epoch=epoch)
                 await asyncio.Future()
+
+    def _keep_certificates(self, tasks: asyncio.TaskGroup) -> None:
+        settings = self.settings
+        if self.tls is None or settings.authority is None:
+            return
+        certificates = Certificates(settings.authority, self.tls, "meshd", settings.clock)
+        self.enrolment = Enrolment(self.store, self.feed, certificates, settings.clock, settings.listen_tokens)
+        tasks.create_task(certificates.run(), name="certificates")
 
     @asynccontextmanager
     async def _api(self) -> AsyncIterator[None]:
@@ -117,10 +133,12 @@ class Meshd:
             yield
             return
         border = Border(Gate(self.feed.view, self.settings.audit, self.settings.clock))
-        server = await serve(self.settings.listen, self.tls, border, self._register)
+        server = await serve(self.settings.listen, self.tls, border, self._register, self.settings.listen_tokens)
         forget = self.feed.on_events(lambda events: border.recheck() if _concern_access(events) else None)
         try:
             self.ports = server.ports
+            if self.enrolment is not None:
+                self.enrolment.port = self.ports[0]
             yield
         finally:
             forget()
@@ -167,8 +185,8 @@ class Meshd:
         add_ImagesServicer_to_server(Images(self.feed, roster.agent), server)
         add_ControlServicer_to_server(Control(self.feed, about), server)
         add_SecretsServicer_to_server(Secrets(self.feed, roster.receipts), server)
-        add_AccessServicer_to_server(Access(self.feed), server)
+        add_AccessServicer_to_server(Access(self.feed, self.store, settings.clock, self.enrolment), server)
 
 
 def _concern_access(events: Sequence[Event]) -> bool:
-    return any(event.key.kind in ("Role", "RoleBinding") for event in events)
+    return any(event.key.kind in ("Role", "RoleBinding") or event.key == REVOKED for event in events)

@@ -21,8 +21,12 @@ from mesh.errors import Invalid
 ADMINS = "mesh:admins"  # the group that may do everything
 NODES = "mesh:nodes"  # the group of hosts
 DAY = 86_400
+LIFE = 7 * DAY  # of a user's certificate
+HOST_LIFE = 30 * DAY  # of a host's, and of meshd's: a host may be switched off for weeks
 _SCHEME = "mesh://"
 _PLAIN = "@:"  # of a user's name, beside letters, digits and _.-~
+_NAME = 64  # bytes of a name or group in a subject (RFC 5280)
+_CA_USAGE = x509.KeyUsage(False, False, False, False, False, True, True, False, False)
 _BACKDATE = 3600  # certificates are valid from an hour ago: clocks of hosts differ
 
 
@@ -43,7 +47,7 @@ class Identity:
     groups: tuple[str, ...] = ()
     kind: str = "user"
     serial: int = field(default=0, compare=False)
-    begins: int = field(default=0, compare=False)  # seconds since the epoch
+    issued: int = field(default=0, compare=False)  # seconds since the epoch
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,25 +81,45 @@ def make_ca(name: str, now: int, days: int = 3650) -> Pair:
     """A new authority that signs itself and nothing but leaves."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    usage = x509.KeyUsage(False, False, False, False, False, True, True, False, False)
     builder = (
-        _builder(subject, subject, key.public_key(), now, days)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .add_extension(usage, critical=True)
+        _builder(subject, subject, key.public_key(), now, days * DAY)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=1), critical=True)  # 1: see `cross`
+        .add_extension(_CA_USAGE, critical=True)
     )
     return Pair(_pem(builder.sign(key, hashes.SHA256())), _key_pem(key))
 
 
+def cross(old: Pair, new: bytes, now: int, days: int) -> bytes:
+    """A certificate of `old` for the authority `new`: by it, who trusts the old one trusts what the new one issues."""
+    old_cert, old_key = _load_pair(old)
+    held = _load(new)
+    key = held.public_key()
+    if not isinstance(key, ec.EllipticCurvePublicKey):
+        raise Invalid("the new authority's key is no elliptic-curve key")
+    builder = (
+        _builder(held.subject, old_cert.subject, key, now, days * DAY)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(_CA_USAGE, critical=True)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(old_key.public_key()), critical=False)
+    )
+    return _pem(builder.sign(old_key, hashes.SHA256()))
+
+
 def issue(ca: Pair, request: Request, now: int, days: int = 365) -> Pair:
     """A new key and its certificate by `ca`; raises Invalid when `ca` is no authority with its key."""
-    ca_cert, ca_key = _load_pair(ca)
     key = ec.generate_private_key(ec.SECP256R1())
-    attributes = [x509.NameAttribute(NameOID.COMMON_NAME, request.name)]
+    return Pair(certify(ca, request, key.public_key(), now, days * DAY), _key_pem(key))
+
+
+def certify(ca: Pair, request: Request, key: ec.EllipticCurvePublicKey, now: int, seconds: int) -> bytes:
+    """A certificate by `ca` for a key that somebody else holds; raises Invalid when `ca` is no authority."""
+    ca_cert, ca_key = _load_pair(ca)
+    common = request.name.encode()[:_NAME].decode(errors="ignore")  # for people; the identity is the URI
+    attributes = [x509.NameAttribute(NameOID.COMMON_NAME, common)]
     attributes += [x509.NameAttribute(NameOID.ORGANIZATION_NAME, group) for group in request.groups]
-    subject = x509.Name(attributes)
     purposes = [ExtendedKeyUsageOID.SERVER_AUTH] * request.server + [ExtendedKeyUsageOID.CLIENT_AUTH] * request.client
     builder = (
-        _builder(subject, ca_cert.subject, key.public_key(), now, days)
+        _builder(x509.Name(attributes), ca_cert.subject, key, now, seconds)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(x509.KeyUsage(True, False, False, False, False, False, False, False, False), critical=True)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key()), critical=False)
@@ -105,7 +129,75 @@ def issue(ca: Pair, request: Request, now: int, days: int = 365) -> Pair:
     names = [_host(h) for h in request.hosts] + [x509.UniformResourceIdentifier(u) for u in request.uris]
     if names:
         builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
-    return Pair(_pem(builder.sign(ca_key, hashes.SHA256())), _key_pem(key))
+    return _pem(builder.sign(ca_key, hashes.SHA256()))
+
+
+def wish(key: bytes = b"") -> Pair:
+    """A request to be certified (CSR, where a certificate would be) for a key (PEM), or a new one. It names nobody:
+    the proof of who asks says that."""
+    private = serialization.load_pem_private_key(key, None) if key else ec.generate_private_key(ec.SECP256R1())
+    if not isinstance(private, ec.EllipticCurvePrivateKey):
+        raise Invalid("the key is no elliptic-curve key")
+    csr = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([])).sign(private, hashes.SHA256())
+    return Pair(csr.public_bytes(serialization.Encoding.PEM), _key_pem(private))
+
+
+def wished_key(csr: bytes) -> ec.EllipticCurvePublicKey:
+    """The key of a request to be certified, whose holder has signed it; raises Invalid."""
+    try:
+        request = x509.load_pem_x509_csr(csr)
+        key, valid = request.public_key(), request.is_signature_valid
+    except Exception as error:  # the library raises several kinds for one meaning
+        raise Invalid("the request for a certificate can't be read") from error
+    if not valid or not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
+        raise Invalid("the request for a certificate is not signed by its own P-256 key")
+    return key
+
+
+def key_of(certificate: bytes) -> ec.EllipticCurvePublicKey:
+    """The key that a PEM certificate is of; raises Invalid when it is of another sort."""
+    key = _load(certificate).public_key()
+    if not isinstance(key, ec.EllipticCurvePublicKey):
+        raise Invalid("the certificate's key is no elliptic-curve key")
+    return key
+
+
+def request_of(certificate: bytes) -> Request:
+    """What to certify to get this leaf again."""
+    held = _load(certificate)
+    subject = held.subject
+    names = [str(a.value) for a in subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
+    groups = tuple(str(a.value) for a in subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME))
+    try:
+        usage = set(held.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value)
+    except x509.ExtensionNotFound:
+        usage = set()
+    server, client = ExtendedKeyUsageOID.SERVER_AUTH in usage, ExtendedKeyUsageOID.CLIENT_AUTH in usage
+    return Request(names[0] if names else "", groups, _hosts(held), tuple(_uris(held)), server, client)
+
+
+def split(bundle: bytes) -> list[bytes]:
+    """The certificates of a PEM text one by one; raises Invalid when there is none."""
+    try:
+        return [_pem(held) for held in x509.load_pem_x509_certificates(bundle)]
+    except ValueError as error:
+        raise Invalid("there is no PEM certificate") from error
+
+
+def belongs(key: bytes, certificate: bytes) -> bool:
+    """Whether a private key (PEM) is that of a certificate."""
+    try:
+        private = serialization.load_pem_private_key(key, None)
+    except (ValueError, TypeError):
+        return False
+    return isinstance(private, ec.EllipticCurvePrivateKey) and private.public_key() == _load(certificate).public_key()
+
+
+def due(certificate: bytes, now: int) -> int:
+    """In how many seconds two thirds of a certificate's life are over; 0 when they are."""
+    held = _load(certificate)
+    begins, ends = held.not_valid_before_utc.timestamp() + _BACKDATE, held.not_valid_after_utc.timestamp()
+    return max(0, int(begins + (ends - begins) * 2 / 3) - now)
 
 
 @lru_cache(maxsize=256)
@@ -117,8 +209,8 @@ def identity(certificate: bytes) -> Identity:
         raise Invalid(f"the certificate names no identity: it needs one alternative name such as {_SCHEME}user/ada")
     kind, _, name = named[0]
     groups = tuple(str(a.value) for a in held.subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME))
-    begins = int(held.not_valid_before_utc.timestamp())
-    return Identity(unquote(name), groups, kind, held.serial_number, begins)
+    issued = int(held.not_valid_before_utc.timestamp()) + _BACKDATE
+    return Identity(unquote(name), groups, kind, held.serial_number, issued)
 
 
 def fingerprint(certificate: bytes) -> str:
@@ -131,14 +223,19 @@ def expires(certificate: bytes) -> int:
     return int(_load(certificate).not_valid_after_utc.timestamp())
 
 
+def serial(certificate: bytes) -> int:
+    """The number of a PEM certificate."""
+    return _load(certificate).serial_number
+
+
+def issued(certificate: bytes) -> int:
+    """When a PEM certificate was made, in seconds since the epoch."""
+    return int(_load(certificate).not_valid_before_utc.timestamp()) + _BACKDATE
+
+
 def covers(certificate: bytes, hosts: Sequence[str]) -> bool:
     """Whether a PEM certificate names every one of `hosts`, so that it need not be issued again."""
-    try:
-        names = _load(certificate).extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except x509.ExtensionNotFound:
-        return not hosts
-    held = {str(v) for kind in (x509.DNSName, x509.IPAddress) for v in names.get_values_for_type(kind)}
-    return set(hosts) <= held
+    return set(hosts) <= set(_hosts(_load(certificate)))
 
 
 def signed_by(certificate: bytes, ca: bytes) -> bool:
@@ -151,7 +248,7 @@ def signed_by(certificate: bytes, ca: bytes) -> bool:
 
 
 def _builder(
-    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, now: int, days: int
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, now: int, seconds: int
 ) -> x509.CertificateBuilder:
     begin = dt.datetime.fromtimestamp(now - _BACKDATE, dt.UTC)
     return (
@@ -161,7 +258,7 @@ def _builder(
         .public_key(key)
         .serial_number(x509.random_serial_number())
         .not_valid_before(begin)
-        .not_valid_after(begin + dt.timedelta(days=days, seconds=_BACKDATE))
+        .not_valid_after(begin + dt.timedelta(seconds=seconds + _BACKDATE))
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
     )
 
@@ -172,6 +269,14 @@ def _uris(certificate: x509.Certificate) -> list[str]:
     except x509.ExtensionNotFound:
         return []
     return names.get_values_for_type(x509.UniformResourceIdentifier)
+
+
+def _hosts(certificate: x509.Certificate) -> tuple[str, ...]:
+    try:
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return ()
+    return tuple(str(v) for kind in (x509.DNSName, x509.IPAddress) for v in names.get_values_for_type(kind))
 
 
 def _host(host: str) -> x509.GeneralName:

@@ -7,7 +7,8 @@ Rule: pure; a method that is not in these tables is refused to everyone. What de
 from collections.abc import Callable
 from typing import Any
 
-from mesh.access.rules import ANY, SERVICE, Ask, group_of
+from mesh.access.revoked import LIST as REVOKED
+from mesh.access.rules import ANY, SERVICE, WRITE, Ask, group_of
 from mesh.model.keys import Key
 from mesh.model.kinds import Kind, Object, key_of, kind_named
 from mesh.model.selectors import parse_fields
@@ -15,8 +16,10 @@ from mesh.model.selectors import parse_fields
 # Methods for everyone who was recognised. Who asks about others is asked again by the handler.
 OPEN = frozenset((
     "/grpc.health.v1.Health/Check", "/grpc.health.v1.Health/Watch", "/mesh.v1.Control/Kinds",
-    "/mesh.v1.Access/WhoAmI", "/mesh.v1.Access/CanI", "/mesh.v1.Access/Grants",
+    "/mesh.v1.Access/WhoAmI", "/mesh.v1.Access/CanI", "/mesh.v1.Access/Grants", "/mesh.v1.Access/Renew",
 ))  # fmt: skip
+# Methods for who has nothing but a token of its own, which the handler looks at.
+STRANGERS = frozenset(("/mesh.v1.Access/Enrol",))
 # Methods whose handler asks, of what it is about to write.
 DEFERRED = frozenset(("/mesh.v1.Resources/Apply", "/mesh.v1.Resources/Create", "/mesh.v1.Resources/Update"))
 
@@ -46,7 +49,7 @@ def written(obj: Object, previous: Object | None) -> tuple[Ask, ...]:
 
 def asks_of(method: str, request: Any) -> tuple[Ask, ...] | None:
     """What a call asks for; None when the method is none that anyone may call. Raises NotFound, Invalid."""
-    if method in OPEN or method in DEFERRED:
+    if method in OPEN or method in DEFERRED or method in STRANGERS:
         return ()
     table = _TABLE.get(method)
     return None if table is None else table(request)
@@ -55,7 +58,9 @@ def asks_of(method: str, request: Any) -> tuple[Ask, ...] | None:
 def _keyed(verb: str) -> Callable[[Any], tuple[Ask, ...]]:
     def asks(request: Any) -> tuple[Ask, ...]:
         key = request.key
-        return (_on(kind_named(key.kind), verb, key.namespace, key.name),)
+        asked = (_on(kind_named(key.kind), verb, key.namespace, key.name),)
+        listed = Key(key.kind, key.namespace, key.name) == REVOKED and verb in WRITE
+        return (*asked, on_service("delete", "certificates")) if listed else asked
 
     return asks
 
@@ -105,5 +110,11 @@ _TABLE: dict[str, Callable[[Any], tuple[Ask, ...]]] = {
     ),
     "/mesh.v1.Control/Status": _service("get", "status"),
     "/mesh.v1.Control/Backup": _service("create", "backups"),
+    "/mesh.v1.Access/CreateToken": _service("create", "tokens"),
+    "/mesh.v1.Access/ListTokens": _service("list", "tokens"),
+    "/mesh.v1.Access/RevokeToken": _service("delete", "tokens"),
+    "/mesh.v1.Access/ListCertificates": _service("list", "certificates"),
+    "/mesh.v1.Access/Revoke": _service("delete", "certificates"),
+    "/mesh.v1.Access/RotateAuthority": _service("update", "certificates"),
     "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo": _service("get", "reflection"),
 }

@@ -1,18 +1,21 @@
 """Nobody grants what he has not: who writes a Role or a RoleBinding must have all that it gives.
 
 Rule: pure, of one view. The verbs `escalate` (on roles) and `bind` (on the role that is bound) lift this, as in
-Kubernetes; only cluster-admin has them. Taking away needs nothing.
+Kubernetes; only cluster-admin has them. Taking away needs nothing. What lets in or keeps out (entry tokens, the list of
+revoked certificates) is written only by who may do that.
 """
 
 from collections.abc import Iterable, Iterator
 
-from mesh.access.decide import Grant, decide, grants_of, rules_of
-from mesh.access.rules import Ask, Rule, group_of, of_policy
+from mesh.access import revoked, tokens
+from mesh.access.decide import Grant, decide, grants_of, require, rules_of
+from mesh.access.rules import SERVICE, Ask, Rule, group_of, of_policy
 from mesh.access.who import Who
 from mesh.errors import Forbidden
 from mesh.model.keys import Key
-from mesh.model.kinds import Object, kind_named, kind_of
+from mesh.model.kinds import Object, key_of, kind_named, kind_of
 from mesh.v1.auth_pb2 import Role, RoleBinding
+from mesh.v1.core_pb2 import Secret
 from mesh.view import View
 
 _SHOWN = 3  # of what is lacking
@@ -24,6 +27,10 @@ def check(who: Who, new: Object, old: Object | None, view: View) -> None:
         _check_role(who, new, old, view)
     elif isinstance(new, RoleBinding):
         _check_binding(who, new, old, view)
+    elif isinstance(new, Secret) and new.type == tokens.TYPE:
+        require(who, [Ask("create", SERVICE, "tokens")], view)
+    elif key_of(new) == revoked.LIST:
+        require(who, [Ask("delete", SERVICE, "certificates")], view)
 
 
 def _check_role(who: Who, new: Role, old: Object | None, view: View) -> None:

@@ -58,6 +58,10 @@ _SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
     "Access": {
         "secrets": ("secrets", "Say which pods have which revision of a Secret."),
         "auth": ("auth", "Say who you are to the mesh and what you may do."),
+        "login": ("login", "Become a user of a mesh by a token."),
+        "token": ("token", "Let users and hosts in."),
+        "certs": ("certs", "Show, renew and revoke certificates."),
+        "node": ("node", "Give this host its part in a mesh."),
     },
     "More": {
         "api-resources": ("api_resources", "List the kinds of objects."),

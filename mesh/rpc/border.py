@@ -19,7 +19,7 @@ from grpc import aio
 
 from mesh.access.who import Who
 from mesh.errors import MeshError, Unavailable
-from mesh.rpc.gate import Call, Gate, begin, recognise
+from mesh.rpc.gate import Call, Gate, begin
 from mesh.rpc.status import internal, status_of, to_grpc
 
 _log = structlog.get_logger("mesh.rpc")
@@ -120,7 +120,7 @@ class _Passage:
         """The request to hand to the handler, once its caller may make it; raises MeshError."""
         call = self.call
         try:
-            call.who = recognise(self.context.auth_context())
+            call.gate.recognise(call, self.context.auth_context())
         except MeshError as error:
             call.gate.refused(call, error)
             raise

@@ -11,13 +11,14 @@ from datetime import UTC, datetime
 from typing import Any
 
 from mesh.access import escalation
-from mesh.access.asks import DEFERRED, asks_of
+from mesh.access.asks import DEFERRED, STRANGERS, asks_of
 from mesh.access.decide import Decision, decide, refusal
+from mesh.access.revoked import is_revoked
 from mesh.access.rules import READ, SERVICE, Ask
 from mesh.access.who import Who, of_certificate
 from mesh.errors import Forbidden, MeshError
 from mesh.model.kinds import Object
-from mesh.pki import identity
+from mesh.pki import Identity, identity
 from mesh.rpc.audit import Audit
 from mesh.view import View
 
@@ -30,6 +31,7 @@ class Call:
     who: Who
     method: str
     peer: str
+    identity: Identity | None = None
     asks: list[Ask] = field(default_factory=list)
 
     def require(self, asks: Iterable[Ask], view: View | None = None) -> None:
@@ -54,6 +56,15 @@ class Gate:
         self.view = view
         self._audit = audit
         self._clock = clock
+
+    def recognise(self, call: Call, auth_context: Mapping[str, Iterable[bytes]]) -> None:
+        """Finds out who calls; raises Forbidden when nobody can be, or his certificate was revoked, Invalid."""
+        if call.method in STRANGERS:
+            return
+        call.identity = certified(auth_context)
+        call.who = of_certificate(call.identity)
+        if is_revoked(call.identity, self.view):
+            raise Forbidden(f'the certificate of "{call.who.name}" was revoked: `mesh login` with a new token')
 
     def enter(self, call: Call, request: Any) -> None:
         """Raises Forbidden unless the caller may make this call; NotFound, Invalid for what is no wish at all."""
@@ -80,12 +91,20 @@ class Gate:
 
     def still(self, call: Call) -> Forbidden | None:
         """Why a call that was let in would not be any more; None when it would."""
+        if call.identity is not None and is_revoked(call.identity, self.view):
+            error = Forbidden(f'the certificate of "{call.who.name}" was revoked')
+            self.refused(call, error)
+            return error
         for ask in call.asks:
             decision = decide(call.who, ask, self.view)
             if not decision.allowed:
                 self._write(call, [ask], decision)
                 return Forbidden(refusal(call.who, ask, decision))
         return None
+
+    def note(self, call: Call, why: str) -> None:
+        """Writes down what was allowed without a wish."""
+        self._write(call, (), Decision(True, why))
 
     def refused(self, call: Call, error: MeshError) -> None:
         """Writes down a refusal that has no wish."""
@@ -119,10 +138,10 @@ def begin(call: Call) -> None:
     _current.set(call)
 
 
-def recognise(auth_context: Mapping[str, Iterable[bytes]]) -> Who:
+def certified(auth_context: Mapping[str, Iterable[bytes]]) -> Identity:
     """Whom the peer's certificate names; raises Forbidden when there is none, Invalid when it names nobody."""
     for certificate in auth_context.get("x509_pem_cert", ()):
-        return of_certificate(identity(bytes(certificate)))
+        return identity(bytes(certificate))
     raise Forbidden("a client certificate is required")
 
 

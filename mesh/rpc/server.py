@@ -1,20 +1,19 @@
-"""The gRPC server: mutual TLS, limits, health and reflection.
+"""The gRPC server: TLS, limits, health and reflection.
 
-Rule: there is no plaintext port and no call without a client certificate of our authority.
+Rule: there is no plaintext port. On a port for certificates no call arrives without one of our authority; on one for
+tokens the gate looks for them.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
-import grpc
 from grpc import aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from mesh.errors import Unavailable
-from mesh.pki import Pair
 from mesh.rpc.border import Border
+from mesh.rpc.tls import Tls
 from mesh.v1 import access_pb2, control_pb2, secrets_pb2
 
 MESSAGE_BYTES = 32 * 1024 * 1024
@@ -31,14 +30,6 @@ _OPTIONS: list[tuple[str, Any]] = [
 _SERVICES = tuple(
     f"mesh.v1.{name}" for file in (control_pb2, access_pb2, secrets_pb2) for name in file.DESCRIPTOR.services_by_name
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Tls:
-    """The server's certificate, and the authority whose clients may come; PEM."""
-
-    server: Pair
-    ca: bytes
 
 
 class Server:
@@ -64,21 +55,24 @@ async def serve(
     tls: Tls,
     border: Border,
     register: Callable[[aio.Server], None],
+    for_tokens: Sequence[str] = (),
     options: Sequence[tuple[str, Any]] = (),
 ) -> Server:
-    """Starts serving what `register` adds; "host:0" takes a free port. Raises Unavailable when an address is taken."""
+    """Starts serving what `register` adds; "host:0" takes a free port. Raises Unavailable when an address is taken.
+
+    `for_tokens`: addresses where clients come without a certificate.
+    """
     server = aio.server(interceptors=[border], options=[*_OPTIONS, *options])
-    credentials = grpc.ssl_server_credentials(
-        [(tls.server.key, tls.server.certificate)], root_certificates=tls.ca, require_client_auth=True
-    )
     register(server)
     checks = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(checks, server)
     reflection.enable_server_reflection((*_SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
     ports = []
-    for address in addresses:
+    listening = [(address, tls.for_certificates) for address in addresses]
+    listening += [(address, tls.for_tokens) for address in for_tokens]
+    for address, credentials in listening:
         try:
-            ports.append(server.add_secure_port(address, credentials))
+            ports.append(server.add_secure_port(address, credentials()))
         except RuntimeError as error:
             raise Unavailable(f"cannot listen on {address}: {error}") from error
     await server.start()

@@ -3,11 +3,14 @@
 Rule: as of the client: every failure is a `mesh.errors` error.
 """
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from mesh import pki
 from mesh.sdk.channel import answer
 from mesh.sdk.client import AsyncClient
+from mesh.sdk.wire import keep, renewed
 from mesh.v1 import access_pb2 as pb
 from mesh.v1.access_pb2_grpc import AccessStub
 
@@ -35,3 +38,45 @@ class Access:
         stub = AccessStub(await self.client._connect())
         request = pb.GrantsRequest(namespace=namespace, user=user, groups=groups)
         return (await answer(stub.Grants(request, timeout=_TIMEOUT), self.client.server)).rules
+
+    # ---- tokens and certificates
+
+    async def create_token(self, request: pb.CreateTokenRequest) -> pb.CreateTokenResponse:
+        """A token that is shown this once."""
+        stub = AccessStub(await self.client._connect())
+        return await answer(stub.CreateToken(request, timeout=_TIMEOUT), self.client.server)
+
+    async def tokens(self) -> Sequence[pb.Token]:
+        """The tokens that count."""
+        stub = AccessStub(await self.client._connect())
+        return (await answer(stub.ListTokens(pb.ListTokensRequest(), timeout=_TIMEOUT), self.client.server)).tokens
+
+    async def revoke_token(self, id_: str) -> None:
+        """Takes a token away; raises NotFound."""
+        stub = AccessStub(await self.client._connect())
+        await answer(stub.RevokeToken(pb.RevokeTokenRequest(id=id_), timeout=_TIMEOUT), self.client.server)
+
+    async def certificates(self) -> pb.ListCertificatesResponse:
+        """The authorities, the certificates on meshd's host, and what was revoked."""
+        stub = AccessStub(await self.client._connect())
+        request = pb.ListCertificatesRequest()
+        return await answer(stub.ListCertificates(request, timeout=_TIMEOUT), self.client.server)
+
+    async def revoke(self, kind: str, name: str, why: str = "") -> None:
+        """What a "user" or "node" was issued until now, or the certificate of a "serial", counts no more."""
+        stub = AccessStub(await self.client._connect())
+        request = pb.RevokeRequest(kind=kind, name=name, why=why)
+        await answer(stub.Revoke(request, timeout=_TIMEOUT), self.client.server)
+
+    async def rotate_authority(self, finish: bool = False) -> Sequence[pb.CertificateInfo]:
+        """Begins with a new authority, or ends the trust in the old one; returns those that are trusted."""
+        stub = AccessStub(await self.client._connect())
+        request = pb.RotateAuthorityRequest(finish=finish)
+        return (await answer(stub.RotateAuthority(request, timeout=_TIMEOUT), self.client.server)).authorities
+
+    async def renew(self) -> int:
+        """Renews the context's own certificate now; returns when it ends, in seconds since the epoch."""
+        channel = await self.client._connect()
+        certified = await renewed(channel, self.client.server, self.client.context)
+        await asyncio.to_thread(keep, self.client.context, certified)
+        return pki.expires(certified.certificate)

@@ -19,16 +19,17 @@ import grpc.aio
 from google.protobuf import json_format, struct_pb2
 
 from mesh.errors import Invalid, TooOld
+from mesh.files import whole_file
 from mesh.model import kinds
 from mesh.model.kinds import Kind, Object
 from mesh.sdk import context as contexts
 from mesh.sdk import wait as waiting
-from mesh.sdk.channel import answer, answers, open_channel, reachable
+from mesh.sdk.channel import answer, answers
 from mesh.sdk.context import Context
-from mesh.sdk.files import whole_file
 from mesh.sdk.sources import complete, objects_of
 from mesh.sdk.streams import ExecResult, ExecStream, PortForward, exec_options, run_to_end
 from mesh.sdk.watch import Change, Listing, watch
+from mesh.sdk.wire import Wire
 from mesh.v1 import control_pb2, control_pb2_grpc, node_pb2
 
 T = TypeVar("T", bound=Object)
@@ -69,7 +70,7 @@ class AsyncClient:
         self.namespace = namespace or self.context.namespace
         self._timeout = timeout
         self._warn = on_warning
-        self._channel: grpc.aio.Channel | None = None
+        self._wire = Wire(self.context)
         self._connecting = asyncio.Lock()
         self.server = self.context.servers[0]
 
@@ -81,9 +82,7 @@ class AsyncClient:
 
     async def close(self) -> None:
         """Ends the connection and every stream on it."""
-        if self._channel is not None:
-            await self._channel.close()
-            self._channel = None
+        await self._wire.close()
 
     # ---- objects ---------------------------------------------------------------------------------------------------
 
@@ -351,10 +350,9 @@ class AsyncClient:
 
     async def _connect(self) -> grpc.aio.Channel:
         async with self._connecting:
-            if self._channel is None:
-                self.server = await reachable(self.context.servers)
-                self._channel = open_channel(self.context, self.server)
-            return self._channel
+            channel = await self._wire.channel()
+            self.server = self._wire.server
+            return channel
 
     async def _resources(self) -> "control_pb2_grpc.ResourcesAsyncStub":
         return control_pb2_grpc.ResourcesStub(await self._connect())

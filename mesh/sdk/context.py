@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from mesh.errors import Invalid, NotFound
-from mesh.sdk.files import whole_file
+from mesh.files import whole_file
 
 _HINT = "`mesh up` writes one on a mesh's first host; MESHCONFIG names another file"
 _TEXTS = ("ca", "certificate", "key")

@@ -12,17 +12,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from mesh import pki
+from mesh import authority, pki
 from mesh.errors import Invalid, Unavailable, Violation
+from mesh.files import whole_file
 from mesh.model import formats
 from mesh.sdk import context
-from mesh.sdk.files import whole_file
 from mesh.store.keyring import create_key_file
 from mesh.supervision import toml
 from mesh.supervision.layout import LONGEST_ROOT, Layout
 from mesh.supervision.programs import Host
 
-_RENEW = 30 * pki.DAY  # certificates are issued anew this long before they end
 _HEADER = "# Written by `mesh up`. Keys that it does not know of are kept; `mesh up` again applies what is changed.\n"
 
 
@@ -87,24 +86,26 @@ def token(layout: Layout, given: Path | None) -> set[Path]:
 
 
 def certificates(host: Host, now: int) -> set[Path]:
-    """The authority, and the certificates of meshd, this host and the administrator; issued anew a month before their
-    end."""
+    """The authority, and the certificates of meshd, this host and the administrator; issued anew, for the same keys,
+    when two thirds of their life are over. While meshd runs it does that."""
     layout, changed = host.layout, set()
-    if not layout.ca_key.exists():
-        ca = pki.make_ca("mesh", now)
-        changed |= private_file(layout.ca_key, ca.key.decode())
-        changed |= private_file(layout.ca_certificate, ca.certificate.decode())
-    ca = pki.Pair(layout.ca_certificate.read_bytes(), layout.ca_key.read_bytes())
+    if not layout.ca_certificate.exists():
+        for name, content in authority.made("mesh", now).files().items():
+            if content:
+                changed |= private_file(layout.pki / name, content.decode())
+    files = (authority.BUNDLE, authority.KEY, authority.CROSS)
+    held = authority.Authority(*(_bytes(layout.pki / name) for name in files))
     names = _names(host)
     for request, certificate, key in (
         (pki.server("meshd", names), layout.meshd_certificate, layout.meshd_key),
         (pki.node(host.node_name), layout.agent_certificate, layout.agent_key),
         (pki.user("admin"), layout.admin_certificate, layout.admin_key),
     ):
-        if not _good(certificate, key, ca, request.hosts, now):
-            pair = pki.issue(ca, request, now)
-            changed |= private_file(key, pair.key.decode())
-            changed |= private_file(certificate, pair.certificate.decode())
+        if not _good(certificate, key, held, request.hosts, now):
+            wish = pki.wish(_bytes(key))
+            chain = held.certify(request, wish.certificate, now, authority.life(request))
+            changed |= private_file(key, wish.key.decode())
+            changed |= private_file(certificate, chain.decode())
     return changed
 
 
@@ -125,7 +126,9 @@ def configurations(host: Host) -> set[Path]:
         "data_dir": str(layout.meshd),
         "key_file": str(layout.store_key),
         "listen": list(host.listen),
+        "listen_tokens": [for_tokens(host.listen[0])],
         "pki": {
+            "authority": str(layout.pki),
             "ca": str(layout.ca_certificate),
             "certificate": str(layout.meshd_certificate),
             "key": str(layout.meshd_key),
@@ -182,6 +185,12 @@ def reachable(listen: str) -> str:
     return f"127.0.0.1:{port}" if host in ("0.0.0.0", "", "[::]") else listen  # noqa: S104 - compared, not bound
 
 
+def for_tokens(listen: str) -> str:
+    """Where clients come that have a token and no certificate: the port after the first."""
+    host, _, port = listen.rpartition(":")
+    return f"{host}:{int(port) + 1}"
+
+
 def private_file(path: Path, text: str) -> set[Path]:
     """Makes the file say `text`, 0600; returns it when it did not."""
     try:
@@ -210,12 +219,15 @@ def _names(host: Host) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for name in names if name not in ("", "0.0.0.0", "::")))  # noqa: S104
 
 
-def _good(certificate: Path, key: Path, ca: pki.Pair, hosts: Iterable[str], now: int) -> bool:
+def _good(certificate: Path, key: Path, ca: authority.Authority, hosts: Iterable[str], now: int) -> bool:
     if not (certificate.exists() and key.exists()):
         return False
     held = certificate.read_bytes()
-    lasts = pki.expires(held) - now > _RENEW
-    return lasts and pki.signed_by(held, ca.certificate) and pki.covers(held, tuple(hosts))
+    return not authority.stale(held, ca, now) and pki.covers(held, tuple(hosts)) and pki.belongs(key.read_bytes(), held)
+
+
+def _bytes(path: Path) -> bytes:
+    return path.read_bytes() if path.exists() else b""
 
 
 def _read(path: Path) -> str:

@@ -57,7 +57,7 @@ def require_ports(host: Host, running: Iterable[str]) -> None:
     if "mesh-ray" not in ours:
         wanted |= machine.ray_ports(host.node_ip, head=not host.join)
     if "meshd" not in ours and not host.join:
-        wanted |= {"meshd": host.listen[0]}
+        wanted |= {"meshd": host.listen[0], "meshd's tokens": setup.for_tokens(host.listen[0])}
     for what, address in wanted.items():
         if machine.taken(address):
             raise Unavailable(

@@ -24,27 +24,63 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14mesh/v1/access.proto\x12\x07mesh.v1\"\x0f\n\rWhoAmIRequest\":\n\x0eWhoAmIResponse\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06groups\x18\x02 \x03(\t\x12\n\n\x02\x62y\x18\x03 \x01(\t\"{\n\x0b\x43\x61nIRequest\x12\x0c\n\x04verb\x18\x01 \x01(\t\x12\r\n\x05group\x18\x02 \x01(\t\x12\x10\n\x08resource\x18\x03 \x01(\t\x12\x11\n\tnamespace\x18\x04 \x01(\t\x12\x0c\n\x04name\x18\x05 \x01(\t\x12\x0c\n\x04user\x18\x06 \x01(\t\x12\x0e\n\x06groups\x18\x07 \x03(\t\",\n\x0c\x43\x61nIResponse\x12\x0f\n\x07\x61llowed\x18\x01 \x01(\x08\x12\x0b\n\x03why\x18\x02 \x01(\t\"@\n\rGrantsRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0c\n\x04user\x18\x02 \x01(\t\x12\x0e\n\x06groups\x18\x03 \x03(\t\"q\n\x0bGrantedRule\x12\r\n\x05verbs\x18\x01 \x03(\t\x12\x0e\n\x06groups\x18\x02 \x03(\t\x12\x11\n\tresources\x18\x03 \x03(\t\x12\r\n\x05names\x18\x04 \x03(\t\x12\x11\n\tnamespace\x18\x05 \x01(\t\x12\x0e\n\x06source\x18\x06 \x01(\t\"5\n\x0eGrantsResponse\x12#\n\x05rules\x18\x01 \x03(\x0b\x32\x14.mesh.v1.GrantedRule2\xb3\x01\n\x06\x41\x63\x63\x65ss\x12\x39\n\x06WhoAmI\x12\x16.mesh.v1.WhoAmIRequest\x1a\x17.mesh.v1.WhoAmIResponse\x12\x33\n\x04\x43\x61nI\x12\x14.mesh.v1.CanIRequest\x1a\x15.mesh.v1.CanIResponse\x12\x39\n\x06Grants\x12\x16.mesh.v1.GrantsRequest\x1a\x17.mesh.v1.GrantsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14mesh/v1/access.proto\x12\x07mesh.v1\"\x1f\n\x0cRenewRequest\x12\x0f\n\x07request\x18\x01 \x01(\x0c\"<\n\x0c\x45nrolRequest\x12\r\n\x05token\x18\x01 \x01(\t\x12\x0f\n\x07request\x18\x02 \x01(\x0c\x12\x0c\n\x04node\x18\x03 \x01(\t\"_\n\tCertified\x12\x13\n\x0b\x63\x65rtificate\x18\x01 \x01(\x0c\x12\x13\n\x0b\x61uthorities\x18\x02 \x01(\x0c\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x0c\n\x04node\x18\x04 \x01(\x08\x12\x0c\n\x04port\x18\x05 \x01(\r\"j\n\x05Token\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04user\x18\x02 \x01(\t\x12\x0c\n\x04node\x18\x03 \x01(\t\x12\x0c\n\x04host\x18\x04 \x01(\x08\x12\x0e\n\x06groups\x18\x05 \x03(\t\x12\x0f\n\x07\x65xpires\x18\x06 \x01(\x03\x12\n\n\x02\x62y\x18\x07 \x01(\t\"c\n\x12\x43reateTokenRequest\x12\x0c\n\x04user\x18\x01 \x01(\t\x12\x0c\n\x04host\x18\x02 \x01(\x08\x12\x0c\n\x04node\x18\x03 \x01(\t\x12\x0e\n\x06groups\x18\x04 \x03(\t\x12\x13\n\x0bttl_seconds\x18\x05 \x01(\x03\"T\n\x13\x43reateTokenResponse\x12\r\n\x05token\x18\x01 \x01(\t\x12\x1d\n\x05\x61\x62out\x18\x02 \x01(\x0b\x32\x0e.mesh.v1.Token\x12\x0f\n\x07servers\x18\x03 \x03(\t\"\x13\n\x11ListTokensRequest\"4\n\x12ListTokensResponse\x12\x1e\n\x06tokens\x18\x01 \x03(\x0b\x32\x0e.mesh.v1.Token\" \n\x12RevokeTokenRequest\x12\n\n\x02id\x18\x01 \x01(\t\"\x15\n\x13RevokeTokenResponse\"\x19\n\x17ListCertificatesRequest\"\x81\x01\n\x0f\x43\x65rtificateInfo\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x13\n\x0b\x66ingerprint\x18\x03 \x01(\t\x12\x0e\n\x06serial\x18\x04 \x01(\t\x12\x0e\n\x06issued\x18\x05 \x01(\x03\x12\x0f\n\x07\x65xpires\x18\x06 \x01(\x03\x12\x0c\n\x04note\x18\x07 \x01(\t\"u\n\x18ListCertificatesResponse\x12.\n\x0c\x63\x65rtificates\x18\x01 \x03(\x0b\x32\x18.mesh.v1.CertificateInfo\x12)\n\x07revoked\x18\x02 \x03(\x0b\x32\x18.mesh.v1.RevokedIdentity\"R\n\x0fRevokedIdentity\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\n\n\x02\x61t\x18\x03 \x01(\x03\x12\n\n\x02\x62y\x18\x04 \x01(\t\x12\x0b\n\x03why\x18\x05 \x01(\t\"8\n\rRevokeRequest\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0b\n\x03why\x18\x03 \x01(\t\"\x10\n\x0eRevokeResponse\"(\n\x16RotateAuthorityRequest\x12\x0e\n\x06\x66inish\x18\x01 \x01(\x08\"H\n\x17RotateAuthorityResponse\x12-\n\x0b\x61uthorities\x18\x01 \x03(\x0b\x32\x18.mesh.v1.CertificateInfo\"\x0f\n\rWhoAmIRequest\":\n\x0eWhoAmIResponse\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06groups\x18\x02 \x03(\t\x12\n\n\x02\x62y\x18\x03 \x01(\t\"{\n\x0b\x43\x61nIRequest\x12\x0c\n\x04verb\x18\x01 \x01(\t\x12\r\n\x05group\x18\x02 \x01(\t\x12\x10\n\x08resource\x18\x03 \x01(\t\x12\x11\n\tnamespace\x18\x04 \x01(\t\x12\x0c\n\x04name\x18\x05 \x01(\t\x12\x0c\n\x04user\x18\x06 \x01(\t\x12\x0e\n\x06groups\x18\x07 \x03(\t\",\n\x0c\x43\x61nIResponse\x12\x0f\n\x07\x61llowed\x18\x01 \x01(\x08\x12\x0b\n\x03why\x18\x02 \x01(\t\"@\n\rGrantsRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0c\n\x04user\x18\x02 \x01(\t\x12\x0e\n\x06groups\x18\x03 \x03(\t\"q\n\x0bGrantedRule\x12\r\n\x05verbs\x18\x01 \x03(\t\x12\x0e\n\x06groups\x18\x02 \x03(\t\x12\x11\n\tresources\x18\x03 \x03(\t\x12\r\n\x05names\x18\x04 \x03(\t\x12\x11\n\tnamespace\x18\x05 \x01(\t\x12\x0e\n\x06source\x18\x06 \x01(\t\"5\n\x0eGrantsResponse\x12#\n\x05rules\x18\x01 \x03(\x0b\x32\x14.mesh.v1.GrantedRule2\xe0\x05\n\x06\x41\x63\x63\x65ss\x12\x39\n\x06WhoAmI\x12\x16.mesh.v1.WhoAmIRequest\x1a\x17.mesh.v1.WhoAmIResponse\x12\x33\n\x04\x43\x61nI\x12\x14.mesh.v1.CanIRequest\x1a\x15.mesh.v1.CanIResponse\x12\x39\n\x06Grants\x12\x16.mesh.v1.GrantsRequest\x1a\x17.mesh.v1.GrantsResponse\x12\x32\n\x05Renew\x12\x15.mesh.v1.RenewRequest\x1a\x12.mesh.v1.Certified\x12\x32\n\x05\x45nrol\x12\x15.mesh.v1.EnrolRequest\x1a\x12.mesh.v1.Certified\x12H\n\x0b\x43reateToken\x12\x1b.mesh.v1.CreateTokenRequest\x1a\x1c.mesh.v1.CreateTokenResponse\x12\x45\n\nListTokens\x12\x1a.mesh.v1.ListTokensRequest\x1a\x1b.mesh.v1.ListTokensResponse\x12H\n\x0bRevokeToken\x12\x1b.mesh.v1.RevokeTokenRequest\x1a\x1c.mesh.v1.RevokeTokenResponse\x12W\n\x10ListCertificates\x12 .mesh.v1.ListCertificatesRequest\x1a!.mesh.v1.ListCertificatesResponse\x12\x39\n\x06Revoke\x12\x16.mesh.v1.RevokeRequest\x1a\x17.mesh.v1.RevokeResponse\x12T\n\x0fRotateAuthority\x12\x1f.mesh.v1.RotateAuthorityRequest\x1a .mesh.v1.RotateAuthorityResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'mesh.v1.access_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_WHOAMIREQUEST']._serialized_start=33
-  _globals['_WHOAMIREQUEST']._serialized_end=48
-  _globals['_WHOAMIRESPONSE']._serialized_start=50
-  _globals['_WHOAMIRESPONSE']._serialized_end=108
-  _globals['_CANIREQUEST']._serialized_start=110
-  _globals['_CANIREQUEST']._serialized_end=233
-  _globals['_CANIRESPONSE']._serialized_start=235
-  _globals['_CANIRESPONSE']._serialized_end=279
-  _globals['_GRANTSREQUEST']._serialized_start=281
-  _globals['_GRANTSREQUEST']._serialized_end=345
-  _globals['_GRANTEDRULE']._serialized_start=347
-  _globals['_GRANTEDRULE']._serialized_end=460
-  _globals['_GRANTSRESPONSE']._serialized_start=462
-  _globals['_GRANTSRESPONSE']._serialized_end=515
-  _globals['_ACCESS']._serialized_start=518
-  _globals['_ACCESS']._serialized_end=697
+  _globals['_RENEWREQUEST']._serialized_start=33
+  _globals['_RENEWREQUEST']._serialized_end=64
+  _globals['_ENROLREQUEST']._serialized_start=66
+  _globals['_ENROLREQUEST']._serialized_end=126
+  _globals['_CERTIFIED']._serialized_start=128
+  _globals['_CERTIFIED']._serialized_end=223
+  _globals['_TOKEN']._serialized_start=225
+  _globals['_TOKEN']._serialized_end=331
+  _globals['_CREATETOKENREQUEST']._serialized_start=333
+  _globals['_CREATETOKENREQUEST']._serialized_end=432
+  _globals['_CREATETOKENRESPONSE']._serialized_start=434
+  _globals['_CREATETOKENRESPONSE']._serialized_end=518
+  _globals['_LISTTOKENSREQUEST']._serialized_start=520
+  _globals['_LISTTOKENSREQUEST']._serialized_end=539
+  _globals['_LISTTOKENSRESPONSE']._serialized_start=541
+  _globals['_LISTTOKENSRESPONSE']._serialized_end=593
+  _globals['_REVOKETOKENREQUEST']._serialized_start=595
+  _globals['_REVOKETOKENREQUEST']._serialized_end=627
+  _globals['_REVOKETOKENRESPONSE']._serialized_start=629
+  _globals['_REVOKETOKENRESPONSE']._serialized_end=650
+  _globals['_LISTCERTIFICATESREQUEST']._serialized_start=652
+  _globals['_LISTCERTIFICATESREQUEST']._serialized_end=677
+  _globals['_CERTIFICATEINFO']._serialized_start=680
+  _globals['_CERTIFICATEINFO']._serialized_end=809
+  _globals['_LISTCERTIFICATESRESPONSE']._serialized_start=811
+  _globals['_LISTCERTIFICATESRESPONSE']._serialized_end=928
+  _globals['_REVOKEDIDENTITY']._serialized_start=930
+  _globals['_REVOKEDIDENTITY']._serialized_end=1012
+  _globals['_REVOKEREQUEST']._serialized_start=1014
+  _globals['_REVOKEREQUEST']._serialized_end=1070
+  _globals['_REVOKERESPONSE']._serialized_start=1072
+  _globals['_REVOKERESPONSE']._serialized_end=1088
+  _globals['_ROTATEAUTHORITYREQUEST']._serialized_start=1090
+  _globals['_ROTATEAUTHORITYREQUEST']._serialized_end=1130
+  _globals['_ROTATEAUTHORITYRESPONSE']._serialized_start=1132
+  _globals['_ROTATEAUTHORITYRESPONSE']._serialized_end=1204
+  _globals['_WHOAMIREQUEST']._serialized_start=1206
+  _globals['_WHOAMIREQUEST']._serialized_end=1221
+  _globals['_WHOAMIRESPONSE']._serialized_start=1223
+  _globals['_WHOAMIRESPONSE']._serialized_end=1281
+  _globals['_CANIREQUEST']._serialized_start=1283
+  _globals['_CANIREQUEST']._serialized_end=1406
+  _globals['_CANIRESPONSE']._serialized_start=1408
+  _globals['_CANIRESPONSE']._serialized_end=1452
+  _globals['_GRANTSREQUEST']._serialized_start=1454
+  _globals['_GRANTSREQUEST']._serialized_end=1518
+  _globals['_GRANTEDRULE']._serialized_start=1520
+  _globals['_GRANTEDRULE']._serialized_end=1633
+  _globals['_GRANTSRESPONSE']._serialized_start=1635
+  _globals['_GRANTSRESPONSE']._serialized_end=1688
+  _globals['_ACCESS']._serialized_start=1691
+  _globals['_ACCESS']._serialized_end=2427
 # @@protoc_insertion_point(module_scope)

@@ -49,6 +49,46 @@ class AccessStub:
                 request_serializer=mesh_dot_v1_dot_access__pb2.GrantsRequest.SerializeToString,
                 response_deserializer=mesh_dot_v1_dot_access__pb2.GrantsResponse.FromString,
                 _registered_method=True)
+        self.Renew = channel.unary_unary(
+                '/mesh.v1.Access/Renew',
+                request_serializer=mesh_dot_v1_dot_access__pb2.RenewRequest.SerializeToString,
+                response_deserializer=mesh_dot_v1_dot_access__pb2.Certified.FromString,
+                _registered_method=True)
+        self.Enrol = channel.unary_unary(
+                '/mesh.v1.Access/Enrol',
+                request_serializer=mesh_dot_v1_dot_access__pb2.EnrolRequest.SerializeToString,
+                response_deserializer=mesh_dot_v1_dot_access__pb2.Certified.FromString,
+                _registered_method=True)
+        self.CreateToken = channel.unary_unary(
+                '/mesh.v1.Access/CreateToken',
+                request_serializer=mesh_dot_v1_dot_access__pb2.CreateTokenRequest.SerializeToString,
+                response_deserializer=mesh_dot_v1_dot_access__pb2.CreateTokenResponse.FromString,
+                _registered_method=True)
+        self.ListTokens = channel.unary_unary(
+                '/mesh.v1.Access/ListTokens',
+                request_serializer=mesh_dot_v1_dot_access__pb2.ListTokensRequest.SerializeToString,
+                response_deserializer=mesh_dot_v1_dot_access__pb2.ListTokensResponse.FromString,
+                _registered_method=True)
+        self.RevokeToken = channel.unary_unary(
+                '/mesh.v1.Access/RevokeToken',
+                request_serializer=mesh_dot_v1_dot_access__pb2.RevokeTokenRequest.SerializeToString,
+                response_deserializer=mesh_dot_v1_dot_access__pb2.RevokeTokenResponse.FromString,
+                _registered_method=True)
+        self.ListCertificates = channel.unary_unary(
+                '/mesh.v1.Access/ListCertificates',
+                request_serializer=mesh_dot_v1_dot_access__pb2.ListCertificatesRequest.SerializeToString,
+                response_deserializer=mesh_dot_v1_dot_access__pb2.ListCertificatesResponse.FromString,
+                _registered_method=True)
+        self.Revoke = channel.unary_unary(
+                '/mesh.v1.Access/Revoke',
+                request_serializer=mesh_dot_v1_dot_access__pb2.RevokeRequest.SerializeToString,
+                response_deserializer=mesh_dot_v1_dot_access__pb2.RevokeResponse.FromString,
+                _registered_method=True)
+        self.RotateAuthority = channel.unary_unary(
+                '/mesh.v1.Access/RotateAuthority',
+                request_serializer=mesh_dot_v1_dot_access__pb2.RotateAuthorityRequest.SerializeToString,
+                response_deserializer=mesh_dot_v1_dot_access__pb2.RotateAuthorityResponse.FromString,
+                _registered_method=True)
 
 
 class AccessServicer:
@@ -74,6 +114,57 @@ class AccessServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Renew(self, request, context):
+        """A new certificate of the same identity, for the key that signed the request.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Enrol(self, request, context):
+        """A certificate for who comes with a token: the only call for which no certificate is needed.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CreateToken(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListTokens(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RevokeToken(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListCertificates(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Revoke(self, request, context):
+        """What an identity was issued until now, or one certificate, counts no more; its streams end.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RotateAuthority(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AccessServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -91,6 +182,46 @@ def add_AccessServicer_to_server(servicer, server):
                     servicer.Grants,
                     request_deserializer=mesh_dot_v1_dot_access__pb2.GrantsRequest.FromString,
                     response_serializer=mesh_dot_v1_dot_access__pb2.GrantsResponse.SerializeToString,
+            ),
+            'Renew': grpc.unary_unary_rpc_method_handler(
+                    servicer.Renew,
+                    request_deserializer=mesh_dot_v1_dot_access__pb2.RenewRequest.FromString,
+                    response_serializer=mesh_dot_v1_dot_access__pb2.Certified.SerializeToString,
+            ),
+            'Enrol': grpc.unary_unary_rpc_method_handler(
+                    servicer.Enrol,
+                    request_deserializer=mesh_dot_v1_dot_access__pb2.EnrolRequest.FromString,
+                    response_serializer=mesh_dot_v1_dot_access__pb2.Certified.SerializeToString,
+            ),
+            'CreateToken': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateToken,
+                    request_deserializer=mesh_dot_v1_dot_access__pb2.CreateTokenRequest.FromString,
+                    response_serializer=mesh_dot_v1_dot_access__pb2.CreateTokenResponse.SerializeToString,
+            ),
+            'ListTokens': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListTokens,
+                    request_deserializer=mesh_dot_v1_dot_access__pb2.ListTokensRequest.FromString,
+                    response_serializer=mesh_dot_v1_dot_access__pb2.ListTokensResponse.SerializeToString,
+            ),
+            'RevokeToken': grpc.unary_unary_rpc_method_handler(
+                    servicer.RevokeToken,
+                    request_deserializer=mesh_dot_v1_dot_access__pb2.RevokeTokenRequest.FromString,
+                    response_serializer=mesh_dot_v1_dot_access__pb2.RevokeTokenResponse.SerializeToString,
+            ),
+            'ListCertificates': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListCertificates,
+                    request_deserializer=mesh_dot_v1_dot_access__pb2.ListCertificatesRequest.FromString,
+                    response_serializer=mesh_dot_v1_dot_access__pb2.ListCertificatesResponse.SerializeToString,
+            ),
+            'Revoke': grpc.unary_unary_rpc_method_handler(
+                    servicer.Revoke,
+                    request_deserializer=mesh_dot_v1_dot_access__pb2.RevokeRequest.FromString,
+                    response_serializer=mesh_dot_v1_dot_access__pb2.RevokeResponse.SerializeToString,
+            ),
+            'RotateAuthority': grpc.unary_unary_rpc_method_handler(
+                    servicer.RotateAuthority,
+                    request_deserializer=mesh_dot_v1_dot_access__pb2.RotateAuthorityRequest.FromString,
+                    response_serializer=mesh_dot_v1_dot_access__pb2.RotateAuthorityResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -174,6 +305,222 @@ class Access:
             '/mesh.v1.Access/Grants',
             mesh_dot_v1_dot_access__pb2.GrantsRequest.SerializeToString,
             mesh_dot_v1_dot_access__pb2.GrantsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Renew(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mesh.v1.Access/Renew',
+            mesh_dot_v1_dot_access__pb2.RenewRequest.SerializeToString,
+            mesh_dot_v1_dot_access__pb2.Certified.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Enrol(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mesh.v1.Access/Enrol',
+            mesh_dot_v1_dot_access__pb2.EnrolRequest.SerializeToString,
+            mesh_dot_v1_dot_access__pb2.Certified.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateToken(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mesh.v1.Access/CreateToken',
+            mesh_dot_v1_dot_access__pb2.CreateTokenRequest.SerializeToString,
+            mesh_dot_v1_dot_access__pb2.CreateTokenResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListTokens(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mesh.v1.Access/ListTokens',
+            mesh_dot_v1_dot_access__pb2.ListTokensRequest.SerializeToString,
+            mesh_dot_v1_dot_access__pb2.ListTokensResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RevokeToken(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mesh.v1.Access/RevokeToken',
+            mesh_dot_v1_dot_access__pb2.RevokeTokenRequest.SerializeToString,
+            mesh_dot_v1_dot_access__pb2.RevokeTokenResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListCertificates(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mesh.v1.Access/ListCertificates',
+            mesh_dot_v1_dot_access__pb2.ListCertificatesRequest.SerializeToString,
+            mesh_dot_v1_dot_access__pb2.ListCertificatesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Revoke(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mesh.v1.Access/Revoke',
+            mesh_dot_v1_dot_access__pb2.RevokeRequest.SerializeToString,
+            mesh_dot_v1_dot_access__pb2.RevokeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RotateAuthority(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mesh.v1.Access/RotateAuthority',
+            mesh_dot_v1_dot_access__pb2.RotateAuthorityRequest.SerializeToString,
+            mesh_dot_v1_dot_access__pb2.RotateAuthorityResponse.FromString,
             options,
             channel_credentials,
             insecure,

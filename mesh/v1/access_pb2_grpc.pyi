@@ -36,6 +36,17 @@ class AccessStub:
     """Whether the caller, or another, may do something."""
     Grants: _grpc.UnaryUnaryMultiCallable[_access_pb2.GrantsRequest, _access_pb2.GrantsResponse]
     """All that the caller, or another, may do in a namespace."""
+    Renew: _grpc.UnaryUnaryMultiCallable[_access_pb2.RenewRequest, _access_pb2.Certified]
+    """A new certificate of the same identity, for the key that signed the request."""
+    Enrol: _grpc.UnaryUnaryMultiCallable[_access_pb2.EnrolRequest, _access_pb2.Certified]
+    """A certificate for who comes with a token: the only call for which no certificate is needed."""
+    CreateToken: _grpc.UnaryUnaryMultiCallable[_access_pb2.CreateTokenRequest, _access_pb2.CreateTokenResponse]
+    ListTokens: _grpc.UnaryUnaryMultiCallable[_access_pb2.ListTokensRequest, _access_pb2.ListTokensResponse]
+    RevokeToken: _grpc.UnaryUnaryMultiCallable[_access_pb2.RevokeTokenRequest, _access_pb2.RevokeTokenResponse]
+    ListCertificates: _grpc.UnaryUnaryMultiCallable[_access_pb2.ListCertificatesRequest, _access_pb2.ListCertificatesResponse]
+    Revoke: _grpc.UnaryUnaryMultiCallable[_access_pb2.RevokeRequest, _access_pb2.RevokeResponse]
+    """What an identity was issued until now, or one certificate, counts no more; its streams end."""
+    RotateAuthority: _grpc.UnaryUnaryMultiCallable[_access_pb2.RotateAuthorityRequest, _access_pb2.RotateAuthorityResponse]
 
 @_typing.type_check_only
 class AccessAsyncStub(AccessStub):
@@ -45,6 +56,17 @@ class AccessAsyncStub(AccessStub):
     """Whether the caller, or another, may do something."""
     Grants: _aio.UnaryUnaryMultiCallable[_access_pb2.GrantsRequest, _access_pb2.GrantsResponse]  # type: ignore[assignment]
     """All that the caller, or another, may do in a namespace."""
+    Renew: _aio.UnaryUnaryMultiCallable[_access_pb2.RenewRequest, _access_pb2.Certified]  # type: ignore[assignment]
+    """A new certificate of the same identity, for the key that signed the request."""
+    Enrol: _aio.UnaryUnaryMultiCallable[_access_pb2.EnrolRequest, _access_pb2.Certified]  # type: ignore[assignment]
+    """A certificate for who comes with a token: the only call for which no certificate is needed."""
+    CreateToken: _aio.UnaryUnaryMultiCallable[_access_pb2.CreateTokenRequest, _access_pb2.CreateTokenResponse]  # type: ignore[assignment]
+    ListTokens: _aio.UnaryUnaryMultiCallable[_access_pb2.ListTokensRequest, _access_pb2.ListTokensResponse]  # type: ignore[assignment]
+    RevokeToken: _aio.UnaryUnaryMultiCallable[_access_pb2.RevokeTokenRequest, _access_pb2.RevokeTokenResponse]  # type: ignore[assignment]
+    ListCertificates: _aio.UnaryUnaryMultiCallable[_access_pb2.ListCertificatesRequest, _access_pb2.ListCertificatesResponse]  # type: ignore[assignment]
+    Revoke: _aio.UnaryUnaryMultiCallable[_access_pb2.RevokeRequest, _access_pb2.RevokeResponse]  # type: ignore[assignment]
+    """What an identity was issued until now, or one certificate, counts no more; its streams end."""
+    RotateAuthority: _aio.UnaryUnaryMultiCallable[_access_pb2.RotateAuthorityRequest, _access_pb2.RotateAuthorityResponse]  # type: ignore[assignment]
 
 class AccessServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -69,5 +91,64 @@ class AccessServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_access_pb2.GrantsResponse, _abc.Awaitable[_access_pb2.GrantsResponse]]:
         """All that the caller, or another, may do in a namespace."""
+
+    @_abc_1.abstractmethod
+    def Renew(
+        self,
+        request: _access_pb2.RenewRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_access_pb2.Certified, _abc.Awaitable[_access_pb2.Certified]]:
+        """A new certificate of the same identity, for the key that signed the request."""
+
+    @_abc_1.abstractmethod
+    def Enrol(
+        self,
+        request: _access_pb2.EnrolRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_access_pb2.Certified, _abc.Awaitable[_access_pb2.Certified]]:
+        """A certificate for who comes with a token: the only call for which no certificate is needed."""
+
+    @_abc_1.abstractmethod
+    def CreateToken(
+        self,
+        request: _access_pb2.CreateTokenRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_access_pb2.CreateTokenResponse, _abc.Awaitable[_access_pb2.CreateTokenResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def ListTokens(
+        self,
+        request: _access_pb2.ListTokensRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_access_pb2.ListTokensResponse, _abc.Awaitable[_access_pb2.ListTokensResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def RevokeToken(
+        self,
+        request: _access_pb2.RevokeTokenRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_access_pb2.RevokeTokenResponse, _abc.Awaitable[_access_pb2.RevokeTokenResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def ListCertificates(
+        self,
+        request: _access_pb2.ListCertificatesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_access_pb2.ListCertificatesResponse, _abc.Awaitable[_access_pb2.ListCertificatesResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def Revoke(
+        self,
+        request: _access_pb2.RevokeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_access_pb2.RevokeResponse, _abc.Awaitable[_access_pb2.RevokeResponse]]:
+        """What an identity was issued until now, or one certificate, counts no more; its streams end."""
+
+    @_abc_1.abstractmethod
+    def RotateAuthority(
+        self,
+        request: _access_pb2.RotateAuthorityRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_access_pb2.RotateAuthorityResponse, _abc.Awaitable[_access_pb2.RotateAuthorityResponse]]: ...
 
 def add_AccessServicer_to_server(servicer: AccessServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -22,7 +22,7 @@ from grpc import aio
 from mesh import pki
 from mesh.fleet.port import AgentPort
 from mesh.meshd import Meshd, Settings
-from mesh.rpc.server import Tls
+from mesh.rpc.tls import Tls
 from mesh.store.memory import MemoryStore
 from mesh.store.port import Store
 from mesh.v1.control_pb2_grpc import ControlStub, PodsStub, ResourcesStub
@@ -156,14 +156,17 @@ class RunningMeshd:
 
 @contextlib.asynccontextmanager
 async def control(
-    agents: Mapping[str, AgentPort] | None = None, store: Store | None = None, settings: Settings | None = None
+    agents: Mapping[str, AgentPort] | None = None,
+    store: Store | None = None,
+    settings: Settings | None = None,
+    tls: Tls | None = None,
 ) -> AsyncIterator[RunningMeshd]:
     """Starts meshd, waits until it serves, and ends it in good order afterwards. The store is closed only if ours."""
     held: Store = store if store is not None else MemoryStore()
     hosts = StaticHosts(agents)
     made = test_pki()
     chosen = replace(settings or Settings(), listen=("127.0.0.1:0",))
-    meshd = Meshd(held, hosts, Tls(made.server, made.ca.certificate), chosen)
+    meshd = Meshd(held, hosts, tls or Tls(made.server, made.ca.certificate), chosen)
     task = asyncio.create_task(meshd.run())
     serving = asyncio.create_task(meshd.serving.wait())
     running = RunningMeshd(meshd, hosts, held, task, made)

@@ -52,7 +52,7 @@ def test_who_it_is_stands_among_the_alternative_names_and_not_in_the_common_name
     host = pki.identity(pki.issue(ca, pki.node("host1"), NOW).certificate)
     assert (host.kind, host.name) == ("node", "host1")
     odd = pki.identity(pki.issue(ca, pki.user("a/b c@d"), NOW).certificate)
-    assert (odd.kind, odd.name, odd.serial > 0, odd.begins < NOW) == ("user", "a/b c@d", True, True)
+    assert (odd.kind, odd.name, odd.serial > 0, odd.issued == NOW) == ("user", "a/b c@d", True, True)
     for uris in ((), ("mesh://user/",), ("mesh://robot/x",), ("mesh://user/a", "mesh://node/b"), ("spiffe://user/a",)):
         pair = pki.issue(ca, pki.Request("admin", (pki.ADMINS,), uris=uris, client=True), NOW)
         with pytest.raises(Invalid, match="names no identity"):

@@ -14,7 +14,7 @@ from mesh.errors import (
     Unavailable,
     Violation,
 )
-from mesh.rpc.gate import recognise
+from mesh.rpc.gate import certified
 from mesh.rpc.status import internal, status_of
 
 
@@ -68,6 +68,6 @@ def test_a_bug_shows_only_its_id() -> None:
 
 def test_without_a_certificate_there_is_no_caller() -> None:
     with pytest.raises(Forbidden, match="certificate"):
-        recognise({})
+        certified({})
     with pytest.raises(Invalid):
-        recognise({"x509_pem_cert": [b"nonsense"]})
+        certified({"x509_pem_cert": [b"nonsense"]})

@@ -43,7 +43,7 @@ def test_a_second_run_changes_nothing(host: Host) -> None:
     setup.store_key(host.layout)
     key = host.layout.store_key.read_bytes()
     assert not setup.token(host.layout, None)
-    assert not setup.certificates(host, NOW + 200 * pki.DAY)
+    assert not setup.certificates(host, NOW + 4 * pki.DAY)
     assert not setup.configurations(host)
     setup.store_key(host.layout)
     assert host.layout.store_key.read_bytes() == key
@@ -85,18 +85,21 @@ def test_a_broken_configuration_is_told_not_overwritten(host: Host) -> None:
     assert host.layout.agent_config.read_text() == "not toml"
 
 
-def test_certificates_are_renewed_before_they_end_and_the_authority_stays(host: Host) -> None:
+def test_certificates_are_renewed_at_two_thirds_for_the_same_keys(host: Host) -> None:
     setup.certificates(host, NOW)
-    authority = host.layout.ca_certificate.read_bytes()
-    changed = setup.certificates(host, NOW + 340 * pki.DAY)
-    assert {host.layout.meshd_certificate, host.layout.admin_certificate} <= changed
-    assert host.layout.ca_certificate.read_bytes() == authority
+    layout = host.layout
+    assert setup.certificates(host, NOW + 4 * pki.DAY) == set()
+    assert setup.certificates(host, NOW + 5 * pki.DAY) == {layout.admin_certificate}
+    assert setup.certificates(host, NOW + 21 * pki.DAY) == {
+        layout.meshd_certificate, layout.agent_certificate, layout.admin_certificate
+    }  # fmt: skip
+    assert pki.belongs(layout.admin_key.read_bytes(), layout.admin_certificate.read_bytes())
 
 
 def test_a_new_address_gets_a_new_certificate(host: Host) -> None:
     setup.certificates(host, NOW)
     moved = Host(host.layout, "host1", "10.0.0.2", host.listen)
-    assert setup.certificates(moved, NOW) == {host.layout.meshd_certificate, host.layout.meshd_key}
+    assert setup.certificates(moved, NOW) == {host.layout.meshd_certificate}
     assert pki.covers(host.layout.meshd_certificate.read_bytes(), ("10.0.0.2", "localhost", "host1"))
 
 

@@ -1,0 +1,125 @@
+"""`mesh certs`: certificates, when they end, and who is kept out."""
+
+import time
+from typing import TYPE_CHECKING
+
+import click
+
+from mesh.cli.session import Session, Verb, asynchronous
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from mesh.cli.printers import Table
+    from mesh.v1.access_pb2 import CertificateInfo
+
+
+class _Certs(Verb, click.Group):
+    """A verb that has verbs of its own."""
+
+
+@click.group("certs", cls=_Certs, short_help="Show, renew and revoke certificates.")
+def command() -> None:
+    """Show, renew and revoke certificates. They renew themselves at two thirds of their life."""
+
+
+@command.command("list", cls=Verb)
+@click.option("-o", "--output", type=click.Choice(["", "json"]), default="", metavar="FORMAT", help="json.")
+@click.pass_obj
+@asynchronous
+async def _list(session: Session, output: str) -> None:
+    """List the authorities, the certificates on meshd's host, your own, and what was revoked."""
+    from google.protobuf import json_format
+
+    from mesh.cli import tables
+    from mesh.cli.printers import Table
+    from mesh.sdk.access import Access
+
+    async with session.client() as client:
+        found = await Access(client).certificates()
+        mine = client.context.pem("certificate")
+    if output:
+        click.echo(json_format.MessageToJson(found, indent=4, always_print_fields_with_no_presence=True))
+        return
+    tables.show(_table([*found.certificates, _own(mine)]), color=session.color)
+    if found.revoked:
+        click.echo()
+        rows = tuple((r.kind, r.name, _when(r.at), r.by, r.why) for r in found.revoked)
+        tables.show(Table(("REVOKED", "NAME", "AT", "BY", "WHY"), rows), color=session.color)
+
+
+@command.command("renew", cls=Verb)
+@click.pass_obj
+@asynchronous
+async def _renew(session: Session) -> None:
+    """Renew the context's own certificate now."""
+    from mesh.sdk.access import Access
+
+    async with session.client() as client:
+        ends = await Access(client).renew()
+    click.echo(f"The certificate lasts until {_when(ends)} now.")
+
+
+@command.command("rotate-ca", cls=Verb)
+@click.option("--finish", is_flag=True, help="End the trust in the old authority now.")
+@click.pass_obj
+@asynchronous
+async def _rotate(session: Session, finish: bool) -> None:
+    """Replace the mesh's authority.
+
+    The old one stays trusted beside the new one until everything that it issued has expired (31 days), or --finish.
+    Nothing is interrupted; who was not there in between logs in or joins anew.
+    """
+    from mesh.cli import tables
+    from mesh.sdk.access import Access
+
+    async with session.client() as client:
+        trusted = await Access(client).rotate_authority(finish)
+    tables.show(_table(trusted), color=session.color)
+
+
+@command.command("revoke", cls=Verb)
+@click.option("--user", default="", metavar="NAME", help="Everything that this user was issued until now.")
+@click.option("--node", default="", metavar="NAME", help="Everything that this host was issued until now.")
+@click.option("--serial", default="", metavar="HEX", help="One certificate; the audit log names it by its number.")
+@click.option("--why", default="", metavar="TEXT", help="Shown in the list.")
+@click.pass_obj
+@asynchronous
+async def _revoke(session: Session, user: str, node: str, serial: str, why: str) -> None:
+    """Keep somebody out whose certificate has not expired; what he has running ends at once."""
+    from mesh.sdk.access import Access
+
+    named = [(kind, name) for kind, name in (("user", user), ("node", node), ("serial", serial)) if name]
+    if len(named) != 1:
+        raise click.UsageError("say one of --user, --node and --serial")
+    async with session.client() as client:
+        await Access(client).revoke(*named[0], why)
+    click.echo(f"{named[0][0]}/{named[0][1]} revoked")
+
+
+def _own(certificate: bytes) -> "CertificateInfo":
+    from mesh import pki
+    from mesh.v1.access_pb2 import CertificateInfo
+
+    leaf = pki.split(certificate)[0]
+    who = pki.identity(leaf)
+    return CertificateInfo(
+        name=who.name, kind="your own", fingerprint=pki.fingerprint(leaf), serial=f"{who.serial:X}",
+        issued=pki.issued(leaf), expires=pki.expires(leaf),
+    )  # fmt: skip
+
+
+def _table(infos: "Iterable[CertificateInfo]") -> "Table":
+    from mesh.cli.printers import Table
+    from mesh.sdk.words import duration
+
+    now = time.time()
+    rows = []
+    for info in infos:
+        left = duration(info.expires - now) if info.expires > now else "EXPIRED"
+        rows.append((info.kind, info.name, left, _when(info.expires), info.fingerprint[:23] + "…", info.note))
+    return Table(("KIND", "NAME", "LEFT", "EXPIRES", "FINGERPRINT", "NOTE"), tuple(rows))
+
+
+def _when(seconds: int) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
