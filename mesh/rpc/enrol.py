@@ -125,16 +125,16 @@ def _check(request: pb.CreateTokenRequest) -> None:
         wrong.append(Violation("user", f'can\'t be "{request.user[:200]}": such names are not for users'))
     if request.node and (why := formats.dns_subdomain(request.node)):
         wrong.append(Violation("node", why))
-    bad = [
-        g
-        for g in request.groups
-        if request.host or not 0 < len(g.encode()) <= 64 or (g.startswith(RESERVED) and g not in EVERYWHERE)
-    ]
+    bad = [g for g in request.groups if request.host or not _is_users(g)]
     wrong += [Violation("groups", f'"{group}" can\'t be given') for group in bad]
     if not _LEAST <= request.ttl_seconds <= _MOST:
         wrong.append(Violation("ttl", "must be between 1 minute and 30 days"))
     if wrong:
         raise Invalid.of("the token", wrong)
+
+
+def _is_users(group: str) -> bool:
+    return 0 < len(group.encode()) <= 64 and (group in EVERYWHERE or not group.startswith(RESERVED))
 
 
 def _check_host(ticket: Ticket, asked: str, view: View) -> None:
