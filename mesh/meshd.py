@@ -176,6 +176,7 @@ class Meshd:
             store=settings.store_name,
             ray=lambda: roster.state,
             hosts=roster.hosts,
+            agent=roster.agent,
             copy_store=settings.copy_store,
             scratch=settings.scratch,
         )

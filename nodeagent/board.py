@@ -91,7 +91,9 @@ class Board:
         said = _AWAY
         if held is not None:
             carrying = tuple(sorted(uid for uid, connections in held.draining.items() if connections))
-            said = (held.digest, held.boot, carrying, held.error)
+            digest, boot, _, before = self._proxy
+            same = (digest, boot) == (held.digest, held.boot)  # a refusal counts until something else is held
+            said = (held.digest, held.boot, carrying, held.error or (before if same else ""))
         if said != self._proxy:
             self._proxy = said
             self._next()

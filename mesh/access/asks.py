@@ -109,6 +109,7 @@ _TABLE: dict[str, Callable[[Any], tuple[Ask, ...]]] = {
         Ask("get", "", "secrets", "", request.namespace or "default", request.name),
     ),
     "/mesh.v1.Control/Status": _service("get", "status"),
+    "/mesh.v1.Control/Flows": _service("get", "flows"),
     "/mesh.v1.Control/Backup": _service("create", "backups"),
     "/mesh.v1.Access/CreateToken": _service("create", "tokens"),
     "/mesh.v1.Access/ListTokens": _service("list", "tokens"),

@@ -70,7 +70,7 @@ def _admin() -> tuple[Rule, ...]:
 def _around() -> tuple[Rule, ...]:
     """What lies outside of namespaces and is no secret."""
     kinds = [k for k in KINDS if not k.namespaced]
-    return (*_on(kinds, READ), rule(READ, (SERVICE,), ("status", "metrics")))
+    return (*_on(kinds, READ), rule(READ, (SERVICE,), ("status", "metrics", "flows")))
 
 
 def _on(kinds: Iterable[Kind], verbs: Iterable[str]) -> tuple[Rule, ...]:

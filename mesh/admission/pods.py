@@ -9,7 +9,7 @@ from typing import Any
 from mesh.errors import Violation
 from mesh.model import podchecks, support
 from mesh.model.fields import copy_of, transfer
-from mesh.model.pods import is_sidecar, qos_class
+from mesh.model.pods import DRAIN, LONGEST_DRAIN, is_sidecar, qos_class
 from mesh.model.rules import join
 from mesh.model.writing import to_dict
 from mesh.v1.core_pb2 import Pod, ResourceRequirements
@@ -27,7 +27,14 @@ def written(pod: Pod) -> tuple[list[Violation], list[str]]:
 
 def check(pod: Pod) -> list[Violation]:
     """What is wrong with a completed pod."""
-    return podchecks.check(pod.spec, "spec")
+    return [*podchecks.check(pod.spec, "spec"), *_check_drain(pod)]
+
+
+def _check_drain(pod: Pod) -> Iterator[Violation]:
+    text = pod.metadata.annotations.get(DRAIN, "0")
+    if not text.isascii() or not text.isdecimal() or int(text) > LONGEST_DRAIN:
+        where = f'metadata.annotations["{DRAIN}"]'
+        yield Violation(where, f'must be a whole number of seconds, 0 to {LONGEST_DRAIN}, is "{text}"')
 
 
 def warnings(pod: Pod) -> list[str]:

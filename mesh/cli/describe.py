@@ -12,8 +12,10 @@ from mesh.cli.session import Session, Verb, asynchronous
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from mesh.cli.servicedetails import ServiceFacts
     from mesh.model.kinds import Object
     from mesh.sdk.client import AsyncClient
+    from mesh.v1.net_pb2 import Service
 
 
 @click.command("describe", cls=Verb, short_help="Tell everything about an object, with its events.")
@@ -75,8 +77,10 @@ async def _named(client: "AsyncClient", kind: str, name: str, namespace: str) ->
 
 async def _described(client: "AsyncClient", obj: "Object", show_events: bool) -> str:
     from mesh.cli.details import describe
+    from mesh.cli.servicedetails import ServiceFacts
     from mesh.model.kinds import kind_of
     from mesh.v1.core_pb2 import Event, Node, Pod
+    from mesh.v1.net_pb2 import Service
 
     kind, name = kind_of(obj), obj.metadata.name
     events: Sequence[Event] = []
@@ -86,4 +90,20 @@ async def _described(client: "AsyncClient", obj: "Object", show_events: bool) ->
         listed = await client.list(Event, namespace=where, fields=fields)
         events = [e for e in listed if e.involved_object.uid in ("", obj.metadata.uid, name)]
     related = await client.list(Pod, namespace="", fields=f"spec.nodeName={name}") if isinstance(obj, Node) else []
-    return describe(obj, events, related, time.time())
+    facts = await _service(client, obj) if isinstance(obj, Service) else ServiceFacts()
+    return describe(obj, events, related, time.time(), facts)
+
+
+async def _service(client: "AsyncClient", service: "Service") -> "ServiceFacts":
+    from mesh.cli.servicedetails import ServiceFacts
+    from mesh.errors import Forbidden
+    from mesh.model.services import SERVICE_LABEL
+    from mesh.v1.net_pb2 import EndpointSlice
+
+    meta = service.metadata
+    slices = await client.list(EndpointSlice, namespace=meta.namespace, labels=f"{SERVICE_LABEL}={meta.name}")
+    try:
+        hosts = await client.proxy_flows(f"{meta.namespace}/{meta.name}")
+    except Forbidden:
+        hosts = ()  # who may see the Service need not be one who may ask hosts
+    return ServiceFacts(slices, hosts)

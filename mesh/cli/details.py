@@ -9,24 +9,32 @@ from typing import Any
 
 from mesh.cli.poddetails import describe_pod, moment
 from mesh.cli.printers import event_age, event_source, last_seen, node_roles
+from mesh.cli.servicedetails import ServiceFacts, describe_service
 from mesh.cli.sheets import Sheet
 from mesh.cli.workloaddetails import WORKLOADS, describe_workload
 from mesh.model import manifest, pods, quantity
 from mesh.model.kinds import Object
 from mesh.model.quantity import Quantity
 from mesh.v1.core_pb2 import ConfigMap, Event, Namespace, Node, Pod, Secret
+from mesh.v1.net_pb2 import Service
 
+_NO_FACTS = ServiceFacts()
 _LAST_APPLIED = "mesh/last-applied-configuration"
 
 
-def describe(obj: Object, events: Sequence[Event], related: Sequence[Pod], now: float) -> str:
-    """Everything worth telling. `events` are the object's own, `related` the pods on a node."""
+def describe(
+    obj: Object, events: Sequence[Event], related: Sequence[Pod], now: float, facts: ServiceFacts = _NO_FACTS
+) -> str:
+    """Everything worth telling. `events` are the object's own, `related` the pods on a node, `facts` of a Service."""
     sheet = Sheet().add("Name", obj.metadata.name)
     sheet.maybe("Namespace", obj.metadata.namespace)
     if isinstance(obj, Pod):
         describe_pod(sheet, obj)
     elif isinstance(obj, Node):
         _node(sheet, obj, related)
+    elif isinstance(obj, Service):
+        identity(sheet, obj)
+        describe_service(sheet, obj, facts)
     else:
         identity(sheet, obj)
         _OTHERS.get(obj.DESCRIPTOR.name, _generic)(sheet, obj)

@@ -41,6 +41,10 @@ _SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "rollout": ("rollout", "Follow and steer rollouts."),
         "set": ("set", "Change images, environment or resources."),
     },
+    "Services": {
+        "expose": ("expose", "Make a Service for pods or a workload."),
+        "proxy": ("proxy", "Show what the hosts' proxies carry."),
+    },
     "Hosts": {
         "cordon": ("cordon", "Let a host take no new pods."),
         "uncordon": ("uncordon", "Let a host take new pods again."),

@@ -14,14 +14,17 @@ from typing import Any, Protocol
 
 from grpc import aio
 
-from mesh.errors import Unavailable
+from mesh.errors import MeshError, NotFound, Unavailable
+from mesh.fleet.port import AgentPort
 from mesh.model.kinds import KINDS
 from mesh.model.times import to_timestamp
 from mesh.store.feed import Feed
 from mesh.v1 import control_pb2 as pb
 from mesh.v1.control_pb2_grpc import ControlServicer
+from mesh.v1.node_pb2 import FlowsRequest
 
 _CHUNK = 1 << 20
+_PATIENCE = 5.0  # seconds that one host's proxy may take to tell what it carries
 Context = aio.ServicerContext[Any, Any]
 
 
@@ -50,6 +53,7 @@ class About:
     store: str
     ray: Callable[[], str]
     hosts: Callable[[], Sequence[Host]]
+    agent: Callable[[str], AgentPort | None] = lambda _name: None
     copy_store: Callable[[Path], Awaitable[None]] | None = None
     scratch: Path | None = None
 
@@ -84,6 +88,27 @@ class Control(ControlServicer):
             if host.last_seen:
                 said.last_seen.CopyFrom(to_timestamp(host.last_seen))
         return response
+
+    async def Flows(self, request: pb.ProxyFlowsRequest, context: Context) -> pb.ProxyFlowsResponse:
+        """What the hosts' proxies carry; a host that can't be asked says why."""
+        known = [host.name for host in self._about.hosts()]
+        if missing := [name for name in request.hosts if name not in known]:
+            raise NotFound(f'there is no host "{missing[0]}"; `mesh get nodes` lists them')
+        asked = FlowsRequest(service=request.service, connections=request.connections)
+        answers = [self._flows(name, asked) for name in list(request.hosts) or known]
+        return pb.ProxyFlowsResponse(hosts=await asyncio.gather(*answers))
+
+    async def _flows(self, name: str, asked: FlowsRequest) -> pb.HostFlows:
+        agent = self._about.agent(name)
+        if agent is None:
+            return pb.HostFlows(host=name, error="the host is not joined")
+        try:
+            async with asyncio.timeout(_PATIENCE):
+                return pb.HostFlows(host=name, flows=await agent.flows(asked))
+        except TimeoutError:
+            return pb.HostFlows(host=name, error=f"the host did not answer within {_PATIENCE:g} s")
+        except MeshError as error:
+            return pb.HostFlows(host=name, error=error.message)
 
     async def Backup(self, request: pb.BackupRequest, context: Context) -> AsyncIterator[pb.BackupChunk]:
         """A consistent copy of the store, piece by piece; the copy on disk is 0600 and gone afterwards."""

@@ -163,6 +163,10 @@ class Client:
         """How meshd and its hosts are."""
         return self._run(self._inner.status())
 
+    def proxy_flows(self, service: str = "", **options: Any) -> "Sequence[control_pb2.HostFlows]":
+        """What the hosts' proxies carry, of one Service ("namespace/name") or of all."""
+        return self._run(self._inner.proxy_flows(service, **options))
+
     def kinds(self) -> Kinds:
         """The kinds that meshd knows, and which of them it serves."""
         return self._run(self._inner.kinds())

@@ -324,6 +324,14 @@ class AsyncClient:
         stub = control_pb2_grpc.ControlStub(await self._connect())
         return await self._call(stub.Status(control_pb2.StatusRequest(), timeout=self._timeout))
 
+    async def proxy_flows(
+        self, service: str = "", *, connections: bool = False, hosts: Sequence[str] = ()
+    ) -> Sequence[control_pb2.HostFlows]:
+        """What the hosts' proxies carry, of one Service ("namespace/name") or of all, connections on request."""
+        stub = control_pb2_grpc.ControlStub(await self._connect())
+        request = control_pb2.ProxyFlowsRequest(service=service, connections=connections, hosts=hosts)
+        return (await self._call(stub.Flows(request, timeout=self._timeout))).hosts
+
     async def kinds(self) -> Sequence[control_pb2.KindInfo]:
         """The kinds that meshd knows, and which of them it serves."""
         stub = control_pb2_grpc.ControlStub(await self._connect())

@@ -707,6 +707,11 @@ class ControlStub:
                 request_serializer=mesh_dot_v1_dot_control__pb2.KindsRequest.SerializeToString,
                 response_deserializer=mesh_dot_v1_dot_control__pb2.KindsResponse.FromString,
                 _registered_method=True)
+        self.Flows = channel.unary_unary(
+                '/mesh.v1.Control/Flows',
+                request_serializer=mesh_dot_v1_dot_control__pb2.ProxyFlowsRequest.SerializeToString,
+                response_deserializer=mesh_dot_v1_dot_control__pb2.ProxyFlowsResponse.FromString,
+                _registered_method=True)
 
 
 class ControlServicer:
@@ -731,6 +736,13 @@ class ControlServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Flows(self, request, context):
+        """What the hosts' proxies carry for Services.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ControlServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -748,6 +760,11 @@ def add_ControlServicer_to_server(servicer, server):
                     servicer.Kinds,
                     request_deserializer=mesh_dot_v1_dot_control__pb2.KindsRequest.FromString,
                     response_serializer=mesh_dot_v1_dot_control__pb2.KindsResponse.SerializeToString,
+            ),
+            'Flows': grpc.unary_unary_rpc_method_handler(
+                    servicer.Flows,
+                    request_deserializer=mesh_dot_v1_dot_control__pb2.ProxyFlowsRequest.FromString,
+                    response_serializer=mesh_dot_v1_dot_control__pb2.ProxyFlowsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -831,6 +848,33 @@ class Control:
             '/mesh.v1.Control/Kinds',
             mesh_dot_v1_dot_control__pb2.KindsRequest.SerializeToString,
             mesh_dot_v1_dot_control__pb2.KindsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Flows(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mesh.v1.Control/Flows',
+            mesh_dot_v1_dot_control__pb2.ProxyFlowsRequest.SerializeToString,
+            mesh_dot_v1_dot_control__pb2.ProxyFlowsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -224,6 +224,8 @@ class ControlStub:
     Backup: _grpc.UnaryStreamMultiCallable[_control_pb2.BackupRequest, _control_pb2.BackupChunk]
     """An online, consistent copy of the store. Secrets in it stay encrypted; the key is not part of it."""
     Kinds: _grpc.UnaryUnaryMultiCallable[_control_pb2.KindsRequest, _control_pb2.KindsResponse]
+    Flows: _grpc.UnaryUnaryMultiCallable[_control_pb2.ProxyFlowsRequest, _control_pb2.ProxyFlowsResponse]
+    """What the hosts' proxies carry for Services."""
 
 @_typing.type_check_only
 class ControlAsyncStub(ControlStub):
@@ -232,6 +234,8 @@ class ControlAsyncStub(ControlStub):
     Backup: _aio.UnaryStreamMultiCallable[_control_pb2.BackupRequest, _control_pb2.BackupChunk]  # type: ignore[assignment]
     """An online, consistent copy of the store. Secrets in it stay encrypted; the key is not part of it."""
     Kinds: _aio.UnaryUnaryMultiCallable[_control_pb2.KindsRequest, _control_pb2.KindsResponse]  # type: ignore[assignment]
+    Flows: _aio.UnaryUnaryMultiCallable[_control_pb2.ProxyFlowsRequest, _control_pb2.ProxyFlowsResponse]  # type: ignore[assignment]
+    """What the hosts' proxies carry for Services."""
 
 class ControlServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -255,5 +259,13 @@ class ControlServicer(metaclass=_abc_1.ABCMeta):
         request: _control_pb2.KindsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_control_pb2.KindsResponse, _abc.Awaitable[_control_pb2.KindsResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def Flows(
+        self,
+        request: _control_pb2.ProxyFlowsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_control_pb2.ProxyFlowsResponse, _abc.Awaitable[_control_pb2.ProxyFlowsResponse]]:
+        """What the hosts' proxies carry for Services."""
 
 def add_ControlServicer_to_server(servicer: ControlServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -66,6 +66,11 @@ BAD = {
         "kind",
         "Ingress is not honoured yet: Ingress is not part of this release",
     ),
+    "drain that is no time": (
+        POD.replace("metadata:", "metadata:\n  annotations: {mesh/drain-seconds: 5s}", 1),
+        'metadata.annotations["mesh/drain-seconds"]',
+        "must be a whole number of seconds",
+    ),
     "unknown field": (container("imagePullPolici: Always"), f"{C}.imagePullPolici", 'did you mean "imagePullPolicy"?'),
     "field in the wrong place": (POD.replace("spec:", "spec:\n  image: a"), "spec.image", "unknown field"),
     "text for a number": (
