@@ -22,6 +22,7 @@ import uvloop
 from mesh import pki
 from mesh.config import Log, MeshdConfig, parse
 from mesh.errors import MeshError, Unavailable
+from mesh.exposition.web import Files
 from mesh.fleet.bridge import RayAddress, RayHosts
 from mesh.fleet.port import AgentPort
 from mesh.meshd import Meshd, Settings
@@ -132,6 +133,8 @@ def _settings(config: MeshdConfig, store: SqliteStore) -> Settings:
         listen=config.listen,
         listen_tokens=config.listen_tokens,
         authority=config.pki.authority,
+        metrics_listen=config.metrics_listen,
+        files=Files(config.pki.ca, config.pki.certificate, config.pki.key),
         network=config.network,
         silence=config.node_silence_seconds,
         wait=config.node_silence_seconds * 0.4,

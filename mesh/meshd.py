@@ -28,6 +28,9 @@ from mesh.controllers.namespaces import Namespaces
 from mesh.controllers.nodes import Nodes
 from mesh.controllers.replicaset import ReplicaSets
 from mesh.controllers.statefulset import StatefulSets
+from mesh.exposition.tally import Tally
+from mesh.exposition.web import Door, Files
+from mesh.figures.meshd import Figures, counted
 from mesh.fleet.entrusting import Trust
 from mesh.fleet.link import Fleet
 from mesh.fleet.needs import Told
@@ -44,6 +47,7 @@ from mesh.rpc.control import About, Control
 from mesh.rpc.enrol import Enrolment
 from mesh.rpc.gate import Gate
 from mesh.rpc.images import Images
+from mesh.rpc.measurements import Measurements
 from mesh.rpc.pods import Pods
 from mesh.rpc.resources import Resources
 from mesh.rpc.secrets import Secrets
@@ -57,6 +61,7 @@ from mesh.v1.access_pb2_grpc import add_AccessServicer_to_server
 from mesh.v1.control_pb2_grpc import (
     add_ControlServicer_to_server,
     add_ImagesServicer_to_server,
+    add_MeasurementsServicer_to_server,
     add_PodsServicer_to_server,
     add_ResourcesServicer_to_server,
 )
@@ -71,6 +76,8 @@ class Settings:
     """How one meshd runs; the numbers are those of `mesh.config`, in seconds. `clock`: nanoseconds since the epoch."""
 
     listen: Sequence[str] = ("127.0.0.1:0",)
+    metrics_listen: Sequence[str] = ()
+    files: Files | None = None  # certificates of the figures' door
     network: Network = field(default_factory=Network)
     silence: float = 10.0
     wait: float = 4.0
@@ -99,8 +106,13 @@ class Meshd:
     roster: Roster | None = None
     enrolment: Enrolment | None = None
 
+    tally: Tally = field(default_factory=Tally)
+    figures: Figures = field(init=False)
+
     def __post_init__(self) -> None:
+        self.store = counted(self.store, self.tally)
         self.feed = Feed(self.store)
+        self.figures = Figures(self.feed, self.tally)
 
     async def run(self) -> None:
         """Until cancelled: then clients are told, calls under way get half a second, and the rest follows.
@@ -113,6 +125,7 @@ class Meshd:
             epoch = await begin(self.store, self.feed, self.settings.clock)
             self.roster = Roster(self.hosts, self._fleet(epoch), self.settings.silence)
             self._keep_certificates(tasks)
+            self.figures.roster = self.roster
             async with self._api():
                 self._start(tasks)
                 self.serving.set()
@@ -132,7 +145,7 @@ class Meshd:
         if self.tls is None:
             yield
             return
-        border = Border(Gate(self.feed.view, self.settings.audit, self.settings.clock))
+        border = Border(Gate(self.feed.view, self.settings.audit, self.settings.clock), self.tally)
         server = await serve(self.settings.listen, self.tls, border, self._register, self.settings.listen_tokens)
         forget = self.feed.on_events(lambda events: border.recheck() if _concern_access(events) else None)
         try:
@@ -150,7 +163,14 @@ class Meshd:
         tasks.create_task(self.roster.run(), name="roster")
         workloads = (Deployments(), ReplicaSets(), StatefulSets(), DaemonSets(), Jobs(), CronJobs(), Garbage())
         controllers = (Scheduler(), Nodes(), *workloads, Namespaces(), Leftovers(), Events(settings.event_ttl))
-        tasks.create_task(Loop(self.feed, self.store, controllers, settings.clock).run(), name="controllers")
+        loop = Loop(self.feed, self.store, controllers, settings.clock, self.tally)
+        tasks.create_task(loop.run(), name="controllers")
+        self.figures.depths = loop.depths
+        if settings.files is not None:
+            door = Door(settings.files, self.figures.answer)
+            for address in settings.metrics_listen:
+                host, _, port = address.rpartition(":")
+                tasks.create_task(door.keep(host, int(port), self.figures.opened), name="figures")
 
     def _fleet(self, epoch: int) -> Fleet:
         network = self.settings.network
@@ -186,6 +206,7 @@ class Meshd:
         add_ImagesServicer_to_server(Images(self.feed, roster.agent), server)
         add_ControlServicer_to_server(Control(self.feed, about), server)
         add_SecretsServicer_to_server(Secrets(self.feed, roster.receipts), server)
+        add_MeasurementsServicer_to_server(Measurements(self.feed, roster.agent, self.figures.raw), server)
         add_AccessServicer_to_server(Access(self.feed, self.store, settings.clock, self.enrolment), server)
 
 

@@ -20,6 +20,8 @@ from mesh.errors import Invalid
 
 ADMINS = "mesh:admins"  # the group that may do everything
 NODES = "mesh:nodes"  # the group of hosts
+MONITORS = "mesh:monitors"  # the group that may read figures
+AGENT = "agent.mesh"  # a name of every host's certificate: readers of figures know hosts by address
 DAY = 86_400
 LIFE = 7 * DAY  # of a user's certificate
 HOST_LIFE = 30 * DAY  # of a host's, and of meshd's: a host may be switched off for weeks
@@ -74,7 +76,7 @@ def server(name: str, hosts: Sequence[str]) -> Request:
 
 def node(name: str, hosts: Sequence[str] = ()) -> Request:
     """What a host's certificate says; it serves and it calls."""
-    return Request(name, (NODES,), (name, *hosts), (f"{_SCHEME}node/{name}",), server=True, client=True)
+    return Request(name, (NODES,), (name, AGENT, *hosts), (f"{_SCHEME}node/{name}",), server=True, client=True)
 
 
 def make_ca(name: str, now: int, days: int = 3650) -> Pair:

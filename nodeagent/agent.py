@@ -45,6 +45,7 @@ from nodeagent.runtime.port import Runtime, RuntimeFailure
 from nodeagent.runtime.seen import SeenContainer, SeenPod, State
 from nodeagent.services import HostNetwork, Services
 from nodeagent.static import StaticPods
+from nodeagent.stats.hoststats import HostStats
 from nodeagent.streams import Connect, StreamCalls, Streams
 from nodeagent.sweep import leftovers, manifest_of
 from nodeagent.usage import Measure
@@ -78,12 +79,13 @@ class Agent(StreamCalls):
         self.board = Board(
             config.node_name, lambda boot, nonce: self._identity.announce(boot, nonce, self.vault.public)
         )
-        self._runtime = runtime
         self._clock = clock
         self._vitals = vitals or (lambda: read_vitals(config.root, Places.of(config).graph))
         gauge = Gauge(config.eviction)
         self._machine = Machine(config, runtime_version, gauge)
         self._tree = Tree(config.state_dir, config.log_dir, config.memory_dir, exposure)
+        self.stats = HostStats(config, self._tree, lambda: list(self._workers.values()), clock)
+        self._runtime = runtime = self.stats.counted(runtime)
         self._checkpoint = Checkpoint(config.state_dir / "checkpoint")
         self._keeper = Keeper(self._checkpoint)
         self._desired = Desired()
@@ -127,7 +129,7 @@ class Agent(StreamCalls):
         )  # fmt: skip
         images = ImageStreams(runtime, config.podman_dir / "tmp", self._images_changed)
         self._rotation = LogRotation(config, runtime, self._running, clock)
-        self._streams = Streams(runtime, self._tree, self._find_worker, self._spawn, images, connect)
+        self._streams = Streams(runtime, self._tree, self._workers.get, self._spawn, images, self.stats.meter, connect)
 
     # ---- the port
     async def assign(self, assignment: node_pb2.Assignment) -> node_pb2.AssignReply:
@@ -181,7 +183,7 @@ class Agent(StreamCalls):
                 self._bench.began = asyncio.get_running_loop().time()
                 await self._start()
                 for loop in (self._resync(), self._heartbeat(), self._keeper.run(), self._static.run(),
-                             self._gc.run(lambda: self._assigned, self._images_changed),
+                             self._gc.run(lambda: self._assigned, self._images_changed), self.stats.run(),
                              self._rotation.run(), self._room.run(lambda: self._assigned),
                              self._services.run()):  # fmt: skip
                     group.create_task(loop)
@@ -272,9 +274,6 @@ class Agent(StreamCalls):
     def _running(self) -> list[SeenContainer]:
         seen = (worker.seen.containers for worker in self._workers.values() if worker.seen)
         return [c for containers in seen for c in containers if c.state is State.RUNNING]
-
-    def _find_worker(self, uid: str) -> Worker | None:
-        return self._workers.get(uid)
 
     def _static_changed(self) -> None:
         if self._started.is_set():

@@ -14,6 +14,8 @@ from nodeagent import registries, thresholds
 from nodeagent.registries import Registry
 from nodeagent.thresholds import Eviction
 
+METRICS_PORT = 7446
+
 
 @dataclass(frozen=True, slots=True)
 class AgentConfig:
@@ -34,9 +36,18 @@ class AgentConfig:
     image_gc_min_age_seconds: int = 120
     container_log_max_size: str = "10Mi"  # G2
     container_log_max_files: int = 5
+    metrics_listen: str = ""  # where figures are read, "ip:port"; empty: node_ip:7446; "none": nowhere
     registries: tuple[Registry, ...] = ()
     eviction: Eviction = field(default_factory=Eviction)  # R9, R10
     env_in_swap: str = "refuse"  # where memory may be swapped to a disk: refuse, or give it anyway
+
+    @property
+    def metrics_address(self) -> tuple[str, int] | None:
+        """Where figures are read; None: nowhere."""
+        if self.metrics_listen == "none":
+            return None
+        host, _, port = self.metrics_listen.rpartition(":")
+        return (host, int(port)) if self.metrics_listen else (self.node_ip, METRICS_PORT)
 
     @property
     def state_dir(self) -> Path:
@@ -117,10 +128,18 @@ def _wrong_numbers(table: dict[str, Any]) -> list[Violation]:
         wrong.append(Violation("container_log_max_size", "must be a size such as 10Mi"))
     if table.get("env_in_swap", "refuse") not in ("refuse", "anyway"):
         wrong.append(Violation("env_in_swap", "must be refuse or anyway"))
+    listen = table.get("metrics_listen", "")
+    if isinstance(listen, str) and listen not in ("", "none") and not _is_address(listen):
+        wrong.append(Violation("metrics_listen", 'must be "ip:port", or "none"'))
     low, high = (table.get(f"image_gc_{end}_percent", default) for end, default in (("low", 80), ("high", 85)))
     if isinstance(low, int) and isinstance(high, int) and not 0 <= low < high <= 100:
         wrong.append(Violation("image_gc_low_percent", "must be less than image_gc_high_percent, both of 0 to 100"))
     return wrong
+
+
+def _is_address(text: str) -> bool:
+    host, _, port = text.rpartition(":")
+    return bool(host) and port.isdecimal() and int(port) <= 65535
 
 
 def _is_size(text: str) -> bool:

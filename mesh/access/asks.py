@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from mesh.access.revoked import LIST as REVOKED
-from mesh.access.rules import ANY, SERVICE, WRITE, Ask, group_of
+from mesh.access.rules import ANY, METRICS, SERVICE, WRITE, Ask, group_of
 from mesh.model.keys import Key
 from mesh.model.kinds import Kind, Object, key_of, kind_named
 from mesh.model.selectors import parse_fields
@@ -90,6 +90,20 @@ def _service(verb: str, what: str) -> Callable[[Any], tuple[Ask, ...]]:
     return lambda _: (on_service(verb, what),)
 
 
+def _top(request: Any) -> tuple[Ask, ...]:
+    if not request.pods:
+        return (Ask("list", METRICS, "nodes"),)
+    names = tuple(request.names) if request.namespace else ()
+    return tuple(Ask("get", METRICS, "pods", "", request.namespace, name) for name in names) or (
+        Ask("list", METRICS, "pods", "", request.namespace),
+    )
+
+
+def _raw(request: Any) -> tuple[Ask, ...]:
+    host = Ask("get", "", "nodes", "metrics", name=request.host)
+    return (host,) if request.host else (on_service("get", "metrics"),)
+
+
 def _on(kind: Kind, verb: str, namespace: str, name: str) -> Ask:
     return Ask(verb, group_of(kind), kind.plural, "", namespace if kind.namespaced else "", name)
 
@@ -108,6 +122,8 @@ _TABLE: dict[str, Callable[[Any], tuple[Ask, ...]]] = {
     "/mesh.v1.Secrets/Delivery": lambda request: (
         Ask("get", "", "secrets", "", request.namespace or "default", request.name),
     ),
+    "/mesh.v1.Measurements/Top": _top,
+    "/mesh.v1.Measurements/Raw": _raw,
     "/mesh.v1.Control/Status": _service("get", "status"),
     "/mesh.v1.Control/Flows": _service("get", "flows"),
     "/mesh.v1.Control/Backup": _service("create", "backups"),

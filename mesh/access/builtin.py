@@ -7,13 +7,13 @@ may do what; `edit` writes neither; `admin` gives roles within its namespace.
 from collections.abc import Iterable
 from functools import cache
 
-from mesh.access.rules import ANY, READ, SERVICE, WRITE, Rule, group_of, rule
+from mesh.access.rules import ANY, METRICS, READ, SERVICE, WRITE, Rule, group_of, rule
 from mesh.model.kinds import KINDS, Kind
-from mesh.pki import ADMINS
+from mesh.pki import ADMINS, MONITORS
 
 EDITORS = "mesh:editors"  # edit in every namespace
 VIEWERS = "mesh:viewers"  # view in every namespace
-EVERYWHERE = (VIEWERS, EDITORS, ADMINS)  # the smallest first
+EVERYWHERE = (MONITORS, VIEWERS, EDITORS, ADMINS)  # the smallest first
 AUTHENTICATED = "system:authenticated"  # everyone who was recognised, as Kubernetes names it
 CLUSTER_ADMIN = "cluster-admin"
 
@@ -43,6 +43,8 @@ def everywhere(group: str) -> tuple[Rule, ...]:
         return (*_edit(), *_around())
     if group == VIEWERS:
         return (*_view(), *_around())
+    if group == MONITORS:
+        return _figures()
     return ()
 
 
@@ -53,7 +55,7 @@ def _all() -> tuple[Rule, ...]:
 def _view() -> tuple[Rule, ...]:
     shown = [k for k in KINDS if k.namespaced and k.name not in ("Secret", *_GRANTING)]
     namespace = rule(READ, ("",), ("namespaces",))
-    return (*_on(shown, READ), rule(READ, ("",), _PARTS), namespace)
+    return (*_on(shown, READ), rule(READ, ("",), _PARTS), rule(READ, (METRICS,), ("pods",)), namespace)
 
 
 def _edit() -> tuple[Rule, ...]:
@@ -70,7 +72,13 @@ def _admin() -> tuple[Rule, ...]:
 def _around() -> tuple[Rule, ...]:
     """What lies outside of namespaces and is no secret."""
     kinds = [k for k in KINDS if not k.namespaced]
-    return (*_on(kinds, READ), rule(READ, (SERVICE,), ("status", "metrics", "flows")))
+    return (*_on(kinds, READ), rule(READ, (SERVICE,), ("status", "flows")), *_figures())
+
+
+def _figures() -> tuple[Rule, ...]:
+    """What a monitor reads, and nothing else."""
+    own = rule(READ, (SERVICE,), ("metrics",))
+    return (own, rule(READ, (METRICS,), ("nodes", "pods")), rule(("get",), ("",), ("nodes/metrics",)))
 
 
 def _on(kinds: Iterable[Kind], verbs: Iterable[str]) -> tuple[Rule, ...]:

@@ -12,6 +12,7 @@ from mesh.v1.auth_pb2 import PolicyRule
 
 ANY = "*"
 SERVICE = "mesh"  # the API group of what is no object: images, tokens, certificates, backups, the service's status
+METRICS = "metrics.k8s.io"  # the API group of what pods and hosts use
 READ = ("get", "list", "watch")
 WRITE = ("create", "update", "patch", "delete")
 

@@ -13,7 +13,7 @@ from mesh.v1.auth_pb2 import Subject
 ACCOUNT = "system:serviceaccount:"
 ACCOUNTS = "system:serviceaccounts"
 HOST = "mesh:node:"
-RESERVED = ("system:", "mesh:")  # beginnings of names and groups that no user may be given, but the three groups
+RESERVED = ("system:", "mesh:")  # beginnings of names and groups that no user may be given, but the four groups
 
 
 @dataclass(frozen=True, slots=True)

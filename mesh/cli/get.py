@@ -40,7 +40,6 @@ class Question:
 @click.argument(
     "what",
     nargs=-1,
-    required=True,
     metavar="KIND[,KIND…] [NAME…] | KIND/NAME…",
     shell_complete=complete.kinds_and_names,
 )
@@ -60,11 +59,12 @@ class Question:
 @click.option("--no-headers", is_flag=True, help="No titles above the columns.")
 @click.option("--show", is_flag=True, help="Show the values of Secrets too, in base64, with -o yaml, json or jsonpath.")
 @click.option("--ignore-not-found", is_flag=True, help="A name that is not there is no error.")
+@click.option("--raw", default="", metavar="PATH", help="What meshd says at /metrics, a host at /nodes/NAME/metrics.")
 @click.pass_obj
 @asynchronous
 async def command(
-    session: Session, what: tuple[str, ...], all_namespaces: bool, selector: str, field_selector: str, output: str,
-    watch: bool, show_labels: bool, sort_by: str, no_headers: bool, ignore_not_found: bool, show: bool,
+    session: Session, raw: str, what: tuple[str, ...], all_namespaces: bool, selector: str, field_selector: str,
+    output: str, watch: bool, show_labels: bool, sort_by: str, no_headers: bool, ignore_not_found: bool, show: bool,
 ) -> None:  # fmt: skip
     """List objects, or show some.
 
@@ -75,6 +75,11 @@ async def command(
     from mesh.cli import outputs, targets
     from mesh.cli.printers import Look
 
+    if bool(raw) == bool(what):
+        raise click.UsageError("say KIND, such as pods, or --raw with a path")
+    if raw:
+        await _raw(session, raw)
+        return
     form, wanted = outputs.parse(output), targets.parse(what)
     if any(t.names for t in wanted) and (selector or field_selector or all_namespaces):
         raise click.UsageError("names can't be combined with -l, --field-selector or -A")
@@ -96,6 +101,18 @@ async def command(
             click.echo(outputs.documents(form, [o for _, os in found for o in os], single=single, show=show), nl=False)
         if failed:
             raise click.exceptions.Exit(1)
+
+
+async def _raw(session: Session, path: str) -> None:
+    """Figures as they are: /metrics…, /nodes/NAME/…, or kubectl's /api/v1/nodes/NAME/proxy/…"""
+    parts = path.removeprefix("/api/v1").strip("/").split("/")
+    host = ""
+    if parts[0] == "nodes" and len(parts) > 2:
+        host, parts = parts[1], parts[3:] if parts[2] == "proxy" else parts[2:]
+    async with session.client() as client:
+        async for data in client.raw("/" + "/".join(parts), host=host):
+            sys.stdout.buffer.write(data)
+    sys.stdout.flush()
 
 
 async def _gather(

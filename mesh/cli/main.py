@@ -46,6 +46,7 @@ _SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "proxy": ("proxy", "Show what the hosts' proxies carry."),
     },
     "Hosts": {
+        "top": ("top", "Show what hosts and pods use."),
         "cordon": ("cordon", "Let a host take no new pods."),
         "uncordon": ("uncordon", "Let a host take new pods again."),
         "drain": ("drain", "Empty a host, so that it can be worked on."),

@@ -5,11 +5,14 @@ the newer view, an unavailable store after a back-off, and anything else crashes
 """
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 
 import structlog
 
 from mesh.errors import AlreadyExists, Conflict, NotFound, Unavailable
+from mesh.exposition.tally import Tally
+from mesh.exposition.text import Family
 from mesh.model.keys import Key
 from mesh.model.kinds import key_of
 from mesh.reconcile.plan import Controller
@@ -20,12 +23,18 @@ from mesh.store.port import Event, Store
 log = structlog.get_logger(__name__)
 
 LOST_RACES = 5  # in a row and without back-off; more than that is a plan that ignores what it reads
+RECONCILES = Family("controller_runtime_reconcile_total", "counter", "Keys that controllers worked on, by result.")
+TOOK = Family("controller_runtime_reconcile_time_seconds", "histogram", "How long a key took, commit included.")
 
 
 class Loop:
     """Runs controllers against a feed and a store; `clock` gives nanoseconds since the epoch."""
 
-    def __init__(self, feed: Feed, store: Store, controllers: Sequence[Controller], clock: Callable[[], int]) -> None:
+    def __init__(
+        self, feed: Feed, store: Store, controllers: Sequence[Controller], clock: Callable[[], int],
+        tally: Tally | None = None,
+    ) -> None:  # fmt: skip
+        self._tally = tally or Tally()
         self._feed = feed
         self._store = store
         self._clock = clock
@@ -44,6 +53,10 @@ class Loop:
             for _, queue in self._queues:
                 queue.close()
 
+    def depths(self) -> dict[str, int]:
+        """How many keys wait, by controller."""
+        return {controller.name: len(queue) for controller, queue in self._queues}
+
     def _everything(self) -> list[Event]:
         view = self._feed.view
         return [Event(view.revision, key_of(obj), obj, None) for obj in view.objects()]
@@ -57,8 +70,10 @@ class Loop:
     async def _work(self, controller: Controller, queue: Queue[Key]) -> None:
         while True:
             key = await queue.get()
+            began, result = time.perf_counter(), "error"
             try:
                 await self._reconcile(controller, queue, key)
+                result = "success"
             except (Conflict, AlreadyExists, NotFound) as error:
                 await self._feed.reached(await self._store.wait(-1))
                 wait = queue.retry(key, at_once=LOST_RACES)
@@ -71,6 +86,8 @@ class Loop:
             except Exception:
                 log.exception("reconcile_crashed", controller=controller.name, key=str(key))
                 raise
+            self._tally.add(RECONCILES, f'controller="{controller.name}",result="{result}"')
+            self._tally.observe(TOOK, f'controller="{controller.name}"', time.perf_counter() - began)
             queue.done(key)
             await asyncio.sleep(0)  # a long queue without writes must not hold the event loop
 

@@ -22,6 +22,9 @@ class Queue(Generic[Item]):
         self._failures: dict[Item, int] = {}
         self._added = asyncio.Event()
 
+    def __len__(self) -> int:
+        return len(self._ready)
+
     def add(self, item: Item) -> None:
         """Makes the item ready now; a delay that it waited for is over."""
         timer = self._timers.pop(item, None)

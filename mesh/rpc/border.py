@@ -19,10 +19,14 @@ from grpc import aio
 
 from mesh.access.who import Who
 from mesh.errors import MeshError, Unavailable
+from mesh.exposition.tally import Tally
+from mesh.exposition.text import Family
 from mesh.rpc.gate import Call, Gate, begin
 from mesh.rpc.status import internal, status_of, to_grpc
 
 _log = structlog.get_logger("mesh.rpc")
+HANDLED = Family("grpc_server_handled_total", "counter", "Calls that ended, by how they ended.")
+TOOK = Family("grpc_server_handling_seconds", "histogram", "How long calls took; streams to their end.")
 _WRITES = frozenset(("Apply", "Create", "Update", "Patch", "Delete", "Exec", "PortForward", "Backup"))
 
 Context = aio.ServicerContext[Any, Any]
@@ -31,8 +35,9 @@ Context = aio.ServicerContext[Any, Any]
 class Border(aio.ServerInterceptor):
     """Wraps every handler of the server; made on the event loop that serves."""
 
-    def __init__(self, gate: Gate) -> None:
+    def __init__(self, gate: Gate, tally: Tally | None = None) -> None:
         self._gate = gate
+        self._tally = tally or Tally()
         self._streams: set[_Passage] = set()
 
     def stop(self) -> None:
@@ -65,7 +70,7 @@ class Border(aio.ServerInterceptor):
 
     def _single(self, method: str, inner: Any) -> Any:
         async def call(request: Any, context: Context) -> Any:
-            passage = _Passage(self._gate, method, context)
+            passage = _Passage(self._gate, method, context, self._tally)
             async with passage:
                 return await inner(await passage.enter(request), context)
 
@@ -73,7 +78,7 @@ class Border(aio.ServerInterceptor):
 
     def _streaming(self, method: str, inner: Any) -> Any:
         async def call(request: Any, context: Context) -> None:
-            passage = _Passage(self._gate, method, context)
+            passage = _Passage(self._gate, method, context, self._tally)
             async with passage:
                 answering = _answer(inner(await passage.enter(request), context), context)
                 if not method.startswith("/mesh."):
@@ -110,7 +115,8 @@ async def _again(first: Any, rest: AsyncIterator[Any]) -> AsyncIterator[Any]:
 class _Passage:
     """One call: who it is, how long it took, how it ended."""
 
-    def __init__(self, gate: Gate, method: str, context: Context) -> None:
+    def __init__(self, gate: Gate, method: str, context: Context, tally: Tally) -> None:
+        self._tally = tally
         self.context = context
         self.call = Call(gate, Who(""), method, context.peer())
         self.started = time.monotonic()
@@ -179,6 +185,9 @@ class _Passage:
         record = _log.info if verb in _WRITES and service.startswith("/mesh.") else _log.debug
         milliseconds = round((time.monotonic() - self.started) * 1000, 1)
         said = {"message": message} if message else {}
+        of = f'grpc_service="{service.strip("/")}",grpc_method="{verb}"'
+        self._tally.add(HANDLED, f'{of},grpc_code="{code}"')
+        self._tally.observe(TOOK, of, milliseconds / 1000)
         record(
             "request", method=self.call.method, user=self.call.who.name, code=code, milliseconds=milliseconds, **said
         )

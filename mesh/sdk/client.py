@@ -26,6 +26,7 @@ from mesh.sdk import context as contexts
 from mesh.sdk import wait as waiting
 from mesh.sdk.channel import answer, answers
 from mesh.sdk.context import Context
+from mesh.sdk.measurements import Measuring
 from mesh.sdk.sources import complete, objects_of
 from mesh.sdk.streams import ExecResult, ExecStream, PortForward, exec_options, run_to_end
 from mesh.sdk.watch import Change, Listing, watch
@@ -54,7 +55,7 @@ def kind_of(kind: type[Object] | str) -> Kind:
     return kinds.kind_for_word(kind) if isinstance(kind, str) else kinds.kind_of(kind())
 
 
-class AsyncClient:
+class AsyncClient(Measuring):
     """A connection to meshd, made when it is first needed. Use it as an `async with`, or `close` it."""
 
     def __init__(

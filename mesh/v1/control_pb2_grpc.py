@@ -683,6 +683,125 @@ class Images:
             _registered_method=True)
 
 
+class MeasurementsStub:
+    """What hosts and pods use, measured when asked for.
+    """
+
+    def __init__(self, channel):
+        """Constructor.
+
+        Args:
+            channel: A grpc.Channel.
+        """
+        self.Top = channel.unary_unary(
+                '/mesh.v1.Measurements/Top',
+                request_serializer=mesh_dot_v1_dot_control__pb2.TopRequest.SerializeToString,
+                response_deserializer=mesh_dot_v1_dot_control__pb2.TopResponse.FromString,
+                _registered_method=True)
+        self.Raw = channel.unary_stream(
+                '/mesh.v1.Measurements/Raw',
+                request_serializer=mesh_dot_v1_dot_control__pb2.RawRequest.SerializeToString,
+                response_deserializer=mesh_dot_v1_dot_control__pb2.RawChunk.FromString,
+                _registered_method=True)
+
+
+class MeasurementsServicer:
+    """What hosts and pods use, measured when asked for.
+    """
+
+    def Top(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Raw(self, request, context):
+        """What a host's endpoint, or meshd's own, says under a path.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+
+def add_MeasurementsServicer_to_server(servicer, server):
+    rpc_method_handlers = {
+            'Top': grpc.unary_unary_rpc_method_handler(
+                    servicer.Top,
+                    request_deserializer=mesh_dot_v1_dot_control__pb2.TopRequest.FromString,
+                    response_serializer=mesh_dot_v1_dot_control__pb2.TopResponse.SerializeToString,
+            ),
+            'Raw': grpc.unary_stream_rpc_method_handler(
+                    servicer.Raw,
+                    request_deserializer=mesh_dot_v1_dot_control__pb2.RawRequest.FromString,
+                    response_serializer=mesh_dot_v1_dot_control__pb2.RawChunk.SerializeToString,
+            ),
+    }
+    generic_handler = grpc.method_handlers_generic_handler(
+            'mesh.v1.Measurements', rpc_method_handlers)
+    server.add_generic_rpc_handlers((generic_handler,))
+    server.add_registered_method_handlers('mesh.v1.Measurements', rpc_method_handlers)
+
+
+ # This class is part of an EXPERIMENTAL API.
+class Measurements:
+    """What hosts and pods use, measured when asked for.
+    """
+
+    @staticmethod
+    def Top(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mesh.v1.Measurements/Top',
+            mesh_dot_v1_dot_control__pb2.TopRequest.SerializeToString,
+            mesh_dot_v1_dot_control__pb2.TopResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Raw(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/mesh.v1.Measurements/Raw',
+            mesh_dot_v1_dot_control__pb2.RawRequest.SerializeToString,
+            mesh_dot_v1_dot_control__pb2.RawChunk.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+
 class ControlStub:
     """Missing associated documentation comment in .proto file."""
 

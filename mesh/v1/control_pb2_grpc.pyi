@@ -215,6 +215,46 @@ class ImagesServicer(metaclass=_abc_1.ABCMeta):
 
 def add_ImagesServicer_to_server(servicer: ImagesServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
 
+class MeasurementsStub:
+    """What hosts and pods use, measured when asked for."""
+
+    @_typing.overload
+    def __new__(cls, channel: _grpc.Channel) -> _Self: ...
+    @_typing.overload
+    def __new__(cls, channel: _aio.Channel) -> MeasurementsAsyncStub: ...
+    Top: _grpc.UnaryUnaryMultiCallable[_control_pb2.TopRequest, _control_pb2.TopResponse]
+    Raw: _grpc.UnaryStreamMultiCallable[_control_pb2.RawRequest, _control_pb2.RawChunk]
+    """What a host's endpoint, or meshd's own, says under a path."""
+
+@_typing.type_check_only
+class MeasurementsAsyncStub(MeasurementsStub):
+    """What hosts and pods use, measured when asked for."""
+
+    def __init__(self, channel: _aio.Channel) -> None: ...
+    Top: _aio.UnaryUnaryMultiCallable[_control_pb2.TopRequest, _control_pb2.TopResponse]  # type: ignore[assignment]
+    Raw: _aio.UnaryStreamMultiCallable[_control_pb2.RawRequest, _control_pb2.RawChunk]  # type: ignore[assignment]
+    """What a host's endpoint, or meshd's own, says under a path."""
+
+class MeasurementsServicer(metaclass=_abc_1.ABCMeta):
+    """What hosts and pods use, measured when asked for."""
+
+    @_abc_1.abstractmethod
+    def Top(
+        self,
+        request: _control_pb2.TopRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_control_pb2.TopResponse, _abc.Awaitable[_control_pb2.TopResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def Raw(
+        self,
+        request: _control_pb2.RawRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_control_pb2.RawChunk], _abc.AsyncIterator[_control_pb2.RawChunk]]:
+        """What a host's endpoint, or meshd's own, says under a path."""
+
+def add_MeasurementsServicer_to_server(servicer: MeasurementsServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
+
 class ControlStub:
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...

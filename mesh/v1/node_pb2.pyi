@@ -1147,6 +1147,29 @@ class ImageRemoveOptions(_message.Message):
 Global___ImageRemoveOptions: _TypeAlias = ImageRemoveOptions  # noqa: Y015
 
 @_typing.final
+class MeasureOptions(_message.Message):
+    """Measures the host now. Without a path, what follows on STDOUT is a Summary; with one, it is what the host's own
+    endpoint says under it ("/metrics/cadvisor").
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PATH_FIELD_NUMBER: _builtins.int
+    path: _builtins.str
+    def __init__(
+        self,
+        *,
+        path: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["path", b"path"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MeasureOptions: _TypeAlias = MeasureOptions  # noqa: Y015
+
+@_typing.final
 class StreamOpen(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1157,6 +1180,7 @@ class StreamOpen(_message.Message):
     ATTACH_FIELD_NUMBER: _builtins.int
     IMAGE_LOAD_FIELD_NUMBER: _builtins.int
     IMAGE_REMOVE_FIELD_NUMBER: _builtins.int
+    MEASURE_FIELD_NUMBER: _builtins.int
     pod_uid: _builtins.str
     """empty for what is no pod's"""
     @_builtins.property
@@ -1171,6 +1195,8 @@ class StreamOpen(_message.Message):
     def image_load(self) -> Global___ImageLoadOptions: ...
     @_builtins.property
     def image_remove(self) -> Global___ImageRemoveOptions: ...
+    @_builtins.property
+    def measure(self) -> Global___MeasureOptions: ...
     def __init__(
         self,
         *,
@@ -1181,12 +1207,13 @@ class StreamOpen(_message.Message):
         attach: Global___AttachOptions | None = ...,
         image_load: Global___ImageLoadOptions | None = ...,
         image_remove: Global___ImageRemoveOptions | None = ...,
+        measure: Global___MeasureOptions | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["attach", b"attach", "exec", b"exec", "image_load", b"image_load", "image_remove", b"image_remove", "logs", b"logs", "port_forward", b"port_forward", "what", b"what"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["attach", b"attach", "exec", b"exec", "image_load", b"image_load", "image_remove", b"image_remove", "logs", b"logs", "measure", b"measure", "port_forward", b"port_forward", "what", b"what"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attach", b"attach", "exec", b"exec", "image_load", b"image_load", "image_remove", b"image_remove", "logs", b"logs", "pod_uid", b"pod_uid", "port_forward", b"port_forward", "what", b"what"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attach", b"attach", "exec", b"exec", "image_load", b"image_load", "image_remove", b"image_remove", "logs", b"logs", "measure", b"measure", "pod_uid", b"pod_uid", "port_forward", b"port_forward", "what", b"what"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_what: _TypeAlias = _typing.Literal["logs", "exec", "port_forward", "attach", "image_load", "image_remove"]  # noqa: Y015
+    _WhichOneofReturnType_what: _TypeAlias = _typing.Literal["logs", "exec", "port_forward", "attach", "image_load", "image_remove", "measure"]  # noqa: Y015
     _WhichOneofArgType_what: _TypeAlias = _typing.Literal["what", b"what"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_what) -> _WhichOneofReturnType_what | None: ...
 

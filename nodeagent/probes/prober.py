@@ -8,13 +8,14 @@ application took to answer.
 import asyncio
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import structlog
 
 from mesh.v1.core_pb2 import Pod
 from nodeagent.events import Events
 from nodeagent.probes.checks import Checks
+from nodeagent.probes.counts import Count
 from nodeagent.probes.state import COUNTS, Kind, Outcome, Result, Streak, reached
 from nodeagent.probes.wanted import Wanted
 
@@ -24,25 +25,6 @@ RETRIES = 3  # of a check that could not be done, in a row (P18)
 EVENT_EVERY = 0.95  # seconds between two equal events
 Key = tuple[str, Kind]
 Told = Callable[[str, Kind, bool], None]
-
-
-@dataclass(slots=True)
-class Count:
-    """What has been measured of one probe of one container, over all its instances (P20)."""
-
-    results: dict[str, int] = field(default_factory=dict)
-    seconds: float = 0.0  # spent waiting for answers
-    runs: int = 0
-    lag: float = 0.0  # seconds that this host was late to send, in all
-    worst_lag: float = 0.0
-
-    def add(self, outcome: Outcome, lag: float) -> None:
-        """One run."""
-        self.results[outcome.result] = self.results.get(outcome.result, 0) + 1
-        self.runs += 1
-        self.seconds += outcome.seconds
-        self.lag += lag
-        self.worst_lag = max(self.worst_lag, lag)
 
 
 @dataclass(slots=True)

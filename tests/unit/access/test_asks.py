@@ -53,6 +53,12 @@ def test_a_method_that_is_in_no_table_is_for_nobody() -> None:
          Ask("create", "", "pods", "exec", "a", "web")),
         ("Pods/PortForward", pb.PortForwardInput(start={"pod": "web"}),
          Ask("create", "", "pods", "portforward", "default", "web")),
+        ("Measurements/Top", pb.TopRequest(), Ask("list", "metrics.k8s.io", "nodes")),
+        ("Measurements/Top", pb.TopRequest(pods=True), Ask("list", "metrics.k8s.io", "pods")),
+        ("Measurements/Top", pb.TopRequest(pods=True, namespace="a", names=["web"]),
+         Ask("get", "metrics.k8s.io", "pods", "", "a", "web")),
+        ("Measurements/Raw", pb.RawRequest(path="/metrics"), Ask("get", "mesh", "metrics")),
+        ("Measurements/Raw", pb.RawRequest(host="h"), Ask("get", "", "nodes", "metrics", name="h")),
         ("Images/Remove", pb.ImageRemoveRequest(), Ask("delete", "mesh", "images")),
     ],
 )  # fmt: skip

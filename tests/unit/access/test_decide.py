@@ -2,6 +2,7 @@
 
 import pytest
 
+from mesh import pki
 from mesh.access import builtin
 from mesh.access.decide import decide, require
 from mesh.access.rules import Ask, rule
@@ -188,3 +189,19 @@ def test_a_refusal_says_who_what_and_whom_to_ask() -> None:
         require(EVE, [Ask("list", "", "pods")], view())
     with pytest.raises(Forbidden, match=r"needs the group mesh:admins$"):
         require(EVE, [Ask("delete", "", "nodes", name="a")], view())
+
+
+def test_a_monitor_reads_figures_and_nothing_else() -> None:
+    monitor = of_certificate(Identity("prometheus", (pki.MONITORS,)))
+    for ask in (Ask("get", "mesh", "metrics"), Ask("list", "metrics.k8s.io", "pods"),
+                Ask("get", "", "nodes", "metrics", name="h")):  # fmt: skip
+        assert may(monitor, ask)
+    for ask in (PODS, Ask("list", "", "nodes"), Ask("get", "mesh", "status"), Ask("get", "", "nodes", "", name="h")):
+        assert not may(monitor, ask)
+
+
+def test_who_may_see_pods_may_see_what_they_use() -> None:
+    top = Ask("list", "metrics.k8s.io", "pods", namespace="team")
+    bound = binding("view", kind="ClusterRole")
+    assert may(EVE, top, bound)
+    assert not may(EVE, Ask("list", "metrics.k8s.io", "pods"), bound)

@@ -1,0 +1,1 @@
+"""meshd's own figures, and those of the whole mesh as it knows it."""

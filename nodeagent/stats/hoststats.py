@@ -1,0 +1,33 @@
+"""All that measures this host, put together: the meter, what the agent did, and the endpoint.
+
+Rule: it only wires.
+"""
+
+from collections.abc import Callable, Iterable
+
+from nodeagent.config import AgentConfig
+from nodeagent.pods.worker import Worker
+from nodeagent.runtime.port import Runtime
+from nodeagent.stats.endpoint import Endpoint
+from nodeagent.stats.meter import Meter
+from nodeagent.stats.operations import Operations
+from nodeagent.volumes.tree import Tree
+
+
+class HostStats:
+    """One host's; `workers` are those of its pods now, `clock` gives nanoseconds since the epoch."""
+
+    def __init__(
+        self, config: AgentConfig, tree: Tree, workers: Callable[[], Iterable[Worker]], clock: Callable[[], int]
+    ) -> None:
+        self._operations = Operations()
+        self.meter = Meter(config, tree, workers, self._operations, clock)
+        self.endpoint = Endpoint(config, self.meter)
+
+    def counted(self, runtime: Runtime) -> Runtime:
+        """The same runtime, whose calls are counted."""
+        return self._operations.counted(runtime)
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        await self.endpoint.run()
