@@ -1,57 +1,38 @@
 """netproxy: wires the proxy of one host; nothing else."""
 
 import asyncio
-import secrets
+import resource
 import signal
 from pathlib import Path
 
 import click
 import structlog
-import uvloop
 
-from mesh.v1.node_pb2 import ProxyHeld, ServiceTable
-from netproxy import lastgood
 from netproxy.control import Control
-from netproxy.dataplane import Dataplane
+from netproxy.proxy import Proxy
+from netproxy.turns import Turns
 
 log = structlog.get_logger()
+SPARE = 512  # descriptors for listeners and all else, at least; connections have two each
 
 
-class Proxy:
-    """Holds the data plane; the one place where it is swapped."""
-
-    def __init__(self, last_table: Path) -> None:
-        self._last_table = last_table
-        self._boot = secrets.token_hex(8)
-        self._plane = Dataplane()
-        table = lastgood.load(last_table)
-        if table is not None:
-            self._plane = self._plane.accept(table)
-
-    def held(self, error: str = "") -> ProxyHeld:
-        """What is served now."""
-        return self._plane.held(self._boot, error)
-
-    def program(self, table: ServiceTable) -> None:
-        """Serves `table` from now on and keeps it for the next start; raises Conflict, OSError."""
-        plane = self._plane.accept(table)
-        if plane != self._plane:
-            lastgood.save(self._last_table, plane.table())
-            self._plane = plane
-            log.info("table_served", revision=plane.revision, digest=plane.digest)
-
-
-async def serve(socket: Path, last_table: Path) -> None:
+async def serve(turns: Turns, socket: Path, last_table: Path) -> None:
     """Runs until SIGTERM or SIGINT."""
-    proxy = Proxy(last_table)
-    control = asyncio.create_task(Control(socket, proxy.held, proxy.program).run())
     loop = asyncio.get_running_loop()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    proxy = Proxy(turns, loop, last_table, max(SPARE, hard - max(SPARE, hard // 3)) // 2)
+    control = Control(socket, proxy.held, proxy.carry_out)
+    proxy.news = control.tell
+    server = await control.start()
+    serving = asyncio.create_task(server.serve_forever())
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, control.cancel)
-    log.info("netproxy_started", socket=str(socket), digest=proxy.held().digest)
+        loop.add_signal_handler(number, serving.cancel)
+    log.info("netproxy_started", socket=str(socket), digest=proxy.held().digest, descriptors=hard, before=soft)
     try:
-        await control
+        await serving
     except asyncio.CancelledError:
+        proxy.stop()
         log.info("netproxy_stopped")
 
 
@@ -60,4 +41,6 @@ async def serve(socket: Path, last_table: Path) -> None:
 @click.option("--last-table", type=click.Path(path_type=Path), required=True, help="File that keeps the last table.")
 def main(socket: Path, last_table: Path) -> None:
     """The Service proxy of one host. Started by the supervisor, programmed by the node agent."""
-    uvloop.run(serve(socket, last_table))
+    turns = Turns()
+    with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(turns)) as runner:
+        runner.run(serve(turns, socket, last_table))

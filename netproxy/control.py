@@ -1,7 +1,7 @@
 """The proxy's control socket: orders in, what is held out.
 
-Rule: only root and the proxy's own user may connect (peer credentials are checked as well as the socket's mode), and
-whoever connects is told first what is held.
+Rule: only root and the proxy's own user may connect (peer credentials are checked as well as the socket's mode);
+whoever connects is told first what is held, and again after every order and whenever the proxy has news.
 """
 
 import asyncio
@@ -15,50 +15,60 @@ import structlog
 from google.protobuf.message import DecodeError
 
 from mesh.errors import MeshError
-from mesh.v1.node_pb2 import ProxyHeld, ProxyOrder, ServiceTable
+from mesh.v1.node_pb2 import ProxyHeld, ProxyOrder
 
 log = structlog.get_logger()
 MAX_FRAME = 128 * 1024 * 1024
 
 
 class Control:
-    """Serves `path`; `program` carries out one table and returns what is held then, or raises MeshError."""
+    """Serves `path`; `carry_out` does one order and returns the answer, or raises MeshError."""
 
-    def __init__(self, path: Path, held: Callable[[str], ProxyHeld], program: Callable[[ServiceTable], None]) -> None:
+    def __init__(
+        self, path: Path, held: Callable[[str], ProxyHeld], carry_out: Callable[[ProxyOrder], ProxyHeld]
+    ) -> None:
         self._path = path
         self._held = held
-        self._program = program
+        self._carry_out = carry_out
+        self._writers: set[asyncio.StreamWriter] = set()
 
-    async def run(self) -> None:
-        """Listens until cancelled."""
+    async def start(self) -> asyncio.Server:
+        """Listens when it returns."""
         self._path.unlink(missing_ok=True)
         old_mask = os.umask(0o177)
         try:
-            server = await asyncio.start_unix_server(self._serve, self._path)
+            return await asyncio.start_unix_server(self._serve, self._path)
         finally:
             os.umask(old_mask)
-        async with server:
-            await server.serve_forever()
+
+    def tell(self) -> None:
+        """There are news: everyone connected is told what is held."""
+        for writer in self._writers:
+            _write(writer, self._held(""))
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             if not _trusted(writer):
                 return
-            await _send(writer, self._held(""))
+            self._writers.add(writer)
+            _write(writer, self._held(""))
             while (order := await _receive(reader)) is not None:
-                await _send(writer, self._carry_out(order))
+                _write(writer, self._answer(order))
+                await writer.drain()
         except ConnectionError as error:
             log.info("agent_disconnected", why=str(error))
+        except asyncio.CancelledError:
+            return  # the program ends; asyncio's streams would log it as an error
         finally:
+            self._writers.discard(writer)
             writer.close()
 
-    def _carry_out(self, order: bytes) -> ProxyHeld:
+    def _answer(self, order: bytes) -> ProxyHeld:
         try:
-            self._program(ProxyOrder.FromString(order).table)
-        except (MeshError, DecodeError, OSError) as error:
-            log.error("table_refused", error=str(error))
-            return self._held(str(error))
-        return self._held("")
+            return self._carry_out(ProxyOrder.FromString(order))
+        except (MeshError, DecodeError, OSError, ValueError) as error:
+            log.error("order_refused", error=str(error))
+            return self._held(str(error) or type(error).__name__)
 
 
 def _trusted(writer: asyncio.StreamWriter) -> bool:
@@ -70,10 +80,9 @@ def _trusted(writer: asyncio.StreamWriter) -> bool:
     return False
 
 
-async def _send(writer: asyncio.StreamWriter, held: ProxyHeld) -> None:
+def _write(writer: asyncio.StreamWriter, held: ProxyHeld) -> None:
     body = held.SerializeToString()
     writer.write(struct.pack(">I", len(body)) + body)
-    await writer.drain()
 
 
 async def _receive(reader: asyncio.StreamReader) -> bytes | None:

@@ -1550,6 +1550,7 @@ class ProxyHeld(_message.Message):
     ERROR_FIELD_NUMBER: _builtins.int
     DRAINING_FIELD_NUMBER: _builtins.int
     FLOWS_FIELD_NUMBER: _builtins.int
+    PROBLEMS_FIELD_NUMBER: _builtins.int
     digest: _builtins.str
     """of the table applied; empty: none yet"""
     boot: _builtins.str
@@ -1568,6 +1569,10 @@ class ProxyHeld(_message.Message):
     def flows(self) -> Global___Flows:
         """the answer to FlowsRequest alone"""
 
+    @_builtins.property
+    def problems(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """addresses that cannot be listened on, and why; they are tried again"""
+
     def __init__(
         self,
         *,
@@ -1577,10 +1582,11 @@ class ProxyHeld(_message.Message):
         error: _builtins.str = ...,
         draining: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
         flows: Global___Flows | None = ...,
+        problems: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["fence", b"fence", "flows", b"flows"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["boot", b"boot", "digest", b"digest", "draining", b"draining", "error", b"error", "fence", b"fence", "flows", b"flows"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["boot", b"boot", "digest", b"digest", "draining", b"draining", "error", b"error", "fence", b"fence", "flows", b"flows", "problems", b"problems"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1675,6 +1681,8 @@ class BackendFlows(_message.Message):
     FAILED_FIELD_NUMBER: _builtins.int
     EJECTIONS_FIELD_NUMBER: _builtins.int
     EJECTED_FIELD_NUMBER: _builtins.int
+    LATENCY_FIELD_NUMBER: _builtins.int
+    LATENCY_SUM_FIELD_NUMBER: _builtins.int
     ip: _builtins.str
     port: _builtins.int
     pod: _builtins.str
@@ -1687,6 +1695,12 @@ class BackendFlows(_message.Message):
     """connects that failed"""
     ejections: _builtins.int
     ejected: _builtins.bool
+    latency_sum: _builtins.float
+    """seconds"""
+    @_builtins.property
+    def latency(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Connects by how long they took: up to 0.5, 1, 2.5, 5, 10, 25, 50, 100, 250, 500, 1000, 3000 ms, and longer."""
+
     def __init__(
         self,
         *,
@@ -1700,10 +1714,12 @@ class BackendFlows(_message.Message):
         failed: _builtins.int = ...,
         ejections: _builtins.int = ...,
         ejected: _builtins.bool = ...,
+        latency: _abc.Iterable[_builtins.int] | None = ...,
+        latency_sum: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes_in", b"bytes_in", "bytes_out", b"bytes_out", "ejected", b"ejected", "ejections", b"ejections", "failed", b"failed", "ip", b"ip", "open", b"open", "pod", b"pod", "port", b"port", "total", b"total"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes_in", b"bytes_in", "bytes_out", b"bytes_out", "ejected", b"ejected", "ejections", b"ejections", "failed", b"failed", "ip", b"ip", "latency", b"latency", "latency_sum", b"latency_sum", "open", b"open", "pod", b"pod", "port", b"port", "total", b"total"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

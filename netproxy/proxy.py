@@ -1,0 +1,219 @@
+"""The proxy of one host: takes orders, moves listeners, says what is held.
+
+Rules: an order is carried out whole, at once, within the loop; only Services that changed are looked at. A listener
+that cannot be opened is a problem that is told and tried again, never a reason to refuse the table.
+"""
+
+import asyncio
+import random
+import secrets
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+
+import structlog
+
+from mesh.v1.node_pb2 import HostSide, ProxyHeld, ProxyOrder, ProxyService, ServiceTable
+from netproxy import lastgood
+from netproxy.balance import Book, Counts
+from netproxy.dataplane import Dataplane
+from netproxy.diff import Claims, Close, Move, Open
+from netproxy.flows import flows_of
+from netproxy.listening import BACKLOG, bound, guard
+from netproxy.routes import Backend, Listen, Route, host_port_routes, place_of, routes_of
+from netproxy.tcp import Engine
+from netproxy.turns import Turns
+from netproxy.udp import UdpEngine
+from netproxy.vips import Vips
+
+log = structlog.get_logger()
+HOST = "~host"  # who claims the ports of the host; sorts behind every Service
+AGAIN = 10.0  # seconds until a listener that could not be opened is tried again
+
+
+class Proxy:
+    """Owns the data plane; `news()` is called when there is something to tell besides answers to orders."""
+
+    def __init__(self, turns: Turns, loop: asyncio.AbstractEventLoop, file: Path, most: int) -> None:
+        self._loop = loop
+        self._boot = secrets.token_hex(8)
+        self._file = lastgood.LastGood(file)
+        self._plane = Dataplane()
+        self._host = HostSide()
+        self._claims = Claims()
+        self._vips = Vips()
+        self._book = Book(random.random)
+        self._tcp = Engine(turns, loop, self._drained, most)
+        self._udp = UdpEngine(turns, loop, most)
+        self._sockets: set[Listen] = set()
+        self._problems: dict[Listen, str] = {}
+        self._draining: dict[str, set[Counts]] = {}
+        self._retrying: asyncio.TimerHandle | None = None
+        self.news: Callable[[], None] = lambda: None
+        for order in lastgood.load(file):
+            self._take(order)
+
+    # ---- orders
+
+    def carry_out(self, order: ProxyOrder) -> ProxyHeld:
+        """Does one order and keeps it for the next start; raises MeshError, OSError."""
+        if order.HasField("flows"):
+            held = self.held()
+            held.flows.CopyFrom(flows_of(order.flows, self._book, self._tcp, self._udp, self._loop.time()))
+            return held
+        if self._take(order) and not self._file.append([order]):
+            self._file.rewrite(self._plane.table(), self._host)
+        return self.held()
+
+    def held(self, error: str = "") -> ProxyHeld:
+        """What is served now."""
+        held = self._plane.held(self._boot, error)
+        for uid, counts in self._draining.items():
+            held.draining[uid] = sum(c.open for c in counts)
+        held.problems.extend(f"{listen}: {why}" for listen, why in sorted(self._problems.items()))
+        return held
+
+    def stop(self) -> None:
+        """Ends every connection."""
+        self._tcp.stop()
+        self._udp.stop()
+
+    def _take(self, order: ProxyOrder) -> bool:
+        """Whether this changed anything."""
+        if order.HasField("host"):
+            return self._take_host(order.host)
+        return order.HasField("table") and self._take_table(order.table)
+
+    def _take_table(self, piece: ServiceTable) -> bool:
+        before = self._plane
+        self._plane = before.accept(piece)
+        if self._plane.staged or self._plane == before:
+            return bool(self._plane.staged)
+        changed = self._plane.changed
+        self._program({name: self._plane.services.get(name) for name in changed})
+        if changed:
+            log.info("table_served", revision=self._plane.revision, services=len(changed))
+        return True
+
+    def _take_host(self, host: HostSide) -> bool:
+        if host == self._host:
+            return False
+        moved = place_of(host) != place_of(self._host)
+        self._host = host
+        self._hold_addresses()
+        touched = self._claims.claim(HOST, host_port_routes(host.host_ports))
+        self._make(self._claims.moves(touched))
+        self._settle_host_ports()
+        if moved:
+            self._program(self._plane.services)
+        return True
+
+    # ---- from the table to sockets
+
+    def _program(self, services: Mapping[str, ProxyService | None]) -> None:
+        place = place_of(self._host)
+        touched: set[Listen] = set()
+        for name, service in services.items():
+            touched |= self._claims.claim(name, routes_of(service, place) if service is not None else {})
+        if any(_outer(s) for s in services.values() if s is not None) or any(s is None for s in services.values()):
+            self._hold_addresses()
+        self._make(self._claims.moves(touched))
+        for name, service in services.items():
+            self._settle(name, service)
+        self._try_again()
+
+    def _hold_addresses(self) -> None:
+        others = {ip for service in self._plane.services.values() for ip in _outer(service)}
+        source = next(iter(self._host.node_addresses), "")
+        try:
+            self._vips.hold(self._host.service_cidr, others, source)
+        except OSError as error:  # without the right to: addresses that are there by themselves still work
+            log.error("addresses_not_held", error=str(error))
+
+    def _make(self, moves: Iterable[Move]) -> None:
+        for move in moves:
+            if isinstance(move, Close):
+                self._problems.pop(move.listen, None)
+                if move.listen in self._sockets:
+                    self._sockets.remove(move.listen)
+                    self._engine(move.listen).close(move.listen)
+            elif isinstance(move, Open) or move.listen not in self._sockets:
+                self._open(move.listen, move.route)
+            else:
+                engine = self._engine(move.listen)
+                guard(engine.socket_of(move.listen), move.route)
+                engine.swap(move.listen, self._book.pool_of(move.route, self._loop.time()))
+
+    def _open(self, listen: Listen, route: Route) -> None:
+        try:
+            sock = bound(listen)
+            guard(sock, route)
+            if listen.protocol == "TCP":
+                sock.listen(BACKLOG)
+        except OSError as error:
+            self._problems[listen] = f"cannot listen: {error.strerror}"
+            log.error("listen_failed", address=str(listen), service=route.service, error=error.strerror)
+            return
+        self._problems.pop(listen, None)
+        self._sockets.add(listen)
+        self._engine(listen).open(listen, sock, self._book.pool_of(route, self._loop.time()))
+
+    def _engine(self, listen: Listen) -> Engine | UdpEngine:
+        return self._tcp if listen.protocol == "TCP" else self._udp
+
+    def _try_again(self) -> None:
+        if self._problems and self._retrying is None:
+            self._retrying = self._loop.call_later(AGAIN, self._reopen)
+
+    def _reopen(self) -> None:
+        self._retrying = None
+        for listen in list(self._problems):
+            self._open(listen, self._claims.serving[listen])
+        self._try_again()
+        if not self._problems:
+            self.news()
+
+    # ---- who leaves
+
+    def _settle(self, name: str, service: ProxyService | None) -> None:
+        serving: set[Backend] = set()
+        if service is not None:
+            for endpoint in service.endpoints:
+                if endpoint.ready and not endpoint.terminating:
+                    serving |= {Backend(endpoint.ip, p, endpoint.pod, endpoint.pod_uid) for p in endpoint.ports if p}
+        else:
+            self._book.forget(name)
+        self._note_leaving(name, serving)
+
+    def _settle_host_ports(self) -> None:
+        here: dict[str, set[Backend]] = {}
+        for route in self._claims.by_owner.get(HOST, {}).values():
+            here.setdefault(route.service, set()).update(route.backends)
+        known = [name for name, _ in self._book.services() if name.startswith("hostPort:")]
+        for name in {*known, *here}:
+            if name not in here:
+                self._book.forget(name)
+            self._note_leaving(name, here.get(name, set()))
+
+    def _note_leaving(self, name: str, serving: set[Backend]) -> None:
+        used = {b for r in self._claims.by_owner.get(name, {}).values() for b in r.backends}
+        for counts in self._book.settle(name, serving, used):
+            if counts.backend.uid:
+                self._draining.setdefault(counts.backend.uid, set()).add(counts)
+        for uid in [u for u, all_of in self._draining.items() if not _still(all_of)]:
+            del self._draining[uid]
+
+    def _drained(self, counts: Counts) -> None:
+        """The last connection to a backend that leaves is over."""
+        uid = counts.backend.uid
+        if uid in self._draining and not _still(self._draining[uid]):
+            del self._draining[uid]
+            self.news()
+
+
+def _still(counts: Iterable[Counts]) -> bool:
+    return any(c.open and c.leaving for c in counts)
+
+
+def _outer(service: ProxyService) -> list[str]:
+    """Addresses outside of the Services' own range."""
+    return [*service.load_balancer_ips, *service.external_ips]

@@ -1,0 +1,193 @@
+"""From one Service and the host's own side to what each address and port leads to: `Listen` to `Route`.
+
+Rule: pure. Each host computes this for itself from the same table: traffic policies and topology differ by host. An
+address with nowhere to lead to is left out, so that the kernel refuses at once (X6); where the policy says that
+silence is the answer, the route says "drop".
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Network
+from typing import NamedTuple
+
+from mesh.v1.node_pb2 import HostPort, HostSide, ProxyEndpoint, ProxyPort, ProxyService
+
+ANY = "0.0.0.0"  # noqa: S104 - node ports answer on every address of the host (X15)
+CONNECT_TIMEOUT = 3.0  # seconds for one backend
+
+
+class Listen(NamedTuple):
+    """An address that is served."""
+
+    protocol: str  # TCP or UDP
+    ip: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"{self.ip}:{self.port}/{self.protocol}"
+
+
+class Backend(NamedTuple):
+    """Where a connection may go."""
+
+    ip: str
+    port: int
+    pod: str = ""  # "namespace/name"
+    uid: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Tuning:
+    """What a Service asks for beyond Kubernetes; seconds; 0: none."""
+
+    balance: str = "random"
+    max_connections: int = 0
+    connect_timeout: float = CONNECT_TIMEOUT
+    slow_start: float = 0.0
+    proxy_protocol: bool = False
+    idle_timeout: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """What an address leads to. Routes of one `service`, `port` and `external` share what balancing remembers."""
+
+    service: str  # "namespace/name"
+    port: str  # "80/TCP"
+    backends: tuple[Backend, ...] = ()
+    external: bool = False  # reached by node port, load balancer or external address
+    drop: bool = False  # nobody here, and silence is the answer
+    http: bool = False
+    affinity: int = 0  # seconds; 0: none
+    sources: tuple[IPv4Network, ...] = ()  # who may; empty: all
+    tuning: Tuning = Tuning()
+
+
+class Place(NamedTuple):
+    """What routes need to know of the host."""
+
+    node: str = ""
+    zone: str = ""
+
+
+def place_of(host: HostSide) -> Place:
+    """The place that a host's side tells."""
+    return Place(host.node, host.zone)
+
+
+def routes_of(service: ProxyService, place: Place) -> dict[Listen, Route]:
+    """All that one Service listens on, on this host."""
+    found: dict[Listen, Route] = {}
+    if service.external_name:
+        return found
+    for index, port in enumerate(service.ports):
+        if port.protocol not in {"TCP", "UDP"}:
+            continue
+        inside = _route(service, index, place, external=False)
+        if inside is not None and service.cluster_ip:
+            found[Listen(port.protocol, service.cluster_ip, port.port)] = inside
+        outside = _route(service, index, place, external=True)
+        if outside is not None:
+            found.update(dict.fromkeys(_outside(service, port), outside))
+            if service.source_ranges:
+                narrow = _narrowed(outside, service.source_ranges)
+                found.update({Listen(port.protocol, ip, port.port): narrow for ip in _balanced(service)})
+    return found
+
+
+def _balanced(service: ProxyService) -> Iterator[str]:
+    yield from service.load_balancer_ips
+    yield from service.external_ips
+
+
+def _outside(service: ProxyService, port: ProxyPort) -> Iterator[Listen]:
+    for ip in _balanced(service):
+        yield Listen(port.protocol, ip, port.port)
+    if port.node_port:
+        yield Listen(port.protocol, ANY, port.node_port)
+
+
+def _narrowed(route: Route, ranges: Iterable[str]) -> Route:
+    networks = tuple(IPv4Network(text, strict=False) for text in ranges if ":" not in text)
+    return Route(
+        route.service, route.port, route.backends, route.external, route.drop, route.http, route.affinity, networks,
+        route.tuning,
+    )  # fmt: skip
+
+
+def _route(service: ProxyService, index: int, place: Place, *, external: bool) -> Route | None:
+    """None: refused at once, for there is no endpoint anywhere (X6)."""
+    port = service.ports[index]
+    everywhere = _usable(service.endpoints, index)
+    if not everywhere:
+        return None
+    local = service.external_local if external else service.internal_local
+    chosen = _usable([e for e in service.endpoints if e.node == place.node], index) if local else everywhere
+    if not local:
+        chosen = _near(chosen, service.distribution, place)
+    return Route(
+        service=f"{service.namespace}/{service.name}",
+        port=f"{port.port}/{port.protocol}",
+        backends=tuple(dict.fromkeys(Backend(e.ip, e.ports[index], e.pod, e.pod_uid) for e in chosen)),
+        external=external,
+        drop=not chosen,
+        http=port.app_protocol.lower() in {"http", "kubernetes.io/ws"} and port.protocol == "TCP",
+        affinity=service.affinity_seconds,
+        tuning=_tuning(service),
+    )
+
+
+def _usable(endpoints: Iterable[ProxyEndpoint], index: int) -> list[ProxyEndpoint]:
+    """The ready ones; when there is none, those that still serve while they end (X10)."""
+    able = [e for e in endpoints if index < len(e.ports) and e.ports[index]]
+    return [e for e in able if e.ready] or [e for e in able if e.serving and e.terminating]
+
+
+def _near(endpoints: list[ProxyEndpoint], distribution: str, place: Place) -> list[ProxyEndpoint]:
+    """Those in reach that the Service prefers (X12); all when none is near."""
+    if not distribution:
+        return endpoints
+    node = [e for e in endpoints if e.node == place.node] if distribution == "PreferSameNode" else []
+    zone = [e for e in endpoints if e.zone == place.zone] if place.zone else []
+    return node or zone or endpoints
+
+
+def _tuning(service: ProxyService) -> Tuning:
+    asked = service.tuning
+    return Tuning(
+        balance=asked.balance or "random",
+        max_connections=asked.max_connections,
+        connect_timeout=asked.connect_timeout_milliseconds / 1000 or CONNECT_TIMEOUT,
+        slow_start=float(asked.slow_start_seconds),
+        proxy_protocol=asked.proxy_protocol,
+        idle_timeout=float(asked.idle_timeout_seconds),
+    )
+
+
+def host_port_routes(ports: Sequence[HostPort]) -> dict[Listen, Route]:
+    """What pods ask of the host's own addresses (hostPort)."""
+    return {
+        Listen(p.protocol or "TCP", p.host_ip or ANY, p.port): Route(
+            service=f"hostPort:{p.pod}",
+            port=f"{p.port}/{p.protocol or 'TCP'}",
+            backends=(Backend(p.ip, p.container_port, p.pod, p.pod_uid),),
+            external=True,
+        )
+        for p in ports
+        if p.ip
+    }
+
+
+class Health(NamedTuple):
+    """What the health-check port of a Service answers (X9)."""
+
+    service: str
+    local: int  # ready endpoints on this host
+
+
+def health_of(service: ProxyService, place: Place) -> dict[int, Health]:
+    """By port; empty when the Service asks for none."""
+    if not service.health_check_node_port:
+        return {}
+    local = len({e.ip for e in service.endpoints if e.node == place.node and e.ready and not e.terminating})
+    return {service.health_check_node_port: Health(f"{service.namespace}/{service.name}", local)}
