@@ -68,9 +68,9 @@ async def process(folder: Path) -> AsyncIterator[asyncio.subprocess.Process]:
 async def test_a_table_is_acknowledged_by_its_digest(tmp_path: Path) -> None:
     async with process(tmp_path), agent_end(tmp_path / "p.sock") as (proxy, seen):
         await seen.connected()
-        proxy.program(ServiceTable(fence=Fence(revision=1), digest="one"))
+        proxy.program(ServiceTable(fence=Fence(revision=1), digest="one", last=True))
         await seen.until("one")
-        proxy.program(ServiceTable(fence=Fence(revision=2), digest="two"))
+        proxy.program(ServiceTable(fence=Fence(revision=2), digest="two", last=True))
         await seen.until("two")
     assert (tmp_path / "p.sock").stat().st_mode & 0o777 == 0o600
     assert (tmp_path / "last").stat().st_mode & 0o777 == 0o600
@@ -80,7 +80,7 @@ async def test_a_killed_proxy_serves_its_last_table_at_once(tmp_path: Path) -> N
     async with agent_end(tmp_path / "p.sock") as (proxy, seen):
         async with process(tmp_path) as child:
             await seen.connected()
-            proxy.program(ServiceTable(fence=Fence(revision=7), digest="seven"))
+            proxy.program(ServiceTable(fence=Fence(revision=7), digest="seven", last=True))
             await seen.until("seven")
             child.kill()
             await seen.until("")
@@ -92,10 +92,10 @@ async def test_a_killed_proxy_serves_its_last_table_at_once(tmp_path: Path) -> N
 async def test_an_older_table_is_refused_and_the_newer_stays(tmp_path: Path) -> None:
     async with process(tmp_path), agent_end(tmp_path / "p.sock") as (proxy, seen):
         await seen.connected()
-        proxy.program(ServiceTable(fence=Fence(revision=5), digest="five"))
+        proxy.program(ServiceTable(fence=Fence(revision=5), digest="five", last=True))
         await seen.until("five")
-        proxy.program(ServiceTable(fence=Fence(revision=4), digest="four"))
-        proxy.program(ServiceTable(fence=Fence(revision=6), digest="six"))
+        proxy.program(ServiceTable(fence=Fence(revision=4), digest="four", last=True))
+        proxy.program(ServiceTable(fence=Fence(revision=6), digest="six", last=True))
         await seen.until("six")
     assert "four" not in seen.digests
 
@@ -104,6 +104,6 @@ async def test_a_damaged_last_table_is_set_aside(tmp_path: Path) -> None:
     (tmp_path / "last").write_bytes(b"\xff\xff\xff")
     async with process(tmp_path), agent_end(tmp_path / "p.sock") as (proxy, seen):
         await seen.connected()
-        proxy.program(ServiceTable(fence=Fence(revision=1), digest="one"))
+        proxy.program(ServiceTable(fence=Fence(revision=1), digest="one", last=True))
         await seen.until("one")
     assert (tmp_path / "last.bad").exists()

@@ -11,9 +11,8 @@ from netproxy.dataplane import Dataplane
 
 def table(revision: int, digest: str, *names: str, **more: object) -> ServiceTable:
     services = [ProxyService(namespace="n", name=name, digest=f"{name}{revision}") for name in names]
-    return ServiceTable(
-        **{"fence": Fence(revision=revision), "digest": digest, "services": services, "last": True, **more}
-    )  # type: ignore[arg-type]
+    said = {"fence": Fence(revision=revision), "digest": digest, "services": services, "last": True, **more}
+    return ServiceTable(**said)
 
 
 def test_nothing_is_held_before_the_first_table() -> None:

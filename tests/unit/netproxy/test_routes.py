@@ -1,11 +1,11 @@
 """Which endpoints an address leads to on a host: readiness, policies, topology (X6, X8, X9, X10, X12)."""
 
 from mesh.v1.node_pb2 import ProxyEndpoint, ProxyPort, ProxyService
-from netproxy.routes import Health, Listen, Place, health_of, routes_of
+from netproxy.routes import ANY, Health, Listen, Place, health_of, routes_of
 
 HERE = Place("one", "east")
 VIP = Listen("TCP", "10.96.0.9", 80)
-NODE = Listen("TCP", "0.0.0.0", 30080)
+NODE = Listen("TCP", ANY, 30080)
 
 
 def end(ip: str, *, ready: bool = True, node: str = "one", zone: str = "", **more: object) -> ProxyEndpoint:
