@@ -45,9 +45,9 @@ class Hooks:
         def done(failure: str) -> None:
             if state.newest(seen.id) is None:
                 return
-            verdict = replace(verdict_of(state.record.verdicts, seen), greeted=True)
-            if failure:
-                verdict = replace(verdict, failed="PostStart")
+            verdict = verdict_of(state.record.verdicts, seen)
+            verdict = replace(verdict, failed="PostStart") if failure else replace(verdict, greeted=True)
+            if failure:  # it never counts as started
                 self.events.warning(state.pod, "FailedPostStartHook", "PostStartHook failed", seen.name)
             state.record = state.record.with_verdict(seen.name, verdict)
             self.poke(state.uid)

@@ -63,7 +63,7 @@ class Verdict:
     """
 
     container_id: str
-    greeted: bool = False  # its postStart hook is done (L7)
+    greeted: bool = False  # its postStart hook has succeeded (L7)
     started: bool = False
     ready: bool = False
     failed: str = ""

@@ -118,6 +118,7 @@ class PodmanRuntime:
         await self._sandboxes.configure(pod_cidr, cluster_cidr)
 
     async def close(self) -> None:
+        self._sandboxes.close()
         self._containers.close()
         self._rest.close()
 

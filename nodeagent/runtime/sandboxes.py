@@ -1,12 +1,14 @@
 """Sandboxes of this host: which pods have one, which address each has, and where a restarted agent finds that.
 
 Rules: a record run/sandboxes/<uid>.json is written after everything it speaks of is made and removed before, so that
-a record means a whole sandbox; everything without one is swept when the agent starts. Used on the event loop only;
-what blocks goes through `Rest.run`.
+a record means a whole sandbox; everything without one is swept when the agent starts. A cgroup goes when the monitors
+in it have ended; until then <uid>.gone names it. Used on the event loop only; what blocks goes through `Rest.run`.
 """
 
+import asyncio
 import json
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from ipaddress import IPv4Network
 from pathlib import Path
@@ -20,7 +22,8 @@ from nodeagent.runtime.rest import Rest
 from nodeagent.runtime.seen import SeenSandbox
 from nodeagent.runtime.translate import Joined
 
-CONMON_EXIT = 2.0  # seconds that a monitor whose container was removed may take to end
+CONMON_EXIT = 2.0  # seconds for which the end of a monitor is waited for whose container was removed
+AGAIN = (5.0, 300.0)  # seconds until a cgroup that still has one is tried again, doubling
 
 log = structlog.get_logger()
 
@@ -46,7 +49,9 @@ class Sandboxes:
         self._records: dict[str, Record] = {}
         self._reserved: set[str] = set()  # addresses of sandboxes being made
         self._released: dict[str, float] = {}
-        self._leftover_cgroups: set[str] = set()
+        self._leftover: dict[str, str] = {}  # pods' cgroups that are still to be removed, by uid
+        self._again: asyncio.TimerHandle | None = None
+        self._tidying: asyncio.Future[None] | None = None
         self._load()
 
     def get(self, uid: str) -> SeenSandbox | None:
@@ -84,6 +89,7 @@ class Sandboxes:
         link = None if spec.host_network else self._link(spec.pod_uid)
         address = link.address.split("/")[0] if link else ""
         self._reserved.add(address)
+        self._leftover.pop(spec.pod_uid, None)
         try:
             record = await self._rest.run(self._make, spec, link, address)
         except OSError as error:
@@ -100,8 +106,28 @@ class Sandboxes:
         if record and record.seen.ip:
             self._released[record.seen.ip] = time.monotonic()
         cgroup = record.cgroup if record else names.pod_cgroup(uid)
-        leftover, self._leftover_cgroups = self._leftover_cgroups, set()
-        self._leftover_cgroups |= await self._rest.run(self._remove, uid, cgroup, leftover)
+        await self._rest.run(self._remove, uid, cgroup)
+        self._leftover[uid] = cgroup
+        await self._tidy(AGAIN[0])
+
+    def close(self) -> None:
+        """Nothing more is done by itself."""
+        for waiting in (self._again, self._tidying):
+            if waiting is not None:
+                waiting.cancel()
+
+    async def _tidy(self, pause: float) -> None:
+        """Removes the cgroups of pods that are gone; what can't be yet is tried again."""
+        for uid in await self._rest.run(self._remove_cgroups, dict(self._leftover)):
+            self._leftover.pop(uid, None)
+        if self._again is not None:
+            self._again.cancel()
+            self._again = None
+        if self._leftover:
+            self._again = asyncio.get_running_loop().call_later(pause, self._tidy_later, min(pause * 2, AGAIN[1]))
+
+    def _tidy_later(self, pause: float) -> None:
+        self._tidying = asyncio.ensure_future(self._tidy(pause))
 
     async def set_cgroup(self, uid: str, cgroup: str) -> None:
         """Notes which cgroup is the pod's."""
@@ -139,14 +165,21 @@ class Sandboxes:
         )  # fmt: skip
         record = Record(seen, paths["ipc"], paths["uts"], names.pod_cgroup(spec.pod_uid))
         self._write(record)
+        self._marker(spec.pod_uid).unlink(missing_ok=True)
         return record
 
-    def _remove(self, uid: str, cgroup: str, leftover: set[str]) -> set[str]:
-        """Returns the cgroups that could not be removed, to be tried again with the next sandbox."""
+    def _remove(self, uid: str, cgroup: str) -> None:
+        self._marker(uid).write_text(cgroup)
         self._path(uid).unlink(missing_ok=True)
         netns.remove(self._files(uid))
         cgroups.wait_empty(f"{cgroup}/conmon", CONMON_EXIT)
-        return {path for path in {cgroup, *leftover} if not cgroups.remove(path)}
+
+    def _remove_cgroups(self, leftover: Mapping[str, str]) -> list[str]:
+        """The pods whose cgroup is no more."""
+        gone = [uid for uid, cgroup in leftover.items() if cgroups.remove(cgroup)]
+        for uid in gone:
+            self._marker(uid).unlink(missing_ok=True)
+        return gone
 
     def _write(self, record: Record) -> None:
         path = self._path(record.seen.pod_uid)
@@ -160,6 +193,9 @@ class Sandboxes:
             record = Record(**{**table, "seen": SeenSandbox(**table["seen"])})
             if all(syscalls.is_namespace(p) for p in (record.seen.netns, record.ipc, record.uts) if p):
                 self._records[record.seen.pod_uid] = record
+        self._leftover = {file.stem: file.read_text() for file in self._places.sandboxes.glob("*.gone")}
+        for uid in self._remove_cgroups(self._leftover):
+            del self._leftover[uid]
         found = {file.name.rpartition(".")[0] for file in self._places.netns.iterdir()}
         found |= {file.name for file in self._places.shm.iterdir()}
         for uid in found - set(self._records):
@@ -169,6 +205,9 @@ class Sandboxes:
 
     def _files(self, uid: str) -> netns.Files:
         return netns.Files(self._places.netns, self._places.shm, uid)
+
+    def _marker(self, uid: str) -> Path:
+        return self._places.sandboxes / f"{uid}.gone"
 
     def _path(self, uid: str) -> Path:
         return self._places.sandboxes / f"{uid}.json"

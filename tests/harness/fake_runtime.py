@@ -34,6 +34,7 @@ class Program:
     start_failure: RuntimeFailure | None = None
     create_seconds: float = 0.0
     start_seconds: float = 0.0
+    last_words: str = ""  # its termination message, at the default path
     output: Sequence[str] = ()  # lines that it writes to stdout when started (when the host has a log_dir)
 
 
@@ -97,6 +98,9 @@ class FakeRuntime:
         seen = self.host.containers.get(container_id)
         if seen is None or seen.state is not State.RUNNING:
             return
+        spec = self.host.specs[container_id]
+        if words := self.host.program(spec).last_words:
+            Path(next(m.source for m in spec.mounts if m.destination == "/dev/termination-log")).write_text(words)
         self.host.containers[container_id] = replace(
             seen, state=State.EXITED, exit_code=code, oom_killed=oom, finished_at=self.now(), pid=0
         )

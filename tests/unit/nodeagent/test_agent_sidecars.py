@@ -243,3 +243,17 @@ async def test_without_grace_all_go_at_once(tmp_path: Path) -> None:
     await world.until(lambda: world.gone("web"))
     assert [(at, who) for at, who in noted("TERM")] == [(began, "main"), (began, "side")]
     assert [at for at, _ in noted("KILL")] == [pytest.approx(began + 2, abs=0.1)] * 2
+
+
+@bent
+async def test_a_sidecar_whose_post_start_fails_is_never_started(tmp_path: Path) -> None:  # L7, L13
+    world = world_of(tmp_path, side=STUBBORN)
+    world.checks.answers["hello"] = Result.FAILURE
+    hook = Lifecycle(post_start=LifecycleHandler(exec=ExecAction(command=["hello"])))
+    await world.start()
+    await world.assign(a_pod("web", init=(sidecar("side", lifecycle=hook),)))
+    await world.until(lambda: any(s.restart_count == 2 for s in world.status("web").init_container_statuses), 200)
+    assert noted("KILL") != []  # it took its time to end, and was not started meanwhile
+    assert {who for _, who in noted("start")} == {"side"}
+    assert not any(s.started for r in world.statuses for s in r.status.init_container_statuses)
+    await world.kill()
