@@ -1,5 +1,6 @@
 """The host's own commands, run by supervisors and roles: prepare, podman, unprepare."""
 
+import subprocess
 from pathlib import Path
 
 import click
@@ -7,6 +8,7 @@ import click
 from mesh.errors import MeshError
 from nodeagent import config as configuration
 from nodeagent import prepare as host
+from nodeagent.shutdown import Order, carry_out
 
 
 def _read(_: click.Context, __: click.Parameter, path: Path) -> configuration.AgentConfig:
@@ -50,6 +52,26 @@ def podman(config: configuration.AgentConfig) -> None:
 def unprepare(config: configuration.AgentConfig) -> None:
     """End every container of the mesh on this host and undo `prepare`; Podman's service must be stopped before."""
     host.unprepare(config)
+
+
+@main.command()
+@config_option
+@click.option("--seconds", type=click.IntRange(0), help="For all pods together; else what agent.toml says.")
+@click.option("--critical", type=click.IntRange(0), help="Of these, how many are kept for critical pods.")
+@click.option("--if-stopping", is_flag=True, help="Do nothing unless systemd is shutting this host down.")
+def shutdown(config: configuration.AgentConfig, seconds: int | None, critical: int | None, if_stopping: bool) -> None:
+    """End the pods of this host gracefully, and take no new ones until `mesh up` or the next boot."""
+    if if_stopping and _systemd_says() != "stopping":
+        return
+    seconds = config.shutdown_grace_seconds if seconds is None else seconds
+    kept = config.shutdown_grace_critical_seconds if critical is None else critical
+    if seconds and not carry_out(config.run_dir, Order(seconds, min(kept, seconds))):
+        raise click.ClickException("this host's agent did not end all pods in time: is it running?")
+
+
+def _systemd_says() -> str:
+    done = subprocess.run(["systemctl", "is-system-running"], capture_output=True, text=True, check=False)
+    return done.stdout.strip()
 
 
 def _prepare(config: configuration.AgentConfig) -> None:

@@ -15,7 +15,7 @@ import structlog
 
 from mesh.errors import MeshError
 from mesh.model.pauses import Pauses
-from mesh.model.pods import containers, is_deleting
+from mesh.model.pods import is_deleting
 from mesh.v1 import node_pb2
 from mesh.v1.core_pb2 import Pod
 from nodeagent.board import Board
@@ -24,7 +24,7 @@ from nodeagent.config import AgentConfig
 from nodeagent.desired import Desired, accept, restored, same
 from nodeagent.events import Events
 from nodeagent.identity import Identity
-from nodeagent.imagegc import ImageGc, used_by
+from nodeagent.imagegc import ImageGc, images_of, used_by
 from nodeagent.images import Images
 from nodeagent.imagestreams import ImageStreams
 from nodeagent.machine import Machine, amounts
@@ -44,6 +44,7 @@ from nodeagent.runtime.places import Places
 from nodeagent.runtime.port import Runtime, RuntimeFailure
 from nodeagent.runtime.seen import SeenContainer, SeenPod, State
 from nodeagent.services import HostNetwork, Services
+from nodeagent.shutdown import TROUBLE, Shutdown
 from nodeagent.static import StaticPods
 from nodeagent.stats.hoststats import HostStats
 from nodeagent.streams import Connect, StreamCalls, Streams
@@ -127,6 +128,8 @@ class Agent(StreamCalls):
             config, self._tree, self._workers, lambda: self._desired.node_labels, vitals=self._vitals, clock=clock,
             gauge=gauge, measure=measure, events=events, images=self._gc, remove=runtime.remove,
         )  # fmt: skip
+        self._shutdown = Shutdown(config.run_dir, self._workers, self.board, self._beat.set)
+        self._room.closing = lambda: self._shutdown.closing
         images = ImageStreams(runtime, config.podman_dir / "tmp", self._images_changed)
         self._rotation = LogRotation(config, runtime, self._running, clock)
         self._streams = Streams(runtime, self._tree, self._workers.get, self._spawn, images, self.stats.meter, connect)
@@ -176,17 +179,16 @@ class Agent(StreamCalls):
         await self._empty.wait()
 
     async def run(self) -> None:
-        """Until cancelled; containers go on. An unexpected exception ends it: start a new Agent."""
+        """Until cancelled; containers go on."""
+        self._bench.began = asyncio.get_running_loop().time()
         try:
-            async with asyncio.TaskGroup() as group:
-                self._group = group
-                self._bench.began = asyncio.get_running_loop().time()
+            async with asyncio.TaskGroup() as self._group:
                 await self._start()
                 for loop in (self._resync(), self._heartbeat(), self._keeper.run(), self._static.run(),
                              self._gc.run(lambda: self._assigned, self._images_changed), self.stats.run(),
                              self._rotation.run(), self._room.run(lambda: self._assigned),
-                             self._services.run()):  # fmt: skip
-                    group.create_task(loop)
+                             self._services.run(), self._shutdown.run()):  # fmt: skip
+                    self._group.create_task(loop)
         finally:
             self._group = None
             await self._streams.close_all()
@@ -390,10 +392,8 @@ class Agent(StreamCalls):
         self._beat.set()
 
     async def _images_in_use(self) -> set[str]:
-        references = {c.image for pod in self._wanted().values() for c in containers(pod.spec)}
-        return await used_by(self._runtime, references)
+        return await used_by(self._runtime, images_of(self._wanted().values()))
 
     def _report(self) -> node_pb2.NodeReport:
-        return self._machine.report(
-            self._vitals(), self._clock(), runtime_away_since=self._away_since, trouble=self._trouble
-        )
+        why = TROUBLE if self._shutdown.closing else self._trouble
+        return self._machine.report(self._vitals(), self._clock(), runtime_away_since=self._away_since, trouble=why)

@@ -5,6 +5,7 @@ dropped, is answered in full. Statuses are news at once; events and digests trav
 """
 
 import asyncio
+import contextlib
 import secrets
 from collections.abc import Callable, Iterable
 from typing import TypeVar
@@ -40,6 +41,7 @@ class Board:
         self._proxy: _Proxy = _AWAY
         self.on_pod: Callable[[], None] = lambda: None  # what is said of a pod has changed
         self._waiters: dict[asyncio.Future[None], int] = {}  # with the version that each knows
+        self._readings: list[tuple[int, asyncio.Future[None]]] = []
         self._wake: asyncio.TimerHandle | None = None
         self._woke_at = -BUSY
 
@@ -103,9 +105,23 @@ class Board:
 
     async def observe(self, request: ObserveRequest) -> Observed:
         """What is newer than the cursor; waits for it when there is nothing, then answers empty."""
+        if request.boot == self.boot:
+            for version, reading in self._readings:
+                if version <= request.after_version:
+                    _resolve(reading)
+            self._readings = [r for r in self._readings if not r[1].done()]
         if request.boot == self.boot and self._floor <= request.after_version == self.version:
             await self._wait(min(request.wait_milliseconds / 1000, LONGEST_WAIT))  # for something newer
         return self._since(request)
+
+    async def told(self, seconds: float) -> None:
+        """Returns once somebody has read all that is said now, or after so many seconds."""
+        version = self.version
+        reading = asyncio.get_running_loop().create_future()
+        self._readings.append((version, reading))
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await reading
 
     def _since(self, request: ObserveRequest) -> Observed:
         known = request.boot == self.boot and self._floor <= request.after_version <= self.version

@@ -37,6 +37,8 @@ class AgentConfig:
     container_log_max_size: str = "10Mi"  # G2
     container_log_max_files: int = 5
     metrics_listen: str = ""  # where figures are read, "ip:port"; empty: node_ip:7446; "none": nowhere
+    shutdown_grace_seconds: int = 0  # L19: of all pods, when the host shuts down; 0: it does not wait for them
+    shutdown_grace_critical_seconds: int = 0  # of these, how many are kept for critical pods
     registries: tuple[Registry, ...] = ()
     eviction: Eviction = field(default_factory=Eviction)  # R9, R10
     env_in_swap: str = "refuse"  # where memory may be swapped to a disk: refuse, or give it anyway
@@ -131,6 +133,9 @@ def _wrong_numbers(table: dict[str, Any]) -> list[Violation]:
     listen = table.get("metrics_listen", "")
     if isinstance(listen, str) and listen not in ("", "none") and not _is_address(listen):
         wrong.append(Violation("metrics_listen", 'must be "ip:port", or "none"'))
+    grace, critical = (table.get(f"shutdown_grace_{which}", 0) for which in ("seconds", "critical_seconds"))
+    if isinstance(grace, int) and isinstance(critical, int) and not 0 <= critical <= grace:
+        wrong.append(Violation("shutdown_grace_critical_seconds", "must be of 0 to shutdown_grace_seconds"))
     low, high = (table.get(f"image_gc_{end}_percent", default) for end, default in (("low", 80), ("high", 85)))
     if isinstance(low, int) and isinstance(high, int) and not 0 <= low < high <= 100:
         wrong.append(Violation("image_gc_low_percent", "must be less than image_gc_high_percent, both of 0 to 100"))

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 import structlog
 
+from mesh.model.pods import containers
+from mesh.v1.core_pb2 import Pod
 from nodeagent.config import AgentConfig
 from nodeagent.runtime.port import Image, Runtime, RuntimeFailure
 from nodeagent.vitals import Vitals
@@ -39,6 +41,11 @@ def removable(
     """The images that may go, in the order of going: least recently used, then first seen, then by id."""
     free = [i for i in images if i.id not in in_use and now - known[i.id].first_seen >= least_age]
     return sorted(free, key=lambda i: (known[i.id].last_used, known[i.id].first_seen, i.id))
+
+
+def images_of(pods: Iterable[Pod]) -> set[str]:
+    """The images that pods name: of their containers."""
+    return {container.image for pod in pods for container in containers(pod.spec)}
 
 
 async def used_by(runtime: Runtime, references: Iterable[str]) -> set[str]:

@@ -50,10 +50,14 @@ class Room:
         self._events = events
         self._images = images
         self._remove = remove
+        self.closing: Callable[[], bool] = lambda: False  # whether the host shuts down (L19)
         self._due: dict[str, float] = {}  # when a pod with limits is measured next, by the loop's time
 
     def admit(self, pod: Pod) -> Answer:
         """See Door."""
+        if self.closing():
+            static = any(w.static for w in self._workers.values() if w.pod.metadata.uid == pod.metadata.uid)
+            return Answer("NodeShutdown", "the node is shutting down", wait=static)  # those come back with the host
         vitals = self._vitals()
         node = Node(status=NodeStatus(allocatable=allocatable(vitals, self._config)))
         there = [w for w in self._workers.values() if w.admitted]

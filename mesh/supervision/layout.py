@@ -26,6 +26,11 @@ class Layout:
         return self.root / "run"
 
     @property
+    def shutdown(self) -> Path:
+        """The order to end all pods, while it holds; the agent's shutdown.py."""
+        return self.run / "shutdown"
+
+    @property
     def log(self) -> Path:
         """Logs of the programs, a directory each; logs of containers below pods/."""
         return self.root / "log"

@@ -70,7 +70,8 @@ def prepare_once(host: Host) -> str:
     return f"mountpoint -q {run} || flock {lock} {shlex.join(prepare(host))}"
 
 
-def _base() -> dict[str, str]:
+def base_environment() -> dict[str, str]:
+    """What every program of ours is given."""
     return {"PATH": PATH, "LANG": "C.UTF-8", "PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1"}
 
 
@@ -81,7 +82,7 @@ def _podman(host: Host) -> Program:
         title="Podman service of the mesh",
         argv=(str(host.python), "-m", "nodeagent", "podman", "--config", str(config)),
         ready=Ready(str(host.layout.podman_socket)),
-        environment=_base(),
+        environment=base_environment(),
         reads=(config,),
         spares_children=True,
     )
@@ -94,7 +95,7 @@ def _ray(host: Host) -> Program:
         title="Ray of the mesh, and in it the node agent",
         argv=ray_start.command(host.python, host.layout, ray),
         ready=Ready(f"{host.node_ip}:{NODE_MANAGER_PORT}"),
-        environment=ray_start.environment(host.layout, _base()),
+        environment=ray_start.environment(host.layout, base_environment()),
         reads=(host.layout.agent_config, host.layout.ray_token),
     )
 
@@ -106,7 +107,7 @@ def _meshd(host: Host) -> Program:
         title="control service of the mesh",
         argv=(str(host.python), "-m", "mesh.app", "--config", str(layout.meshd_config)),
         ready=Ready(host.listen[0]),
-        environment={**_base(), "GRPC_ENABLE_FORK_SUPPORT": "false"},  # it forks only to exec
+        environment={**base_environment(), "GRPC_ENABLE_FORK_SUPPORT": "false"},  # it forks only to exec
         reads=(layout.meshd_config, layout.ca_certificate, layout.meshd_certificate),
     )
 
@@ -119,5 +120,5 @@ def _netproxy(host: Host) -> Program:
         title="Service proxy of the mesh",
         argv=(str(host.python), *argv),
         ready=Ready(str(layout.netproxy_socket)),
-        environment=_base(),
+        environment=base_environment(),
     )

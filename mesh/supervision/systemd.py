@@ -10,10 +10,12 @@ from pathlib import Path
 
 from mesh.supervision.layout import Layout
 from mesh.supervision.port import Failed, Status
-from mesh.supervision.programs import Host, Program, prepare_once
+from mesh.supervision.programs import Host, Program, base_environment, prepare_once
 
 UNITS = Path("/etc/systemd/system")
 TARGET = "mesh.target"
+SHUTDOWN = "mesh-shutdown.service"
+SHUTDOWN_SECONDS = 900  # the longest that a host may wait for its pods
 # As many open files as the machine grants: LimitNOFILE= would fail where it grants fewer than we ask for.
 _WITH_ALL_FILES = ("/bin/sh", "-c", 'ulimit -n "$(ulimit -Hn)"; exec "$@"', "sh")
 _MARK = "# Written by `mesh up` for {root}; changes are lost.\n"
@@ -56,6 +58,29 @@ def target_unit(layout: Layout) -> str:
     )
 
 
+def shutdown_unit(host: Host) -> str:
+    """The text of the unit that ends pods before the programs when this host shuts down (L19), and at no other time:
+    what is started after something else is stopped before it."""
+    command = (str(host.python), "-m", "nodeagent", "shutdown", "--config", str(host.layout.agent_config))
+    lines = [
+        "[Unit]",
+        "Description=Graceful end of the mesh's pods when this host shuts down",
+        "After=mesh-podman.service mesh-ray.service meshd.service mesh-netproxy.service network-online.target",
+        "",
+        "[Service]",
+        "Type=oneshot",
+        "RemainAfterExit=yes",
+        *(f'Environment="{_escape(f"{key}={value}")}"' for key, value in sorted(base_environment().items())),
+        "ExecStart=/bin/true",
+        f"ExecStop=-{_command((*command, '--if-stopping'))}",
+        f"TimeoutStopSec={SHUTDOWN_SECONDS}",
+        "",
+        "[Install]",
+        f"WantedBy={TARGET}",
+    ]
+    return _MARK.format(root=host.layout.root) + "\n".join(lines) + "\n"
+
+
 def _escape(text: str) -> str:
     return text.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
 
@@ -75,7 +100,7 @@ class Systemd:
 
     def install(self, host: Host, programs: Sequence[Program]) -> set[str]:
         texts = {f"{program.name}.service": unit(host, program) for program in programs}
-        texts[TARGET] = target_unit(self._layout)
+        texts[TARGET], texts[SHUTDOWN] = target_unit(self._layout), shutdown_unit(host)
         for path in self._ours():
             if path.name not in texts:
                 _systemctl("disable", "--now", path.name)
@@ -87,8 +112,8 @@ class Systemd:
 
     def start(self, names: Iterable[str]) -> None:
         units = [f"{name}.service" for name in names]
-        _systemctl("enable", "--quiet", TARGET, *units)
-        _systemctl("start", "--no-block", TARGET, *units)
+        _systemctl("enable", "--quiet", TARGET, SHUTDOWN, *units)
+        _systemctl("start", "--no-block", TARGET, SHUTDOWN, *units)
 
     def restart(self, names: Iterable[str]) -> None:
         for name in names:
@@ -99,7 +124,7 @@ class Systemd:
             _systemctl("disable", "--quiet", "--now", f"{name}.service")
 
     def status(self) -> list[Status]:
-        return [self._status(path.stem) for path in self._ours() if path.name != TARGET]
+        return [self._status(path.stem) for path in self._ours() if path.name not in (TARGET, SHUTDOWN)]
 
     def uninstall(self) -> None:
         ours = self._ours()

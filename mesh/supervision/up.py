@@ -86,7 +86,9 @@ def prepare_host(host: Host) -> str:
 
 
 def start(host: Host, supervisor: Supervisor, changed: set[Path], say: Say) -> None:
-    """Starts what does not run, restarts what was told something new, waits until all are ready."""
+    """Starts what does not run, restarts what was told something new, waits until all are ready. The host takes pods
+    again."""
+    host.layout.shutdown.unlink(missing_ok=True)
     wanted = programs(host)
     running = {status.name for status in supervisor.status() if status.running}
     stale = supervisor.install(host, wanted) | {p.name for p in wanted if changed & set(p.reads)}
@@ -107,6 +109,16 @@ def _await(program: Program, supervisor: Supervisor) -> None:
         if time.monotonic() > until:
             raise Unavailable(f"{program.name} does not come up: see `{supervisor.logs(program.name)}`")
         time.sleep(0.1)  # a socket that is not there yet tells nobody when it is
+
+
+def drain(host: Host, seconds: int, say: Say) -> None:
+    """Ends the pods of this host gracefully, critical ones last (L19); none are taken until the next `mesh up`."""
+    say(f"ending pods, {seconds} s at most")
+    command = ["shutdown", "--config", str(host.layout.agent_config), "--seconds", str(seconds)]
+    argv = [str(host.python), "-m", "nodeagent", *command, "--critical", str(seconds // 3)]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False, cwd="/")
+    if done.returncode:
+        raise Unavailable("the pods of this host did not all end in time: run it again, or without --drain")
 
 
 def stop(host: Host, supervisor: Supervisor, say: Say) -> None:

@@ -109,6 +109,7 @@ class Facts:
     may_kill: bool = True
     grace: int = 30
     host_ip: str = ""
+    halted: int | None = None  # the host shuts down: seconds to stop in, and nothing is started
     revisions: Mapping[str, str] = field(default_factory=lambda: _NOTHING)
     held: str = ""  # why it must not be stopped yet though it is deleted: proxies, or connections
 

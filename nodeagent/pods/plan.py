@@ -54,6 +54,9 @@ def next_actions(facts: Facts) -> Decision:
         grace = min(facts.record.evicted_grace, facts.grace) if facts.record.evicted_at else None
         words = f"Stopping container {{}}, the pod failed: {facts.record.reason}"
         return stop(facts, words, grace) or Decision((Settle(),))
+    if facts.halted is not None:
+        words = "Stopping container {}, the host is shutting down"
+        return stop(facts, words, min(facts.halted, facts.grace)) or Decision()
     deadline = _deadline(facts)
     if deadline and facts.now >= deadline:
         return Decision((Fail("DeadlineExceeded", DEADLINE_MESSAGE),))

@@ -29,6 +29,7 @@ class PodState:
     etc_for: str | None = None  # the address they were written for
     stale: bool = True  # look before the next decision
     gone: bool = False
+    halted: int | None = None  # seconds to stop in: the host shuts down (L19)
 
     @property
     def uid(self) -> str:

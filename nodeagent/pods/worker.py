@@ -11,14 +11,15 @@ from dataclasses import replace
 import structlog
 
 from mesh.model.digest import pod_spec_hash
-from mesh.model.pods import TERMINAL, containers, grace_seconds, is_deleting
+from mesh.model.pods import containers, grace_seconds, is_deleting
 from mesh.v1.core_pb2 import Pod, PodStatus
 from mesh.v1.node_pb2 import PodReport, SecretReceipt
 from nodeagent.board import Board
 from nodeagent.desired import Given
 from nodeagent.events import backoffs, statuses_of
-from nodeagent.pods.actions import Facts, Volumes
+from nodeagent.pods.actions import Facts
 from nodeagent.pods.admit import Answer, Door
+from nodeagent.pods.asked import Asked
 from nodeagent.pods.environment import expand
 from nodeagent.pods.execute import Executor
 from nodeagent.pods.plan import next_actions
@@ -42,7 +43,7 @@ NOTHING = Given()
 AWAY = 10.0  # seconds at most until the runtime, once away, is looked for again
 
 
-class Worker:
+class Worker(Asked):
     """See the module. `may_kill` says whether an Assignment came yet; `away` is told when the runtime is not there.
     `door` says whether the host takes the pod."""
 
@@ -57,97 +58,42 @@ class Worker:
         self._may_kill = may_kill
         self._away = away
         self._door = door
-        self.queued = False  # waits for room that pods hold which are going
-        self._mirror = mirror
         self._quiet = quiet  # a leftover that nobody knows: nothing is told of it
-        self.absent = quiet  # no longer wanted here
         self._poked = asyncio.Event()
+        self.still = asyncio.Event()  # nothing of it runs, and its record says so
         self._late: asyncio.TimerHandle | None = None
-        self._told: PodStatus | None = None
-        self._wanted = pod
         self._receipts: list[SecretReceipt] = []
-        self.state = PodState(pod, _hashes(pod), given, seen=seen, stale=False)
+        super().__init__(pod, PodState(pod, _hashes(pod), given, seen=seen, stale=False), mirror=mirror, absent=quiet)
         self.state.revisions = executor.revisions(self.state)
         self._resting = False
         self.prober = Prober(bench, lambda: self.state.pod, self._judged)
 
-    @property
-    def pod(self) -> Pod:
-        """What the pod is to be."""
-        return self._wanted
-
-    @property
-    def granted(self) -> Pod:
-        """The same, with the resources that this host has granted."""
-        return self.state.pod
-
-    @property
-    def deferred(self) -> bool:
-        """It wants to be bigger than the host had room for (L20)."""
-        return bool(self.state.record.resize[0]) and not self.ending
-
-    @property
-    def admitted(self) -> bool:
-        """It takes its share of the host: taken, and not over."""
-        state = self.state
-        taken = bool(state.record.started_at) or state.seen is not None
-        over = state.gone or state.record.final or (state.record.reason and state.seen is None)
-        return taken and not over
-
-    @property
-    def going(self) -> bool:
-        """It will give back what it takes, by itself and soon."""
-        return self.ending or self.failed or self.status.phase in TERMINAL
-
-    @property
-    def failed(self) -> bool:
-        """It has failed for a reason of its own."""
-        return bool(self.state.record.reason)
-
-    @property
-    def leaving(self) -> bool:
-        """It was evicted and still holds what it held."""
-        volumes = self.state.memory.volumes
-        return bool(self.state.record.evicted_at) and not (self.state.record.final and volumes is Volumes.REMOVED)
-
-    @property
-    def static(self) -> bool:
-        """It is a static pod."""
-        return self._mirror
-
-    @property
-    def dead(self) -> list[str]:
-        """Containers that have ended and are needed no more: how they ended is kept elsewhere, for good."""
-        state = self.state
-        told = {d.container_id for d in state.saved.deaths.values()}
-        told |= {d.container_id for d in state.saved.previous.values()}
-        seen = state.seen.containers if state.seen else ()
-        return [c.id for c in seen if c.state is State.EXITED and c.id in told]
-
-    def evict(self, message: str, grace: int, *, disrupted: bool) -> None:
+    def evict(self, message: str, grace: int, *, disrupted: bool, reason: str = EVICTED) -> None:
         """The pod stops within so many seconds, and fails with these words (R10)."""
         state, now = self.state, self._executor.clock()
         if state.record.reason or state.record.final:
             return
-        state.record = replace(state.record, reason=EVICTED, message=message, evicted_at=now)
+        state.record = replace(state.record, reason=reason, message=message, evicted_at=now)
         state.record = replace(state.record, evicted_grace=grace, disrupted=disrupted)
-        self._executor.events.warning(state.pod, EVICTED, message)
+        self._executor.events.warning(state.pod, reason, message)
         self._poked.set()
 
-    @property
-    def status(self) -> PodStatus:
-        """What was last told of it."""
-        return self._told or PodStatus()
+    def halt(self, reason: str, message: str, grace: int) -> None:
+        """The host shuts down: the pod stops within so many seconds and fails; a static one only stops (L19)."""
+        if self.mirror:
+            self.state.halted = grace
+            self._poked.set()
+        else:
+            self.evict(message, grace, disrupted=True, reason=reason)
+        if not self.state.gone:
+            self.still.clear()
+            self._poked.set()
 
-    @property
-    def seen(self) -> SeenPod | None:
-        """What was last seen of it."""
-        return self.state.seen
-
-    @property
-    def given(self) -> Given:
-        """What it refers to."""
-        return self.state.given
+    def resume(self) -> None:
+        """The host does not shut down after all: a static pod goes on."""
+        if self.state.halted is not None:
+            self.state.halted = None
+            self._poked.set()
 
     def want(self, pod: Pod | None, given: Given = NOTHING) -> None:
         """What the pod is to be from now on, and what it refers to; None: it is not wanted here."""
@@ -155,9 +101,9 @@ class Worker:
             self.absent = True
         else:
             self.absent = self._quiet = False
-            if pod != self._wanted:
+            if pod != self.wanted:
                 self.state.hashes = _hashes(pod)
-                self._wanted = pod
+                self.wanted = pod
                 self.state.pod = granted(pod, self.state.record.allocated)
             self._configure(given)
         self._poked.set()
@@ -185,7 +131,7 @@ class Worker:
     async def _run(self, probes: asyncio.TaskGroup) -> None:
         state = self.state
         state.record = state.saved = await asyncio.to_thread(self._read_record)
-        state.pod = granted(self._wanted, state.record.allocated)
+        state.pod = granted(self.wanted, state.record.allocated)
         await self._remember()
         while not state.gone:
             if state.stale and not await self._look():
@@ -210,10 +156,13 @@ class Worker:
                 facts = self._facts()
             self._tell(facts)
             await self._executor.save(state)
+            if not any(c.state is State.RUNNING for c in (state.seen.containers if state.seen else ())):
+                self.still.set()
             if not self.admitted:
                 self._door.freed()
             await self._rest(min((t for t in (decision.wake_at, next_change(facts)) if t), default=0))
         self._door.freed()
+        self.still.set()
         self._tell_gone()
 
     def _take(self) -> bool:
@@ -238,11 +187,11 @@ class Worker:
         state, before = self.state, self.state.record
         if not before.started_at or before.final or before.reason or self.ending:
             return
-        if before.allocated and wanted_of(self._wanted) == before.allocated and not before.resize[0]:
+        if before.allocated and wanted_of(self.wanted) == before.allocated and not before.resize[0]:
             return
         running = {c.name: c.attempt for c in (state.seen.containers if state.seen else ()) if c.state in HELD}
-        state.record = decide(before, self._wanted, running, self._door.space(self._wanted), self._executor.clock())
-        state.pod = granted(self._wanted, state.record.allocated)
+        state.record = decide(before, self.wanted, running, self._door.space(self.wanted), self._executor.clock())
+        state.pod = granted(self.wanted, state.record.allocated)
         if state.record.resize[0] and state.record.resize != before.resize:
             reason, message = state.record.resize
             self._executor.events.warning(state.pod, f"Resize{reason}", message)
@@ -280,17 +229,12 @@ class Worker:
 
     # ---- facts
 
-    @property
-    def ending(self) -> bool:
-        """The pod is to go, deleted or no longer wanted here."""
-        return self.absent or is_deleting(self.state.pod)
-
     def _facts(self) -> Facts:
         state, executor = self.state, self._executor
         return Facts(
             pod=state.pod, hashes=state.hashes, seen=state.seen, record=state.record, memory=state.memory,
             now=executor.clock(), ending=self.ending, may_kill=self._may_kill(),
-            grace=grace_seconds(state.pod), host_ip=executor.host.ip,
+            grace=grace_seconds(state.pod), halted=state.halted, host_ip=executor.host.ip,
             held=executor.held(state.uid) if is_deleting(state.pod) and not self.absent else "",
             revisions=state.revisions,
         )  # fmt: skip
@@ -359,10 +303,10 @@ class Worker:
         if self._quiet or not facts.record.started_at:
             return
         status = status_of(facts)
-        if status == self._told and not self._received():
+        if status == self.told and not self._received():
             return
-        backoffs(self._executor.events, self.state.pod, self._told, status)
-        self._told = status
+        backoffs(self._executor.events, self.state.pod, self.told, status)
+        self.told = status
         self._received()
         self._board.put_pod(self._report(status))
         unready = {s.container_id.rpartition("/")[2] for s in statuses_of(status) if s.started and not s.ready}
@@ -372,7 +316,7 @@ class Worker:
         self._quiet_later()
         if self._quiet:
             return
-        report = self._report(self._told)
+        report = self._report(self.told)
         if self.state.record.final:
             report.status.CopyFrom(status_of(self._facts()))
         report.gone = True
@@ -393,7 +337,7 @@ class Worker:
         if status is not None:
             report.status.CopyFrom(status)
         report.secrets.extend(self._receipts)
-        if self._mirror:
+        if self.mirror:
             report.mirror.CopyFrom(self.state.pod)
         return report
 

@@ -61,14 +61,18 @@ class Node:
     async def until(self, true: Callable[[dict[str, PodReport]], bool]) -> None:
         async with asyncio.timeout(DEADLINE):
             while not true(self.heard):
-                boot, version = self._cursor
-                request = ObserveRequest(boot=boot, after_version=version, wait_milliseconds=5000)
-                observed = await self.agent.observe(request)
-                self._cursor = (observed.boot, observed.version)
-                self.heard.update({p.uid: p for p in observed.pods})
-                self.events.extend(observed.events)
-                if observed.HasField("report"):
-                    self.report = observed.report
+                await self.once(5000)
+
+    async def once(self, milliseconds: int) -> None:
+        """Hears what is new, waiting so long for it."""
+        boot, version = self._cursor
+        request = ObserveRequest(boot=boot, after_version=version, wait_milliseconds=milliseconds)
+        observed = await self.agent.observe(request)
+        self._cursor = (observed.boot, observed.version)
+        self.heard.update({p.uid: p for p in observed.pods})
+        self.events.extend(observed.events)
+        if observed.HasField("report"):
+            self.report = observed.report
 
     async def running(self, *pods: Pod) -> None:
         await self.assign(*pods)

@@ -13,7 +13,7 @@ from mesh.supervision.layout import LONGEST_ROOT, Layout
 from mesh.supervision.programs import Host, programs
 from mesh.supervision.ray_start import RayHost
 from mesh.supervision.runit import run_script
-from mesh.supervision.systemd import unit
+from mesh.supervision.systemd import shutdown_unit, unit
 
 HOST = Host(Layout(Path("/var/lib/mesh")), "host1", "10.0.0.1", ("127.0.0.1:7443",), python=Path("/opt/py/bin/python"))
 
@@ -95,3 +95,11 @@ def test_toml_keeps_what_a_user_has_added() -> None:
 def test_toml_survives_odd_texts() -> None:
     values = {"text": 'a "quoted" \\ back\u00e9\nline', "list": ["x", "y"], "number": 3}
     assert tomllib.loads(toml.dump(values)) == values
+
+
+def test_pods_end_before_the_programs_when_the_host_shuts_down() -> None:  # L19
+    text = shutdown_unit(HOST)
+    after = next(line for line in text.splitlines() if line.startswith("After="))
+    assert all(f"{program.name}.service" in after for program in programs(HOST))  # what starts later is stopped earlier
+    assert '"shutdown"' in text and '"--if-stopping"' in text
+    assert "PartOf=" not in text  # stopping the mesh ends no pod
