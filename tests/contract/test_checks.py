@@ -44,6 +44,12 @@ async def perform(check: Check, seconds: float = 5) -> Outcome:
     return await RealChecks(Commands()).perform(check, CONTAINER, seconds)
 
 
+@pytest.fixture(autouse=True)
+def a_busy_machine_changes_no_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is starved is asked by one test; to all others the machine that they run on must not matter."""
+    monkeypatch.setattr(rooms, "LATE", 60.0)
+
+
 Answer = Callable[[list[str]], bytes | Awaitable[bytes]]
 
 
@@ -218,23 +224,21 @@ async def test_silence_is_a_failure_in_time(server: Server) -> None:
         return b""
 
     server.answer = never
-    began = time.monotonic()
     outcome = await perform(server.check(), 0.2)
-    assert time.monotonic() - began < 0.5
     assert outcome.result is Result.FAILURE
     assert "no answer within 0.2s" in outcome.output
-    assert outcome.seconds == pytest.approx(0.2, abs=0.1)
+    assert 0.2 <= outcome.seconds < 30  # not the server's minute
 
 
-async def test_a_stalled_agent_blames_nobody(server: Server) -> None:
-    async def slow(_: object = None) -> bytes:
-        await asyncio.sleep(0.05)
-        time.sleep(0.4)  # noqa: ASYNC251 - the stall: this process gets no CPU
+async def test_a_stalled_agent_blames_nobody(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def slow(_: object = None) -> bytes:  # the request has come, so the check is under way
+        time.sleep(1.0)  # noqa: ASYNC251 - the stall: this process gets no CPU
         await asyncio.sleep(60)
         return b""
 
+    monkeypatch.setattr(rooms, "LATE", 0.05)
     server.answer = slow
-    assert (await perform(server.check(), 0.2)).result is Result.STARVED
+    assert (await perform(server.check(), 0.5)).result is Result.STARVED
 
 
 # ---- TCP
@@ -345,11 +349,11 @@ async def test_exec_that_can_not_be_run_is_an_error() -> None:  # P18
 async def test_exec_out_of_time_is_killed_with_all_its_kin(tmp_path: Path) -> None:  # P16
     pids = tmp_path / "pids"
     script = f"setsid sh -c 'echo $$ >>{pids}; sleep 99' & echo $! >>{pids}; echo $$ >>{pids}; sleep 99"
-    outcome = await perform(ExecCheck(("sh", "-c", script)), 0.4)
+    outcome = await perform(ExecCheck(("sh", "-c", script)), 2.0)
     assert outcome.result is Result.FAILURE
-    assert "timed out after 0.4s" in outcome.output
+    assert "timed out after 2s" in outcome.output
     numbers = [int(n) for n in pids.read_text().split()]
-    assert numbers
+    assert len(numbers) == 3
     assert all([await asyncio.to_thread(_ends, number) for number in numbers])
 
 
@@ -359,7 +363,7 @@ def _ends(pid: int) -> bool:
     except ProcessLookupError:
         return True
     with open(fd) as process:  # noqa: PTH123 - a descriptor
-        return bool(select.select([process], [], [], 5)[0])
+        return bool(select.select([process], [], [], 30)[0])
 
 
 async def test_a_command_that_never_came_to_run_was_starved() -> None:
@@ -369,14 +373,19 @@ async def test_a_command_that_never_came_to_run_was_starved() -> None:
 
 
 async def test_no_descriptor_is_left() -> None:
+    def descriptors() -> int:
+        return len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - of this very process
+
     await perform(ExecCheck(("true",)))
-    before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - of this very process
+    before = descriptors()
     for _ in range(5):
         await perform(ExecCheck(("true",)))
         await perform(ExecCheck(("sleep", "9")), 0.05)
         await perform(ExecCheck(("/no/such",)))
         await perform(TcpCheck(HOST, 1))
-    assert len(os.listdir("/proc/self/fd")) <= before  # noqa: PTH208 - of this very process
+    async with asyncio.timeout(30):
+        while descriptors() > before:  # noqa: ASYNC110 - what was killed is reaped by the loop, and nobody is told
+            await asyncio.sleep(0)
 
 
 async def test_spawn_gives_nothing_of_ours() -> None:
