@@ -19,6 +19,7 @@ from mesh.model.pods import is_deleting
 from mesh.v1 import node_pb2
 from mesh.v1.core_pb2 import Pod
 from nodeagent.board import Board
+from nodeagent.census import Census
 from nodeagent.checkpoint import Checkpoint, Keeper
 from nodeagent.config import AgentConfig
 from nodeagent.desired import Desired, accept, restored, same
@@ -61,7 +62,6 @@ RESYNC = (60.0, 90.0)  # L21
 HEARTBEAT = 10.0  # G12: how often the host's state is computed
 SEARCH = (1.0, 10.0)  # how often a runtime that is away is looked for
 CALM = 1.0  # at most one look at everything per this many seconds
-IMAGES_EVERY = 300.0
 
 
 class Agent(StreamCalls):
@@ -107,7 +107,7 @@ class Agent(StreamCalls):
         self._group: asyncio.TaskGroup | None = None
         self._services = Services(config, proxy(self.board.hold_route) if proxy else None, network, self._placed)
         self.board.on_pod = self._services.refresh
-        self._images_due = 0.0  # when to look at them, by the loop's time
+        self._census = Census(runtime, self._beat)
         self._images = Images(runtime, clock, self._spawn, config.max_parallel_pulls)
         self._gc = ImageGc(config, runtime, clock, self._vitals, self._images_in_use)
         now = self._vitals()
@@ -130,7 +130,7 @@ class Agent(StreamCalls):
         )  # fmt: skip
         self._shutdown = Shutdown(config.run_dir, self._workers, self.board, self._beat.set)
         self._room.closing = lambda: self._shutdown.closing
-        images = ImageStreams(runtime, config.podman_dir / "tmp", self._images_changed)
+        images = ImageStreams(runtime, config.podman_dir / "tmp", self._census.changed)
         self._rotation = LogRotation(config, runtime, self._running, clock)
         self._streams = Streams(runtime, self._tree, self._workers.get, self._spawn, images, self.stats.meter, connect)
 
@@ -185,7 +185,7 @@ class Agent(StreamCalls):
             async with asyncio.TaskGroup() as self._group:
                 await self._start()
                 for loop in (self._resync(), self._heartbeat(), self._keeper.run(), self._static.run(),
-                             self._gc.run(lambda: self._assigned, self._images_changed), self.stats.run(),
+                             self._gc.run(lambda: self._assigned, self._census.changed), self.stats.run(),
                              self._rotation.run(), self._room.run(lambda: self._assigned),
                              self._services.run(), self._shutdown.run()):  # fmt: skip
                     self._group.create_task(loop)
@@ -203,6 +203,7 @@ class Agent(StreamCalls):
             self.board.hold(self._desired.wire_fence, "")
         await self._static.scan()
         self._runtime.on_change(self._poked)
+        self._runtime.on_images(self._census.stirred)
         self.board.put_report(self._report())
         try:
             self._seen = await self._runtime.pods()
@@ -369,27 +370,16 @@ class Agent(StreamCalls):
 
     async def _heartbeat(self) -> None:
         """Keeps what is said of the host true (G12)."""
-        now = asyncio.get_running_loop().time
         while True:
             if self._trouble and not self._away_since:
                 await self._configure()
             self._beat.clear()  # what was told until here is in the report below
-            if now() >= self._images_due and not self._away_since:
-                self._images_due = now() + IMAGES_EVERY
-                try:
-                    self._machine.images = await self._runtime.images()
-                    self._gc.saw(self._machine.images)
-                except RuntimeFailure as failure:
-                    self._images_due = 0.0
-                    log.warning("images_unknown", why=failure.message)
+            if not self._away_since and (images := await self._census.look()) is not None:
+                self._machine.images = images
+                self._gc.saw(images)
             self.board.put_report(self._report())
             await self._services.follow(self._desired)
             await self._until(self._beat, HEARTBEAT)
-
-    def _images_changed(self) -> None:
-        """What the host holds is to be told anew."""
-        self._images_due = 0.0
-        self._beat.set()
 
     async def _images_in_use(self) -> set[str]:
         return await used_by(self._runtime, images_of(self._wanted().values()))

@@ -32,9 +32,12 @@ log = structlog.get_logger()
 
 
 class Containers:
-    """All containers of ours on this host; `poke` is called with the pod's uid when one changed by itself."""
+    """All containers of ours on this host; `poke` is called with the pod's uid when one changed by itself, `images`
+    when Podman's images did."""
 
-    def __init__(self, rest: Rest, places: Places, chosen: oci.Chosen, poke: Callable[[str], None]) -> None:
+    def __init__(
+        self, rest: Rest, places: Places, chosen: oci.Chosen, poke: Callable[[str], None], images: Callable[[], None]
+    ) -> None:
         self._rest = rest
         self._places = places
         self._chosen = chosen
@@ -53,7 +56,8 @@ class Containers:
         self._tasks: set[asyncio.Task[None]] = set()
         self._lowest_oom_score = lowest_oom_score()
         self._unified = cgroups.version() == 2
-        self._watch = Watch(places.exits, places.socket, Listeners(self._exited, self._died, self._back))
+        listeners = Listeners(self._exited, self._died, self._back, images)
+        self._watch = Watch(places.exits, places.socket, places.images, listeners)
 
     def close(self) -> None:
         """Watches nothing any more."""

@@ -1,8 +1,9 @@
-"""Exits of containers within milliseconds, without polling: conmon's exit files by inotify, processes by pidfd.
+"""Exits of containers within milliseconds, without polling: conmon's exit files by inotify, processes by pidfd; and
+changes of Podman's images, whoever makes them.
 
-Rules: lives on the event loop (add_reader), blocks nothing, decides nothing: it tells its three listeners. The exit
-file is the ordinary way (it carries the code, for some 40 ms); the pidfd is for containers whose conmon was killed,
-of which Podman never learns that they ended.
+Rules: lives on the event loop (add_reader), blocks nothing, decides nothing: it tells its listeners. The exit file is
+the ordinary way (it carries the code, for some 40 ms); the pidfd is for containers whose conmon was killed, of which
+Podman never learns that they ended.
 """
 
 import asyncio
@@ -17,6 +18,7 @@ from pathlib import Path
 from nodeagent.runtime import syscalls
 
 LISTEN_TRIES, LISTEN_PAUSE = 100, 0.02  # seconds
+IMAGES = "images.json"
 CONTAINER_ID = re.compile(r"[0-9a-f]{64}")
 
 
@@ -36,12 +38,14 @@ class Listeners:
     exited: Callable[[Exit], None]  # conmon says so
     died: Callable[[str], None]  # a followed container's process is gone
     back: Callable[[], None]  # Podman's service listens anew
+    images: Callable[[], None]  # Podman's list of images was written
 
 
 class Watch:
     """One host's exits; the host is prepared, or FileNotFoundError is raised."""
 
-    def __init__(self, exits: Path, service: Path, listeners: Listeners) -> None:
+    def __init__(self, exits: Path, service: Path, images: Path, listeners: Listeners) -> None:
+        """`images`: the directory in which Podman's storage keeps its list of them; made where it is not there yet."""
         self._exits = exits
         self._socket = service
         self._tell = listeners
@@ -51,6 +55,8 @@ class Watch:
         self._closed = False
         self._descriptors: dict[str, int] = {}
         self._inotify.add(service.parent, syscalls.IN_CREATE | syscalls.IN_MOVED_TO)
+        images.mkdir(mode=0o700, exist_ok=True)
+        self._images_watch = self._inotify.add(images, syscalls.IN_MOVED_TO)
         self._watch_exits()
         self._loop.add_reader(self._inotify.fd, self._read)
 
@@ -102,6 +108,9 @@ class Watch:
             elif mask & syscalls.IN_IGNORED and watch == self._exits_watch:  # the directory was made anew
                 self._exits_watch = -1
                 self._back(LISTEN_TRIES)
+            elif watch == self._images_watch:
+                if name == IMAGES:
+                    self._tell.images()
             elif name == self._socket.name:
                 self._back(LISTEN_TRIES)
 

@@ -47,6 +47,11 @@ class Places:
         return self.graph / "overlay-containers"
 
     @property
+    def images(self) -> Path:
+        """Podman's list of images (disk)."""
+        return self.graph / "overlay-images"
+
+    @property
     def networks(self) -> Path:
         """Podman's network definitions, of which there are none (disk)."""
         return self.podman / "networks"

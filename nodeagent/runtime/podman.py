@@ -32,10 +32,11 @@ class PodmanRuntime:
         self._places = places = Places.of(config)
         self.chosen = oci.Chosen.load(places.runtime)  # which OCI runtime, and why
         self._poke: Callable[[str], None] = lambda _: None
+        self._images_changed: Callable[[], None] = lambda: None
         self._rest = Rest(config.podman_socket, pulls=config.max_parallel_pulls)
         self._images = Images(self._rest)
         self._sandboxes = Sandboxes(self._rest, places, config.bridge)
-        self._containers = Containers(self._rest, places, self.chosen, self._tell)
+        self._containers = Containers(self._rest, places, self.chosen, self._tell, self._tell_images)
 
     async def pods(self) -> dict[str, SeenPod]:
         await self._answer(self._containers.look(anew=True))
@@ -114,6 +115,9 @@ class PodmanRuntime:
     def on_change(self, poke: Callable[[str], None]) -> None:
         self._poke = poke
 
+    def on_images(self, changed: Callable[[], None]) -> None:
+        self._images_changed = changed
+
     async def configure(self, pod_cidr: str, cluster_cidr: str) -> None:
         await self._sandboxes.configure(pod_cidr, cluster_cidr)
 
@@ -124,6 +128,10 @@ class PodmanRuntime:
 
     def _tell(self, uid: str) -> None:
         self._poke(uid)
+
+    def _tell_images(self) -> None:
+        self._images.forget()
+        self._images_changed()
 
     def _pod(self, uid: str) -> SeenPod | None:
         sandbox = self._sandboxes.get(uid)

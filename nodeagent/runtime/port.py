@@ -219,6 +219,10 @@ class Runtime(Protocol):
         """Calls `poke(pod_uid)` milliseconds after a container exits, `poke("")` when anything may have changed."""
         ...
 
+    def on_images(self, changed: Callable[[], None]) -> None:
+        """Calls `changed()` when images came, went or got names, whoever did it; several times for one image."""
+        ...
+
     async def configure(self, pod_cidr: str, cluster_cidr: str) -> None:
         """Says which addresses this host gives out ("10.244.1.0/24") and which are all hosts' ("10.244.0.0/16").
 

@@ -325,6 +325,23 @@ async def test_images_here_and_not_here(agent: Runtime, world: World) -> None:
     assert failure.value.reason == "RegistryUnavailable"
 
 
+async def test_images_that_someone_else_brings_are_told(agent: Runtime, world: World, host: PodmanHost | None) -> None:
+    told = asyncio.Event()
+    agent.on_images(told.set)
+    assert await agent.image("localhost/fresh:1") is None
+    if host:
+        await asyncio.to_thread(host.podman, "tag", IMAGE, "localhost/fresh:1")
+    elif world.fake:
+        world.fake.add_image("localhost/fresh:1")
+    await asyncio.wait_for(told.wait(), DEADLINE)
+    assert await agent.image("localhost/fresh:1") is not None
+    told.clear()
+    if host:
+        await asyncio.to_thread(host.podman, "untag", IMAGE, "localhost/fresh:1")
+        await asyncio.wait_for(told.wait(), DEADLINE)
+        assert await agent.image("localhost/fresh:1") is None
+
+
 async def test_a_command_that_cannot_start_is_said_in_words(agent: Runtime, world: World) -> None:
     words = 'exec: "no-such-command": executable file not found in $PATH'
     bad = RuntimeFailure("RunContainerError", f"cannot start container main: {words}")

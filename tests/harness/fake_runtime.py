@@ -62,6 +62,7 @@ class FakeHost:
     released: dict[str, float] = field(default_factory=dict)
     calls: list[tuple[str, ...]] = field(default_factory=list)
     pokes: list[Callable[[str], None]] = field(default_factory=list)
+    image_pokes: list[Callable[[], None]] = field(default_factory=list)
     next_id: int = 1
 
     def add_image(self, *names: str, user: str = "", stop_signal: str = "") -> Image:
@@ -69,7 +70,13 @@ class FakeHost:
         image = Image(id=f"sha256:{len(self.local_images):064x}", names=names, size=1000, user=user,
                       stop_signal=stop_signal)  # fmt: skip
         self.local_images.update(dict.fromkeys((*names, image.id), image))
+        self.tell_images()
         return image
+
+    def tell_images(self) -> None:
+        """Images came or went."""
+        for changed in list(self.image_pokes):
+            changed()
 
     def program(self, spec: ContainerSpec) -> Program:
         """What this attempt does."""
@@ -83,6 +90,7 @@ class FakeRuntime:
     def __init__(self, host: FakeHost | None = None) -> None:
         self.host = host or FakeHost()
         self._poke: Callable[[str], None] | None = None
+        self._images_changed: Callable[[], None] | None = None
 
     # ---- the script's hands
 
@@ -184,6 +192,7 @@ class FakeRuntime:
         if isinstance(found, RuntimeFailure):
             raise found
         self.host.local_images.update(dict.fromkeys((reference, *found.names, found.id), found))
+        self.host.tell_images()
         return found
 
     async def remove_image(self, image: Image) -> None:
@@ -191,6 +200,7 @@ class FakeRuntime:
         if any(c.image_id == image.id for c in self.host.containers.values()):
             raise RuntimeFailure("ImageInUse", f"cannot remove image {image.id}: a container uses it")
         self.host.local_images = {name: i for name, i in self.host.local_images.items() if i.id != image.id}
+        self.host.tell_images()
 
     async def load_image(self, archive: Path) -> list[Image]:
         """The fake's archive is a text: the images' names, one in a line."""
@@ -273,6 +283,10 @@ class FakeRuntime:
         self._poke = poke
         self.host.pokes.append(poke)
 
+    def on_images(self, changed: Callable[[], None]) -> None:
+        self._images_changed = changed
+        self.host.image_pokes.append(changed)
+
     async def configure(self, pod_cidr: str, cluster_cidr: str) -> None:
         self._call("configure", pod_cidr, cluster_cidr)
         self.host.pod_cidr, self.host.cluster_cidr = pod_cidr, cluster_cidr
@@ -280,6 +294,8 @@ class FakeRuntime:
     async def close(self) -> None:
         if self._poke in self.host.pokes:
             self.host.pokes.remove(self._poke)
+        if self._images_changed in self.host.image_pokes:
+            self.host.image_pokes.remove(self._images_changed)
 
     # ---- inside
 

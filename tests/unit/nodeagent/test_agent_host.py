@@ -245,3 +245,27 @@ async def test_leftover_files_are_swept_after_the_first_assignment(tmp_path: Pat
     await asyncio.sleep(5)
     assert tree.uids() == {"uid-web"}
     await world.kill()
+
+
+@bent
+async def test_images_that_someone_else_brings_are_reported_in_a_moment_and_listed_once(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    await world.start()
+    loop = asyncio.get_running_loop()
+
+    def reported() -> set[str]:
+        return {name for image in world.report.report.status.images for name in image.names}
+
+    def looks() -> int:
+        return world.host.calls.count(("images",))
+
+    await asyncio.sleep(20)
+    before, began = looks(), loop.time()
+    for number in range(5):
+        world.host.add_image(f"i:{number}")
+    await world.until(lambda: "i:4" in reported(), 5)
+    assert loop.time() - began < 2
+    assert looks() == before + 1
+    await asyncio.sleep(200)
+    assert looks() == before + 1
+    await world.kill()
