@@ -16,7 +16,8 @@ from mesh.v1.node_pb2 import HostSide, ProxyHeld, ProxyOrder, ProxyService, Serv
 from netproxy import lastgood
 from netproxy.balance import Book, Counts
 from netproxy.dataplane import Dataplane
-from netproxy.diff import Claims, Close, Move, Open
+from netproxy.diff import Claims, Close, Move, Open, Swap
+from netproxy.dns.server import NameServer
 from netproxy.flows import flows_of
 from netproxy.listening import BACKLOG, bound, guard
 from netproxy.routes import Backend, Listen, Route, host_port_routes, place_of, routes_of
@@ -27,6 +28,7 @@ from netproxy.vips import Vips
 
 log = structlog.get_logger()
 HOST = "~host"  # who claims the ports of the host; sorts behind every Service
+DNS = "!dns"  # who claims the name service's; sorts before
 AGAIN = 10.0  # seconds until a listener that could not be opened is tried again
 
 
@@ -44,7 +46,8 @@ class Proxy:
         self._book = Book(random.random)
         self._tcp = Engine(turns, loop, self._drained, most)
         self._udp = UdpEngine(turns, loop, most)
-        self._sockets: set[Listen] = set()
+        self._dns = NameServer(turns, loop)
+        self._sockets: dict[Listen, Engine | UdpEngine | NameServer] = {}
         self._problems: dict[Listen, str] = {}
         self._draining: dict[str, set[Counts]] = {}
         self._retrying: asyncio.TimerHandle | None = None
@@ -100,7 +103,9 @@ class Proxy:
         moved = place_of(host) != place_of(self._host)
         self._host = host
         self._hold_addresses()
+        self._dns.configure(host.dns_zone, host.upstreams, dict(self._plane.services))
         touched = self._claims.claim(HOST, host_port_routes(host.host_ports))
+        touched |= self._claims.claim(DNS, _dns_routes(host.dns_address))
         self._make(self._claims.moves(touched))
         self._settle_host_ports()
         if moved:
@@ -114,6 +119,7 @@ class Proxy:
         touched: set[Listen] = set()
         for name, service in services.items():
             touched |= self._claims.claim(name, routes_of(service, place) if service is not None else {})
+            self._dns.set(name, service)
         if any(_outer(s) for s in services.values() if s is not None) or any(s is None for s in services.values()):
             self._hold_addresses()
         self._make(self._claims.moves(touched))
@@ -133,13 +139,13 @@ class Proxy:
         for move in moves:
             if isinstance(move, Close):
                 self._problems.pop(move.listen, None)
-                if move.listen in self._sockets:
-                    self._sockets.remove(move.listen)
-                    self._engine(move.listen).close(move.listen)
-            elif isinstance(move, Open) or move.listen not in self._sockets:
+                self._shut(move.listen)
+                continue
+            engine = self._sockets.get(move.listen)
+            if engine is not self._engine(move) or isinstance(engine, NameServer):
+                self._shut(move.listen)
                 self._open(move.listen, move.route)
             else:
-                engine = self._engine(move.listen)
                 guard(engine.socket_of(move.listen), move.route)
                 engine.swap(move.listen, self._book.pool_of(move.route, self._loop.time()))
 
@@ -154,11 +160,22 @@ class Proxy:
             log.error("listen_failed", address=str(listen), service=route.service, error=error.strerror)
             return
         self._problems.pop(listen, None)
-        self._sockets.add(listen)
-        self._engine(listen).open(listen, sock, self._book.pool_of(route, self._loop.time()))
+        if route.service == DNS:
+            self._sockets[listen] = self._dns
+            self._dns.open(listen, sock)
+            return
+        engine = self._sockets[listen] = self._tcp if listen.protocol == "TCP" else self._udp
+        engine.open(listen, sock, self._book.pool_of(route, self._loop.time()))
 
-    def _engine(self, listen: Listen) -> Engine | UdpEngine:
-        return self._tcp if listen.protocol == "TCP" else self._udp
+    def _shut(self, listen: Listen) -> None:
+        engine = self._sockets.pop(listen, None)
+        if engine is not None:
+            engine.close(listen)
+
+    def _engine(self, move: Open | Swap) -> Engine | UdpEngine | NameServer:
+        if move.route.service == DNS:
+            return self._dns
+        return self._tcp if move.listen.protocol == "TCP" else self._udp
 
     def _try_again(self) -> None:
         if self._problems and self._retrying is None:
@@ -212,6 +229,10 @@ class Proxy:
 
 def _still(counts: Iterable[Counts]) -> bool:
     return any(c.open and c.leaving for c in counts)
+
+
+def _dns_routes(address: str) -> dict[Listen, Route]:
+    return {Listen(p, address, 53): Route(DNS, f"53/{p}") for p in ("UDP", "TCP")} if address else {}
 
 
 def _outer(service: ProxyService) -> list[str]:
