@@ -77,9 +77,8 @@ class Agent(StreamCalls):
         self.config = config
         self.vault = Vault(config.node_name)
         self._identity = Identity.of(config)
-        self.board = Board(
-            config.node_name, lambda boot, nonce: self._identity.announce(boot, nonce, self.vault.public)
-        )
+        announce = lambda boot, nonce: self._identity.announce(boot, nonce, self.vault.public)  # noqa: E731
+        self.board = Board(config.node_name, announce, lambda: self._identity.stamp)
         self._clock = clock
         self._vitals = vitals or (lambda: read_vitals(config.root, Places.of(config).graph))
         gauge = Gauge(config.eviction)

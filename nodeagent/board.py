@@ -27,9 +27,13 @@ _AWAY: _Proxy = ("", "", (), "")
 class Board:
     """One host's."""
 
-    def __init__(self, node: str, announce: Callable[[str, bytes], HostKey] | None = None) -> None:
+    def __init__(
+        self, node: str, announce: Callable[[str, bytes], HostKey] | None = None, stamp: Callable[[], int] = lambda: 0
+    ) -> None:
         self.node = node
         self._announce = announce  # the host's key, for a boot and a nonce
+        self._stamp = stamp  # of the certificate that vouches for it: another one is announced anew
+        self._announced = 0
         self.boot = secrets.token_hex(8)
         self.version = 1
         self._floor = 0  # something newer than this was dropped: older cursors need everything
@@ -135,7 +139,8 @@ class Board:
         )  # fmt: skip
         if self._report and self._report[0] > after:
             observed.report.CopyFrom(self._report[1])
-        if not known and self._announce is not None:
+        if self._announce is not None and (not known or self._stamp() != self._announced):
+            self._announced = self._stamp()
             observed.key.CopyFrom(self._announce(self.boot, request.nonce))
         return observed
 

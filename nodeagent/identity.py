@@ -42,6 +42,14 @@ class Identity:
             told.certificate, told.signature = signed.certificate, signed.signature
         return told
 
+    @property
+    def stamp(self) -> int:
+        """Another number for another certificate; 0 for none."""
+        try:
+            return self.certificate.stat().st_mtime_ns
+        except FileNotFoundError:
+            return 0
+
     def order(self, assignment: Assignment, now: int) -> Assignment:
         """The order that meshd has signed; raises Forbidden for any other, Invalid when it can't be read. `now`:
         seconds since the epoch."""

@@ -61,7 +61,7 @@ _SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "image": ("image", "Load, list and remove images on hosts, without a registry."),
     },
     "Access": {
-        "secrets": ("secrets", "Say which pods have which revision of a Secret."),
+        "secrets": ("secrets", "Say where Secrets are, and prove where they are not."),
         "auth": ("auth", "Say who you are to the mesh and what you may do."),
         "login": ("login", "Become a user of a mesh by a token."),
         "token": ("token", "Let users and hosts in."),

@@ -918,7 +918,7 @@ class Observed(_message.Message):
 
     @_builtins.property
     def key(self) -> Global___HostKey:
-        """in full answers"""
+        """in full answers, and when another certificate vouches for it"""
 
     @_builtins.property
     def draining(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:

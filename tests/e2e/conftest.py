@@ -1,11 +1,13 @@
 """Whole programs on hosts made of namespaces: what `mesh up` makes of them."""
 
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from mesh import pki
 from tests.harness.hosts import FakeHost, machines
 
 EXAMPLE = Path(__file__).parent.parent.parent / "examples" / "hello"
@@ -56,3 +58,14 @@ def join(first: FakeHost, other: FakeHost) -> None:
     token.touch(0o600)
     token.write_text((first.state / "ray" / "token").read_text())
     other.up(f"--join={first.ip}:7430", f"--token-file={token}")
+    certify(first, other)
+
+
+def certify(first: FakeHost, other: FakeHost) -> None:
+    """Gives a joined host the certificate without which it is given no Secret."""
+    ours, theirs = first.state / "pki", other.state / "pki"
+    ca = pki.Pair((ours / "ca.crt").read_bytes(), (ours / "ca.key").read_bytes())
+    pair = pki.issue(ca, pki.node(other.name), int(time.time()))
+    for name, text in (("ca.crt", ca.certificate), ("agent.key", pair.key), ("agent.crt", pair.certificate)):
+        (theirs / name).touch(0o600)
+        (theirs / name).write_bytes(text)

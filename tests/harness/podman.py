@@ -95,12 +95,18 @@ def podman_host(
     image: bool = True,
     registries: Sequence[Registry] = PLAIN,
     disk: int = 0,
+    raw: Path | None = None,
     **settings: Any,
 ) -> Iterator[PodmanHost]:
     """Prepares a root, starts its service, imports IMAGE; afterwards everything is undone and gone. `disk`: the root is
-    a filesystem of its own, of so many bytes; `settings` are more of agent.toml."""
+    a filesystem of its own, of so many bytes, with `raw` an ext4 in that file; `settings` are more of agent.toml."""
     root = Path(tempfile.mkdtemp(prefix="mt-", dir="/tmp"))
-    if disk:
+    if raw is not None:
+        with raw.open("wb") as file:
+            file.truncate(disk)
+        subprocess.run(["mkfs.ext4", "-q", "-F", str(raw)], check=True)
+        subprocess.run(["mount", "-o", "loop", str(raw), str(root)], check=True)
+    elif disk:
         syscalls.mount("tmpfs", str(root), "tmpfs", 0, f"mode=0700,size={disk}")
     tag = root.name.removeprefix("mt-").lower()
     number = sum(tag.encode()) * os.getpid() % 250 + 1
