@@ -25,13 +25,17 @@ from mesh.errors import MeshError, Unavailable
 from mesh.exposition.web import Files
 from mesh.fleet.bridge import RayAddress, RayHosts
 from mesh.fleet.port import AgentPort
+from mesh.guard import guard
 from mesh.meshd import Meshd, Settings
 from mesh.rpc.audit import AuditFile
 from mesh.rpc.tls import Tls
 from mesh.store.encrypted import EncryptedCodec
-from mesh.store.keyring import load_key_file
+from mesh.store.keyring import Keyring
+from mesh.store.keysource import CredentialKeys, FileKeys, KeySource, is_under_passphrase
 from mesh.store.ledger import Retention
+from mesh.store.rotation import KeyRotation
 from mesh.store.sqlite import SqliteStore
+from mesh.unlock import unlocked
 
 _log = structlog.get_logger("mesh.app")
 
@@ -45,6 +49,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         config = parse(_read(path).decode())
         _log_as(config.log)
+        for trouble in guard():
+            _log.warning("memory_may_leak", message=trouble)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_until_told(config))
     except BaseException as error:  # noqa: BLE001 - the end of the program: every way out gets its exit code
@@ -73,12 +79,13 @@ async def serve(config: MeshdConfig) -> None:
     """Runs meshd until cancelled. Raises Unavailable, Invalid: what is wrong with a file, a port or the store."""
     tls = Tls(pki.Pair(_read(config.pki.certificate), _read(config.pki.key)), _read(config.pki.ca))
     pki.expires(tls.server.certificate)  # raises for what is none
-    codec = EncryptedCodec(load_key_file(config.key_file))
+    source, ring = await _keys(config)
     audit = _audit(config)
-    store = await SqliteStore.open(config.store_file, codec, Retention(events=config.history_events))
+    store = await SqliteStore.open(config.store_file, EncryptedCodec(ring), Retention(events=config.history_events))
     try:
         hosts = _hosts(config)
-        meshd = Meshd(store, hosts, tls, replace(_settings(config, store), audit=audit))
+        rotation = KeyRotation(source, ring, store)
+        meshd = Meshd(store, hosts, tls, replace(_settings(config, store), audit=audit, rotation=rotation))
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(hosts.run(), name="hosts")
             tasks.create_task(meshd.run(), name="meshd")
@@ -112,6 +119,17 @@ def notify(state: str) -> None:
     if address:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notifier, suppress(OSError):
             notifier.sendto(state.encode(), "\0" + address[1:] if address.startswith("@") else address)
+
+
+async def _keys(config: MeshdConfig) -> tuple[KeySource, Keyring]:
+    source: KeySource
+    if config.key_credential:
+        source = CredentialKeys(config.key_credential)
+        return source, source.load()
+    if is_under_passphrase(config.key_file):
+        return await unlocked(config.key_file, config.data_dir / "unlock.sock")
+    source = FileKeys(config.key_file)
+    return source, source.load()
 
 
 def _audit(config: MeshdConfig) -> AuditFile:

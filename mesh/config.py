@@ -75,8 +75,9 @@ class MeshdConfig:
     """The control service. `listen` are "host:port" addresses; `data_dir` holds store.db and is 0700."""
 
     data_dir: Path
-    key_file: Path  # the key that encrypts Secrets in the store: 32 bytes in base64, 0600
+    key_file: Path  # the key that encrypts Secrets in the store, see docs/secrets.md
     pki: Pki
+    key_credential: str = ""  # the systemd credential that is the key file instead
     listen: tuple[str, ...] = ("127.0.0.1:7443",)
     listen_tokens: tuple[str, ...] = ()  # where clients come with a token instead of a certificate
     metrics_listen: tuple[str, ...] = ()  # where figures are read, "host:port"; empty: nowhere

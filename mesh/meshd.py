@@ -57,6 +57,7 @@ from mesh.scheduler.scheduler import Scheduler
 from mesh.start import begin
 from mesh.store.feed import Feed
 from mesh.store.port import Event, Store
+from mesh.store.rotation import KeyRotation
 from mesh.v1.access_pb2_grpc import add_AccessServicer_to_server
 from mesh.v1.control_pb2_grpc import (
     add_ControlServicer_to_server,
@@ -88,6 +89,7 @@ class Settings:
     copy_store: Callable[[Path], Awaitable[None]] | None = None
     clock: Callable[[], int] = time.time_ns
     audit: Audit = field(default_factory=NoAudit)
+    rotation: KeyRotation | None = None
     authority: Path | None = None  # the directory of the authority and of what it issues here
     listen_tokens: Sequence[str] = ()
 
@@ -205,7 +207,7 @@ class Meshd:
         add_PodsServicer_to_server(Pods(self.feed, roster.agent), server)
         add_ImagesServicer_to_server(Images(self.feed, roster.agent), server)
         add_ControlServicer_to_server(Control(self.feed, about), server)
-        add_SecretsServicer_to_server(Secrets(self.feed, roster.receipts), server)
+        add_SecretsServicer_to_server(Secrets(self.feed, roster.receipts, settings.rotation), server)
         add_MeasurementsServicer_to_server(Measurements(self.feed, roster.agent, self.figures.raw), server)
         add_AccessServicer_to_server(Access(self.feed, self.store, settings.clock, self.enrolment), server)
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import structlog
 
 from mesh.errors import Invalid, Unavailable
+from mesh.guard import guard
 from mesh.v1 import node_pb2
 from nodeagent import config as configuration
 from nodeagent.agent import Agent
@@ -45,6 +46,8 @@ class HostAgent:
 
     async def run(self) -> None:
         """Waits for the host, then serves it until the agent ends."""
+        for trouble in guard():
+            log.warning("memory_may_leak", message=trouble)
         from nodeagent.runtime.podman import PodmanRuntime  # noqa: PLC0415 - the only place that knows Podman
 
         lock = await lock_host(self._config.state_dir / "lock")

@@ -124,6 +124,7 @@ _TABLE: dict[str, Callable[[Any], tuple[Ask, ...]]] = {
     ),
     "/mesh.v1.Measurements/Top": _top,
     "/mesh.v1.Measurements/Raw": _raw,
+    "/mesh.v1.Secrets/RotateKeys": _service("update", "keys"),
     "/mesh.v1.Control/Status": _service("get", "status"),
     "/mesh.v1.Control/Flows": _service("get", "flows"),
     "/mesh.v1.Control/Backup": _service("create", "backups"),

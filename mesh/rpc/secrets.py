@@ -3,17 +3,19 @@
 Rule: nothing here shows a value, or what a value could be guessed from. What a host has is what the host itself says.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import aclosing
 from typing import Any
 
 from grpc import aio
 
-from mesh.errors import Invalid, Violation
+from mesh.errors import Invalid, Unavailable, Violation
 from mesh.model.keys import Key
 from mesh.model.pods import containers, is_terminal
 from mesh.model.references import environment_secrets, secrets_of
 from mesh.model.times import to_timestamp
 from mesh.store.feed import Feed
+from mesh.store.rotation import KeyRotation
 from mesh.v1 import secrets_pb2 as pb
 from mesh.v1.core_pb2 import Pod, PodSpec
 from mesh.v1.node_pb2 import SecretReceipt
@@ -24,11 +26,21 @@ Receipts = Callable[[str, str], Sequence[SecretReceipt]]
 
 
 class Secrets(SecretsServicer):
-    """`receipts` says what a host said of a pod, by the host's name and the pod's uid."""
+    """`receipts` says what a host said of a pod, by the host's name and the pod's uid; `rotation` rotates the store's
+    key, None where there is none."""
 
-    def __init__(self, feed: Feed, receipts: Receipts) -> None:
+    def __init__(self, feed: Feed, receipts: Receipts, rotation: KeyRotation | None = None) -> None:
         self._feed = feed
         self._receipts = receipts
+        self._rotation = rotation
+
+    async def RotateKeys(self, request: pb.RotateKeysRequest, context: Context) -> AsyncIterator[pb.RotateKeysProgress]:
+        """Rotates the key that encrypts Secrets at rest, and tells how far it is."""
+        if self._rotation is None:
+            raise Unavailable("this store is in memory: it has no key")
+        async with aclosing(self._rotation.run()) as steps:
+            async for step in steps:
+                yield pb.RotateKeysProgress(words=step.words, key_id=step.key_id, wrapped=step.wrapped)
 
     async def Delivery(self, request: pb.SecretDeliveryRequest, context: Context) -> pb.SecretDeliveryResponse:
         """Every place in every pod that refers to the Secret, be it there or not."""

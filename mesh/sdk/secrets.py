@@ -3,9 +3,11 @@
 Rule: as of the client: every failure is a `mesh.errors` error; no value is ever in an answer.
 """
 
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from dataclasses import dataclass
 
-from mesh.sdk.channel import answer
+from mesh.sdk.channel import answer, answers
 from mesh.sdk.client import AsyncClient
 from mesh.v1 import secrets_pb2 as pb
 from mesh.v1.secrets_pb2_grpc import SecretsStub
@@ -24,3 +26,10 @@ class Secrets:
         stub = SecretsStub(await self.client._connect())  # a part of the client
         request = pb.SecretDeliveryRequest(namespace=namespace or self.client.namespace, name=name)
         return await answer(stub.Delivery(request, timeout=_TIMEOUT), self.client.server)
+
+    async def rotate_keys(self) -> AsyncGenerator[pb.RotateKeysProgress, None]:
+        """Rotates the key that encrypts Secrets at rest, or ends an unfinished rotation; tells how far it is."""
+        stub = SecretsStub(await self.client._connect())
+        async with aclosing(answers(stub.RotateKeys(pb.RotateKeysRequest()), self.client.server)) as stream:
+            async for progress in stream:
+                yield progress

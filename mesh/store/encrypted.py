@@ -39,8 +39,8 @@ class EncryptedCodec:
         uid = obj.metadata.uid.encode()
         bound = _bound(key, uid, revision)
         data_key = AESGCM.generate_key(256)
-        wrapped = _sealed(self._keyring.key(self._keyring.primary), data_key, bound)
-        head = _HEAD.pack(_MAGIC, self._keyring.primary.encode(), len(uid))
+        primary, wrapped = self._keyring.wrap(data_key, bound)
+        head = _HEAD.pack(_MAGIC, primary.encode(), len(uid))
         return head + uid + wrapped + _sealed(data_key, value, bound)
 
     def decode(self, key: Key, value: bytes, revision: int) -> Object:
@@ -55,7 +55,7 @@ class EncryptedCodec:
         key_name = name.decode("ascii", "replace")
         bound = _bound(key, uid, revision)
         try:
-            data_key = _opened(self._keyring.key(key_name), body[:_WRAPPED], bound)
+            data_key = self._keyring.unwrap(key_name, body[:_WRAPPED], bound)
             plain = _opened(data_key, body[_WRAPPED:], bound)
         except Unavailable as error:
             raise Unavailable(f"cannot read {key}: {error.message}") from None
@@ -65,6 +65,28 @@ class EncryptedCodec:
                 "restore a backup"
             ) from None
         return self._plain.decode(key, plain, revision)
+
+    def rewrapped(self, key: Key, value: bytes, revision: int) -> bytes | None:
+        """The same box with its data key wrapped by the first key; None when it is, or is no box of ours.
+
+        Raises Unavailable for a missing key and for a box that was tampered with.
+        """
+        if key.kind not in SECRET_KINDS or not value.startswith(_MAGIC) or len(value) < _HEAD.size:
+            return None
+        _, name, length = _HEAD.unpack_from(value)
+        key_name = name.decode("ascii", "replace")
+        if key_name == self._keyring.primary:
+            return None
+        uid, body = value[_HEAD.size : _HEAD.size + length], value[_HEAD.size + length :]
+        bound = _bound(key, uid, revision)
+        try:
+            data_key = self._keyring.unwrap(key_name, body[:_WRAPPED], bound)
+        except Unavailable as error:
+            raise Unavailable(f"cannot wrap {key} anew: {error.message}") from None
+        except (InvalidTag, ValueError):
+            raise Unavailable(f"cannot wrap {key} anew: its box at revision {revision} is damaged") from None
+        primary, wrapped = self._keyring.wrap(data_key, bound)
+        return _HEAD.pack(_MAGIC, primary.encode(), len(uid)) + uid + wrapped + body[_WRAPPED:]
 
 
 def _bound(key: Key, uid: bytes, revision: int) -> bytes:

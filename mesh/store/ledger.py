@@ -9,7 +9,9 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from typing import Any, Protocol
 
+from mesh.model.keys import Key
 from mesh.store.database import pragma, read_meta, transaction, write_meta
 from mesh.store.expect import check_commit, check_write
 from mesh.store.port import Codec, Event, Write
@@ -41,6 +43,22 @@ class Committed:
     after: int
     results: list[int | Exception]
     events: list[Event]
+
+
+class Rewrapping(Protocol):
+    """A codec whose boxes can be wrapped anew."""
+
+    def rewrapped(self, key: Key, value: bytes, revision: int) -> bytes | None:
+        """The same value under the first key; None when it is."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """A place in the tables: the last row of each that was dealt with."""
+
+    objects: int = 0
+    history: int = 0
 
 
 class Ledger:
@@ -79,6 +97,52 @@ class Ledger:
         """Forgets events up to and including `revision`."""
         with self._transaction():
             self._forget(min(revision, self.revision))
+
+    def newest_rows(self) -> "Rows":
+        """The last rows of objects and history, as of now."""
+        objects, history = self._connection.execute(
+            "SELECT (SELECT ifnull(max(rowid), 0) FROM objects), (SELECT ifnull(max(id), 0) FROM history)"
+        ).fetchone()
+        return Rows(objects, history)
+
+    def rewrap(self, codec: "Rewrapping", after: "Rows", until: "Rows") -> tuple[int, "Rows"]:
+        """Wraps the data keys of the next boxes with the codec's first key, in one transaction; revisions stay. Of the
+        rows after those that an earlier call ended at, up to `until`; returns how many boxes, and where it ended."""
+        with self._transaction():
+            rows = self._connection.execute(
+                "SELECT rowid, kind, namespace, name, revision, value FROM objects "
+                "WHERE rowid > ? AND rowid <= ? ORDER BY rowid LIMIT ?", (after.objects, until.objects, _PIECE // 10),
+            ).fetchall()  # fmt: skip
+            if rows:
+                return self._rewrap_objects(codec, rows), Rows(rows[-1][0], after.history)
+            events = self._connection.execute(
+                "SELECT id, kind, namespace, name, revision, value, previous_revision, previous FROM history "
+                "WHERE id > ? AND id <= ? ORDER BY id LIMIT ?", (after.history, until.history, _PIECE // 10),
+            ).fetchall()  # fmt: skip
+            if events:
+                return self._rewrap_history(codec, events), Rows(until.objects, events[-1][0])
+        self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        return 0, until
+
+    def _rewrap_objects(self, codec: "Rewrapping", rows: Sequence[tuple[Any, ...]]) -> int:
+        count = 0
+        for row in rows:
+            if (value := codec.rewrapped(Key(*row[1:4]), row[5], row[4])) is not None:
+                self._connection.execute("UPDATE objects SET value = ? WHERE rowid = ?", (value, row[0]))
+                count += 1
+        return count
+
+    def _rewrap_history(self, codec: "Rewrapping", events: Sequence[tuple[Any, ...]]) -> int:
+        count = 0
+        for number, kind, namespace, name, revision, value, before, previous in events:
+            key = Key(kind, namespace, name)
+            now = codec.rewrapped(key, value, revision) if value is not None else None
+            was = codec.rewrapped(key, previous, before) if previous is not None else None
+            if now is not None or was is not None:
+                changed = (now or value, was or previous, number)
+                self._connection.execute("UPDATE history SET value = ?, previous = ? WHERE id = ?", changed)
+                count += 1
+        return count
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:

@@ -6,18 +6,20 @@ transaction is under way, commits gather for the next one.
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 from mesh.errors import Unavailable
 from mesh.store.backup import backup, locked, restore
 from mesh.store.database import explained, open_database, open_reader, unavailable
+from mesh.store.encrypted import EncryptedCodec
 from mesh.store.history import History
-from mesh.store.ledger import Committed, Ledger, Retention
+from mesh.store.ledger import Committed, Ledger, Retention, Rows
 from mesh.store.mark import Mark
 from mesh.store.port import Codec, Event, Snapshot, Write
 from mesh.store.reading import read_since, read_snapshot
@@ -104,6 +106,20 @@ class SqliteStore:
         """
         self._check_open()
         await asyncio.to_thread(backup, self._path, path)
+
+    async def rewrap(self) -> AsyncGenerator[int, None]:
+        """Wraps whatever has another key than the first of the codec's keys, piece by piece, between commits; yields
+        how many boxes so far. Raises Unavailable for a box that can't be opened."""
+        codec = self._codec
+        if not isinstance(codec, EncryptedCodec):
+            return
+        ledger, total, after = self._threads.ledger, 0, Rows()
+        until = await self._on(self._threads.writing, ledger.newest_rows)  # what is newer has the first key already
+        while after != until:
+            self._check_open()
+            count, after = await self._on(self._threads.writing, partial(ledger.rewrap, codec, after, until))
+            total += count
+            yield total
 
     async def close(self) -> None:
         """See Store."""

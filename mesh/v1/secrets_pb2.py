@@ -25,19 +25,23 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15mesh/v1/secrets.proto\x12\x07mesh.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"8\n\x15SecretDeliveryRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\"W\n\x16SecretDeliveryResponse\x12\x10\n\x08revision\x18\x01 \x01(\t\x12+\n\ndeliveries\x18\x02 \x03(\x0b\x32\x17.mesh.v1.SecretDelivery\"\x95\x01\n\x0eSecretDelivery\x12\x0b\n\x03pod\x18\x01 \x01(\t\x12\x0c\n\x04host\x18\x02 \x01(\t\x12\r\n\x05where\x18\x03 \x01(\t\x12\x10\n\x08revision\x18\x04 \x01(\t\x12)\n\x05since\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07\x63urrent\x18\x06 \x01(\x08\x12\x0b\n\x03why\x18\x07 \x01(\t2V\n\x07Secrets\x12K\n\x08\x44\x65livery\x12\x1e.mesh.v1.SecretDeliveryRequest\x1a\x1f.mesh.v1.SecretDeliveryResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15mesh/v1/secrets.proto\x12\x07mesh.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x13\n\x11RotateKeysRequest\"D\n\x12RotateKeysProgress\x12\r\n\x05words\x18\x01 \x01(\t\x12\x0e\n\x06key_id\x18\x02 \x01(\t\x12\x0f\n\x07wrapped\x18\x03 \x01(\x04\"8\n\x15SecretDeliveryRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\"W\n\x16SecretDeliveryResponse\x12\x10\n\x08revision\x18\x01 \x01(\t\x12+\n\ndeliveries\x18\x02 \x03(\x0b\x32\x17.mesh.v1.SecretDelivery\"\x95\x01\n\x0eSecretDelivery\x12\x0b\n\x03pod\x18\x01 \x01(\t\x12\x0c\n\x04host\x18\x02 \x01(\t\x12\r\n\x05where\x18\x03 \x01(\t\x12\x10\n\x08revision\x18\x04 \x01(\t\x12)\n\x05since\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07\x63urrent\x18\x06 \x01(\x08\x12\x0b\n\x03why\x18\x07 \x01(\t2\x9f\x01\n\x07Secrets\x12K\n\x08\x44\x65livery\x12\x1e.mesh.v1.SecretDeliveryRequest\x1a\x1f.mesh.v1.SecretDeliveryResponse\x12G\n\nRotateKeys\x12\x1a.mesh.v1.RotateKeysRequest\x1a\x1b.mesh.v1.RotateKeysProgress0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'mesh.v1.secrets_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_SECRETDELIVERYREQUEST']._serialized_start=67
-  _globals['_SECRETDELIVERYREQUEST']._serialized_end=123
-  _globals['_SECRETDELIVERYRESPONSE']._serialized_start=125
-  _globals['_SECRETDELIVERYRESPONSE']._serialized_end=212
-  _globals['_SECRETDELIVERY']._serialized_start=215
-  _globals['_SECRETDELIVERY']._serialized_end=364
-  _globals['_SECRETS']._serialized_start=366
-  _globals['_SECRETS']._serialized_end=452
+  _globals['_ROTATEKEYSREQUEST']._serialized_start=67
+  _globals['_ROTATEKEYSREQUEST']._serialized_end=86
+  _globals['_ROTATEKEYSPROGRESS']._serialized_start=88
+  _globals['_ROTATEKEYSPROGRESS']._serialized_end=156
+  _globals['_SECRETDELIVERYREQUEST']._serialized_start=158
+  _globals['_SECRETDELIVERYREQUEST']._serialized_end=214
+  _globals['_SECRETDELIVERYRESPONSE']._serialized_start=216
+  _globals['_SECRETDELIVERYRESPONSE']._serialized_end=303
+  _globals['_SECRETDELIVERY']._serialized_start=306
+  _globals['_SECRETDELIVERY']._serialized_end=455
+  _globals['_SECRETS']._serialized_start=458
+  _globals['_SECRETS']._serialized_end=617
 # @@protoc_insertion_point(module_scope)

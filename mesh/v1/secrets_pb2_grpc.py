@@ -39,6 +39,11 @@ class SecretsStub:
                 request_serializer=mesh_dot_v1_dot_secrets__pb2.SecretDeliveryRequest.SerializeToString,
                 response_deserializer=mesh_dot_v1_dot_secrets__pb2.SecretDeliveryResponse.FromString,
                 _registered_method=True)
+        self.RotateKeys = channel.unary_stream(
+                '/mesh.v1.Secrets/RotateKeys',
+                request_serializer=mesh_dot_v1_dot_secrets__pb2.RotateKeysRequest.SerializeToString,
+                response_deserializer=mesh_dot_v1_dot_secrets__pb2.RotateKeysProgress.FromString,
+                _registered_method=True)
 
 
 class SecretsServicer:
@@ -50,6 +55,13 @@ class SecretsServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RotateKeys(self, request, context):
+        """A new key wraps the data keys of all Secrets in the store; or an unfinished rotation is ended.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_SecretsServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -57,6 +69,11 @@ def add_SecretsServicer_to_server(servicer, server):
                     servicer.Delivery,
                     request_deserializer=mesh_dot_v1_dot_secrets__pb2.SecretDeliveryRequest.FromString,
                     response_serializer=mesh_dot_v1_dot_secrets__pb2.SecretDeliveryResponse.SerializeToString,
+            ),
+            'RotateKeys': grpc.unary_stream_rpc_method_handler(
+                    servicer.RotateKeys,
+                    request_deserializer=mesh_dot_v1_dot_secrets__pb2.RotateKeysRequest.FromString,
+                    response_serializer=mesh_dot_v1_dot_secrets__pb2.RotateKeysProgress.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -86,6 +103,33 @@ class Secrets:
             '/mesh.v1.Secrets/Delivery',
             mesh_dot_v1_dot_secrets__pb2.SecretDeliveryRequest.SerializeToString,
             mesh_dot_v1_dot_secrets__pb2.SecretDeliveryResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RotateKeys(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/mesh.v1.Secrets/RotateKeys',
+            mesh_dot_v1_dot_secrets__pb2.RotateKeysRequest.SerializeToString,
+            mesh_dot_v1_dot_secrets__pb2.RotateKeysProgress.FromString,
             options,
             channel_credentials,
             insecure,

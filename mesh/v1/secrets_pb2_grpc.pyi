@@ -32,11 +32,15 @@ class SecretsStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> SecretsAsyncStub: ...
     Delivery: _grpc.UnaryUnaryMultiCallable[_secrets_pb2.SecretDeliveryRequest, _secrets_pb2.SecretDeliveryResponse]
+    RotateKeys: _grpc.UnaryStreamMultiCallable[_secrets_pb2.RotateKeysRequest, _secrets_pb2.RotateKeysProgress]
+    """A new key wraps the data keys of all Secrets in the store; or an unfinished rotation is ended."""
 
 @_typing.type_check_only
 class SecretsAsyncStub(SecretsStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     Delivery: _aio.UnaryUnaryMultiCallable[_secrets_pb2.SecretDeliveryRequest, _secrets_pb2.SecretDeliveryResponse]  # type: ignore[assignment]
+    RotateKeys: _aio.UnaryStreamMultiCallable[_secrets_pb2.RotateKeysRequest, _secrets_pb2.RotateKeysProgress]  # type: ignore[assignment]
+    """A new key wraps the data keys of all Secrets in the store; or an unfinished rotation is ended."""
 
 class SecretsServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -45,5 +49,13 @@ class SecretsServicer(metaclass=_abc_1.ABCMeta):
         request: _secrets_pb2.SecretDeliveryRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_secrets_pb2.SecretDeliveryResponse, _abc.Awaitable[_secrets_pb2.SecretDeliveryResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def RotateKeys(
+        self,
+        request: _secrets_pb2.RotateKeysRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_secrets_pb2.RotateKeysProgress], _abc.AsyncIterator[_secrets_pb2.RotateKeysProgress]]:
+        """A new key wraps the data keys of all Secrets in the store; or an unfinished rotation is ended."""
 
 def add_SecretsServicer_to_server(servicer: SecretsServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

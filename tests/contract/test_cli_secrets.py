@@ -11,7 +11,13 @@ from pathlib import Path
 import pytest
 
 from mesh import pki
+from mesh.meshd import Settings
+from mesh.store.encrypted import EncryptedCodec
+from mesh.store.keyring import create_key_file
+from mesh.store.keysource import FileKeys
 from mesh.store.memory import MemoryStore
+from mesh.store.rotation import KeyRotation
+from mesh.store.sqlite import SqliteStore
 from nodeagent.agent import Agent
 from nodeagent.config import AgentConfig
 from tests.harness.agents import VITALS
@@ -120,6 +126,28 @@ async def test_typed_secrets_from_files(cli: Cli, tmp_path: Path) -> None:
     config = json.loads(base64.b64decode(held["data"][".dockerconfigjson"]))
     assert config["auths"]["r.example"]["username"] == "ada"
     assert base64.b64decode(config["auths"]["r.example"]["auth"]).decode() == f"ada:{CANARY}"
+
+
+async def test_the_stores_key_is_rotated_from_the_command_line(tmp_path: Path) -> None:
+    keys = tmp_path / "keys" / "store.key"
+    ring = create_key_file(keys)
+    store = await SqliteStore.open(tmp_path / "store.db", EncryptedCodec(ring))
+    rotation = KeyRotation(FileKeys(keys), ring, store)
+    async with control(store=store, settings=Settings(rotation=rotation)) as mesh:
+        cli = Cli(mesh, tmp_path)
+        (tmp_path / "token").write_text(CANARY)
+        await cli("create", "secret", "generic", "s", "--from-file", str(tmp_path / "token"))
+        old = ring.primary
+        told = await cli("secrets", "rotate-keys")
+        assert (told.code, told.out.splitlines()[-1].startswith("done: the old key is retired")) == (0, True)
+        shown = await cli("get", "secret", "s", "--show", "-o", "jsonpath={.data.token}")
+        assert base64.b64decode(shown.out).decode() == CANARY
+        assert old not in keys.read_text()
+    await store.close()
+
+
+async def test_a_store_in_memory_has_no_key(cli: Cli) -> None:
+    assert "has no key" in (await cli("secrets", "rotate-keys")).err
 
 
 async def test_a_secret_that_nobody_has_heard_of(cli: Cli) -> None:
