@@ -38,6 +38,7 @@ lint: venv ## ruff, mypy, import contracts, generated code, docs/cli.md and docs
 
 test: venv ## everything that must hold
 	@tools/packages.sh
+	@tools/prometheus.sh $(VENV)/prometheus
 	@$(MAKE) --no-print-directory lint
 	$(SUDO) env PYTHONDONTWRITEBYTECODE=1 MESH_KILLS="$(MESH_KILLS)" $(BIN)/python -m pytest
 

@@ -114,7 +114,7 @@ class Meshd:
     def __post_init__(self) -> None:
         self.store = counted(self.store, self.tally)
         self.feed = Feed(self.store)
-        self.figures = Figures(self.feed, self.tally)
+        self.figures = Figures(self.feed, self.tally, self.settings.files, self.settings.clock)
 
     async def run(self) -> None:
         """Until cancelled: then clients are told, calls under way get half a second, and the rest follows.
@@ -201,6 +201,7 @@ class Meshd:
             agent=roster.agent,
             copy_store=settings.copy_store,
             scratch=settings.scratch,
+            alerts=self.figures.alerts,
         )
         resources = Resources(self.store, self.feed, settings.clock, settings.bookmark, self._ranges())
         add_ResourcesServicer_to_server(resources, server)

@@ -45,6 +45,8 @@ class Machine:
             ],
             node_info=self._info,
         )  # fmt: skip
+        if config.metrics_address is not None:
+            status.daemon_endpoints.kubelet_endpoint.port = config.metrics_address[1]
         away = runtime_away_since and now - runtime_away_since > RUNTIME_GRACE
         why = "the container runtime does not answer" if away else trouble
         status.conditions.extend(

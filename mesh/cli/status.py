@@ -38,13 +38,15 @@ async def command(session: Session, output: str) -> None:
             _away(client.server, error, output)
             raise click.exceptions.Exit(1) from None
         server = client.server
-    found = alerts(status, nodes, pods)
+    found = alerts(status)
     if output == "json":
         click.echo(json_format.MessageToJson(status))
     else:
-        _show(status, nodes, pods, server, session.color)
         for text in found:
             click.echo(click.style("! ", fg="red") + text if session.color else f"! {text}")
+        if found:
+            click.echo()
+        _show(status, nodes, pods, server, session.color)
         if not found:
             click.echo("Everything is well.")
     if found:
@@ -123,11 +125,8 @@ def _show(
         click.echo()
 
 
-def alerts(status: "StatusResponse", nodes: "Sequence[Node]", pods: "Sequence[Pod]") -> list[str]:
+def alerts(status: "StatusResponse") -> list[str]:
     """What needs somebody, one sentence each with what to do."""
-    from mesh.cli.printers import node_status
-    from mesh.sdk.words import FATAL_WAITING, summary, why_waiting
-
     found = []
     if status.ray != "connected":
         found.append(f"Ray is not connected: {status.ray}; `mesh doctor` tells more")
@@ -139,14 +138,5 @@ def alerts(status: "StatusResponse", nodes: "Sequence[Node]", pods: "Sequence[Po
         if not h.connected
     ]
     away = {h.name for h in status.hosts if not h.connected}
-    for node in nodes:
-        name = node.metadata.name
-        if name not in away and not node_status(node).startswith("Ready"):
-            found.append(f"node {name} is {node_status(node)}; `mesh describe node {name}` tells why")
-    for pod in pods:
-        container, reason, _ = why_waiting(pod)
-        where = f"-n {pod.metadata.namespace} {pod.metadata.name}"
-        if reason in FATAL_WAITING:
-            found.append(f"pod {pod.metadata.namespace}/{pod.metadata.name}: container {container} is in "
-                         f"{summary(pod).status}; `mesh describe pod {where}` tells why")  # fmt: skip
+    found += [a.message for a in status.alerts if not (a.kind == "Node" and a.object in away)]
     return found

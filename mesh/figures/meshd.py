@@ -4,18 +4,26 @@ Rule: asked for, nothing is kept but what others count; looking costs the loop l
 """
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from typing import Any, Protocol
 
-from mesh import __version__
-from mesh.errors import AlreadyExists, Conflict, NotFound
+from mesh import __version__, pki
+from mesh.errors import AlreadyExists, Conflict, MeshError, NotFound
 from mesh.exposition.process import process
 from mesh.exposition.tally import Tally, timed
-from mesh.exposition.text import Family, Page, labels
-from mesh.exposition.web import Answer, Request
-from mesh.model.kinds import served_kinds
+from mesh.exposition.text import CONTENT_TYPE, Family, Page, labels
+from mesh.exposition.web import Answer, Files, Request
+from mesh.figures.alerts import AUTHORITY, alerts
+from mesh.figures.cluster import KINDS, cluster
+from mesh.model.kinds import Object, served_kinds
+from mesh.model.times import SECOND
 from mesh.store.feed import Feed
 from mesh.store.port import Store
+from mesh.v1.control_pb2 import AlertStatus
+from mesh.v1.core_pb2 import Node
 
 COMMITS = Family("mesh_store_commits_total", "counter", "Commits, by how they ended; a conflict is tried again.")
 COMMIT_TOOK = Family("mesh_store_commit_duration_seconds", "histogram", "How long commits took.")
@@ -24,11 +32,14 @@ _REVISION = Family("mesh_store_revision", "counter", "The newest revision that m
 _OBJECTS = Family("apiserver_storage_objects", "gauge", "Objects, by kind.")
 _DEPTH = Family("workqueue_depth", "gauge", "Keys that wait for a controller.")
 _PENDING = Family("scheduler_pending_pods", "gauge", "Pods without a node.")
+_CERTIFICATES = Family("mesh_certificate_expires_seconds", "gauge", "When a certificate ends.")
+_ALERTS = Family("mesh_alert", "gauge", "What needs somebody now, as `mesh status` says it.")
 _RAY = Family("mesh_ray_connected", "gauge", "1 when meshd reaches Ray.")
 _CONNECTED = Family("mesh_host_connected", "gauge", "1 when the host's agent answers.")
 _SEEN = Family("mesh_host_last_seen_seconds", "gauge", "When the host's agent last answered.")
 _SETTLED = Family("mesh_host_settled", "gauge", "1 when the host holds the newest order.")
-PATHS = ("/metrics",)
+_NOT_WORD = re.compile(r"\W", re.ASCII)
+PATHS = ("/metrics", "/metrics/cluster", "/sd")
 
 
 class Host(Protocol):
@@ -55,9 +66,11 @@ class Hosts(Protocol):
 class Figures:
     """Of one meshd."""
 
-    def __init__(self, feed: Feed, tally: Tally) -> None:
+    def __init__(self, feed: Feed, tally: Tally, files: Files | None, clock: Callable[[], int]) -> None:
         self._feed = feed
         self._tally = tally
+        self._files = files
+        self._clock = clock
         self.roster: Hosts | None = None
         self.depths: Callable[[], Mapping[str, int]] = dict
         self.port = 0  # where they are read, once they are
@@ -70,18 +83,44 @@ class Figures:
 
     async def answer(self, request: Request) -> Answer:
         """What a reader gets; raises NotFound."""
-        return Answer(await self.raw(request.path))
+        kind = "application/json" if request.path.rstrip("/") == "/sd" else CONTENT_TYPE
+        return Answer(await self.raw(request.path), kind)
 
     async def raw(self, path: str) -> bytes:
         """What is said under a path; raises NotFound."""
-        if path.rstrip("/") not in PATHS:
-            raise NotFound(f'there are no figures of meshd at "{path}"; there are: {" ".join(PATHS)}')
-        page = Page()
-        process(page)
-        self._own(page)
-        self._tally.show(page)
-        self._hosts(page)
-        return page.render()
+        match path.rstrip("/"):
+            case "/metrics":
+                page = Page()
+                process(page)
+                self._own(page)
+                self._tally.show(page)
+                self._hosts(page)
+                return page.render()
+            case "/metrics/cluster":
+                view = self._feed.view
+                objects = {kind: view.of_kind(kind) for kind in KINDS}
+                return await asyncio.to_thread(_cluster, objects)  # objects never change; the view does
+            case "/sd":
+                return json.dumps(targets(self._feed.view.nodes()), indent=1).encode() + b"\n"
+        raise NotFound(f'there are no figures of meshd at "{path}"; there are: {" ".join(PATHS)}')
+
+    def alerts(self) -> list[AlertStatus]:
+        """What needs somebody now."""
+        return [
+            AlertStatus(name=a.name, severity=a.severity, kind=a.kind, namespace=a.namespace, object=a.object,
+                        message=a.message)
+            for a in alerts(self._feed.view, self._certificates(), self._clock() // SECOND)
+        ]  # fmt: skip
+
+    def _certificates(self) -> dict[str, int]:
+        """When they end, in seconds since the epoch; what can't be read is left out."""
+        found = {}
+        for name, path in (
+            {AUTHORITY: self._files.ca, "meshd": self._files.certificate} if self._files else {}
+        ).items():
+            with suppress(OSError, MeshError):
+                found[name] = pki.expires(path.read_bytes())
+        return found
 
     def _own(self, page: Page) -> None:
         view = self._feed.view
@@ -90,6 +129,8 @@ class Figures:
         page.put(_OBJECTS, [(labels({"resource": kind.plural}), view.count(kind.name)) for kind in served_kinds()])
         page.put(_DEPTH, [(labels({"name": name}), depth) for name, depth in self.depths().items()])
         page.one(_PENDING, len(view.pods_on("")))
+        page.put(_CERTIFICATES, [(labels({"certificate": name}), end) for name, end in self._certificates().items()])
+        page.put(_ALERTS, [(_alert(a), 1) for a in self.alerts()])
 
     def _hosts(self, page: Page) -> None:
         if self.roster is None:
@@ -99,6 +140,30 @@ class Figures:
         page.put(_CONNECTED, [(of, int(host.connected)) for of, host in hosts])
         page.put(_SEEN, [(of, host.last_seen / 1e9) for of, host in hosts if host.last_seen])
         page.put(_SETTLED, [(of, int(host.settled)) for of, host in hosts])
+
+
+def _alert(alert: AlertStatus) -> str:
+    about = {"kind": alert.kind, "namespace": alert.namespace, "name": alert.object}
+    return labels({"alertname": alert.name, "severity": alert.severity, **about})
+
+
+def _cluster(objects: Mapping[str, Sequence[Object]]) -> bytes:
+    page = Page()
+    cluster(page, objects)
+    return page.render()
+
+
+def targets(nodes: Iterable[Node]) -> list[dict[str, Any]]:
+    """The hosts that offer figures, as Prometheus' HTTP service discovery reads them."""
+    found = []
+    for node in nodes:
+        address = next((a.address for a in node.status.addresses if a.type == "InternalIP"), "")
+        port = node.status.daemon_endpoints.kubelet_endpoint.port
+        if address and port:
+            named = {"__meta_mesh_node": node.metadata.name, "__meta_mesh_address": address}
+            told = {f"__meta_mesh_label_{_NOT_WORD.sub('_', k)}": v for k, v in sorted(node.metadata.labels.items())}
+            found.append({"targets": [f"{address}:{port}"], "labels": {**named, **told}})
+    return found
 
 
 def counted(store: Store, tally: Tally) -> Store:

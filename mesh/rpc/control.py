@@ -56,6 +56,7 @@ class About:
     agent: Callable[[str], AgentPort | None] = lambda _name: None
     copy_store: Callable[[Path], Awaitable[None]] | None = None
     scratch: Path | None = None
+    alerts: Callable[[], Sequence[pb.AlertStatus]] = tuple
 
 
 class Control(ControlServicer):
@@ -87,6 +88,7 @@ class Control(ControlServicer):
             )
             if host.last_seen:
                 said.last_seen.CopyFrom(to_timestamp(host.last_seen))
+        response.alerts.extend(self._about.alerts())
         return response
 
     async def Flows(self, request: pb.ProxyFlowsRequest, context: Context) -> pb.ProxyFlowsResponse:

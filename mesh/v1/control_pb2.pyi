@@ -1057,6 +1057,7 @@ class StatusResponse(_message.Message):
     HOSTS_FIELD_NUMBER: _builtins.int
     OBJECTS_FIELD_NUMBER: _builtins.int
     STORE_FIELD_NUMBER: _builtins.int
+    ALERTS_FIELD_NUMBER: _builtins.int
     version: _builtins.str
     revision: _builtins.int
     ray: _builtins.str
@@ -1070,6 +1071,10 @@ class StatusResponse(_message.Message):
     def objects(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
         """by kind"""
 
+    @_builtins.property
+    def alerts(self) -> _containers.RepeatedCompositeFieldContainer[Global___AlertStatus]:
+        """the critical first"""
+
     def __init__(
         self,
         *,
@@ -1080,14 +1085,53 @@ class StatusResponse(_message.Message):
         hosts: _abc.Iterable[Global___HostStatus] | None = ...,
         objects: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
         store: _builtins.str = ...,
+        alerts: _abc.Iterable[Global___AlertStatus] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["started_at", b"started_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["hosts", b"hosts", "objects", b"objects", "ray", b"ray", "revision", b"revision", "started_at", b"started_at", "store", b"store", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alerts", b"alerts", "hosts", b"hosts", "objects", b"objects", "ray", b"ray", "revision", b"revision", "started_at", b"started_at", "store", b"store", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___StatusResponse: _TypeAlias = StatusResponse  # noqa: Y015
+
+@_typing.final
+class AlertStatus(_message.Message):
+    """What needs somebody now."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    SEVERITY_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    OBJECT_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """HostLost, PodCrashLooping, …"""
+    severity: _builtins.str
+    """critical or warning"""
+    kind: _builtins.str
+    namespace: _builtins.str
+    object: _builtins.str
+    message: _builtins.str
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        severity: _builtins.str = ...,
+        kind: _builtins.str = ...,
+        namespace: _builtins.str = ...,
+        object: _builtins.str = ...,
+        message: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "message", b"message", "name", b"name", "namespace", b"namespace", "object", b"object", "severity", b"severity"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AlertStatus: _TypeAlias = AlertStatus  # noqa: Y015
 
 @_typing.final
 class BackupRequest(_message.Message):

@@ -4093,6 +4093,7 @@ class NodeStatus(_message.Message):
     ADDRESSES_FIELD_NUMBER: _builtins.int
     NODE_INFO_FIELD_NUMBER: _builtins.int
     IMAGES_FIELD_NUMBER: _builtins.int
+    DAEMON_ENDPOINTS_FIELD_NUMBER: _builtins.int
     phase: _builtins.str
     @_builtins.property
     def capacity(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
@@ -4106,6 +4107,8 @@ class NodeStatus(_message.Message):
     def node_info(self) -> Global___NodeSystemInfo: ...
     @_builtins.property
     def images(self) -> _containers.RepeatedCompositeFieldContainer[Global___ContainerImage]: ...
+    @_builtins.property
+    def daemon_endpoints(self) -> Global___NodeDaemonEndpoints: ...
     def __init__(
         self,
         *,
@@ -4116,16 +4119,60 @@ class NodeStatus(_message.Message):
         addresses: _abc.Iterable[Global___NodeAddress] | None = ...,
         node_info: Global___NodeSystemInfo | None = ...,
         images: _abc.Iterable[Global___ContainerImage] | None = ...,
+        daemon_endpoints: Global___NodeDaemonEndpoints | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_phase", b"_phase", "node_info", b"node_info", "phase", b"phase"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_phase", b"_phase", "daemon_endpoints", b"daemon_endpoints", "node_info", b"node_info", "phase", b"phase"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_phase", b"_phase", "addresses", b"addresses", "allocatable", b"allocatable", "capacity", b"capacity", "conditions", b"conditions", "images", b"images", "node_info", b"node_info", "phase", b"phase"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_phase", b"_phase", "addresses", b"addresses", "allocatable", b"allocatable", "capacity", b"capacity", "conditions", b"conditions", "daemon_endpoints", b"daemon_endpoints", "images", b"images", "node_info", b"node_info", "phase", b"phase"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__phase: _TypeAlias = _typing.Literal["phase"]  # noqa: Y015
     _WhichOneofArgType__phase: _TypeAlias = _typing.Literal["_phase", b"_phase"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType__phase) -> _WhichOneofReturnType__phase | None: ...
 
 Global___NodeStatus: _TypeAlias = NodeStatus  # noqa: Y015
+
+@_typing.final
+class NodeDaemonEndpoints(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KUBELET_ENDPOINT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def kubelet_endpoint(self) -> Global___DaemonEndpoint:
+        """where the host's figures are read"""
+
+    def __init__(
+        self,
+        *,
+        kubelet_endpoint: Global___DaemonEndpoint | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["kubelet_endpoint", b"kubelet_endpoint"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kubelet_endpoint", b"kubelet_endpoint"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___NodeDaemonEndpoints: _TypeAlias = NodeDaemonEndpoints  # noqa: Y015
+
+@_typing.final
+class DaemonEndpoint(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PORT_FIELD_NUMBER: _builtins.int
+    port: _builtins.int
+    def __init__(
+        self,
+        *,
+        port: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_port", b"_port", "port", b"port"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_port", b"_port", "port", b"port"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__port: _TypeAlias = _typing.Literal["port"]  # noqa: Y015
+    _WhichOneofArgType__port: _TypeAlias = _typing.Literal["_port", b"_port"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__port) -> _WhichOneofReturnType__port | None: ...
+
+Global___DaemonEndpoint: _TypeAlias = DaemonEndpoint  # noqa: Y015
 
 @_typing.final
 class Node(_message.Message):

@@ -16,7 +16,8 @@ from mesh.exposition.web import Answer
 from mesh.v1 import stats_pb2 as pb
 from nodeagent.config import AgentConfig
 from nodeagent.pods.worker import Worker
-from nodeagent.stats import cadvisor, kubelet, nodefigures
+from nodeagent.stats import applications, cadvisor, kubelet, nodefigures
+from nodeagent.stats.applications import Told
 from nodeagent.stats.operations import Operations
 from nodeagent.stats.reading import Reader
 from nodeagent.stats.sizes import Sizes
@@ -27,7 +28,7 @@ from nodeagent.volumes.tree import Tree
 
 SHORTEST, LONGEST = 0.4, 30.0  # seconds between two samples that make a rate
 SUMMARY = "/stats/summary"
-PARTS = ("kubelet", "probes", "cadvisor", "host")  # of /metrics; "resource" says again what they say
+PARTS = ("kubelet", "probes", "cadvisor", "host", "applications")  # of /metrics; "resource" says again what they say
 PATHS = ("/metrics", *(f"/metrics/{part}" for part in (*PARTS, "resource")), SUMMARY)
 
 
@@ -77,7 +78,10 @@ class Meter:
         parts = (part,) if part else PARTS
         reads = bool({"cadvisor", "host", "resource"}.intersection(parts))
         sample = await self.sample(subjects) if reads else None
-        return Answer(await asyncio.to_thread(self._page, parts, sample, subjects), CONTENT_TYPE)
+        told: list[Told] = []
+        if "applications" in parts:
+            told = await applications.ask_all(applications.targets(subjects, self._config.node_ip))
+        return Answer(await asyncio.to_thread(self._page, parts, sample, subjects, told), CONTENT_TYPE)
 
     # ---- inside
 
@@ -111,7 +115,13 @@ class Meter:
         knows_all = all(path in self._last[1].groups for s in subjects for path in s.groups())
         return self._last[1] if SHORTEST <= age <= LONGEST and knows_all else None
 
-    def _page(self, parts: Sequence[str], sample: Sample | None, subjects: Sequence[Subject]) -> bytes:
+    def _page(
+        self,
+        parts: Sequence[str],
+        sample: Sample | None,
+        subjects: Sequence[Subject],
+        told: Sequence[Told],
+    ) -> bytes:
         page = Page()
         if "kubelet" in parts:
             process(page)
@@ -127,4 +137,5 @@ class Meter:
             nodefigures.host(page, sample.host, frozenset(s.link for s in subjects))
         if sample is not None and "resource" in parts:
             cadvisor.resource(page, sample, subjects)
+        applications.applications(page, told)  # last: of two heads of a family the host's counts
         return page.render()
