@@ -16,12 +16,12 @@ log = structlog.get_logger()
 SPARE = 512  # descriptors for listeners and all else, at least; connections have two each
 
 
-async def serve(turns: Turns, socket: Path, last_table: Path) -> None:
+async def serve(turns: Turns, socket: Path, last_table: Path, holder: Path | None) -> None:
     """Runs until SIGTERM or SIGINT."""
     loop = asyncio.get_running_loop()
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    proxy = Proxy(turns, loop, last_table, max(SPARE, hard - max(SPARE, hard // 3)) // 2)
+    proxy = Proxy(turns, loop, last_table, holder, max(SPARE, hard - max(SPARE, hard // 3)) // 2)
     control = Control(socket, proxy.held, proxy.carry_out)
     proxy.news = control.tell
     server = await control.start()
@@ -32,15 +32,15 @@ async def serve(turns: Turns, socket: Path, last_table: Path) -> None:
     try:
         await serving
     except asyncio.CancelledError:
-        proxy.stop()
-        log.info("netproxy_stopped")
+        log.info("netproxy_stopped", left=proxy.stop())
 
 
 @click.command()
 @click.option("--socket", type=click.Path(path_type=Path), required=True, help="Where the node agent programs it.")
 @click.option("--last-table", type=click.Path(path_type=Path), required=True, help="File that keeps the last table.")
-def main(socket: Path, last_table: Path) -> None:
+@click.option("--holder", type=click.Path(path_type=Path), help="Who keeps the sockets between two proxies.")
+def main(socket: Path, last_table: Path, holder: Path | None) -> None:
     """The Service proxy of one host. Started by the supervisor, programmed by the node agent."""
     turns = Turns()
     with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(turns)) as runner:
-        runner.run(serve(turns, socket, last_table))
+        runner.run(serve(turns, socket, last_table, holder))

@@ -5,10 +5,13 @@ that cannot be opened is a problem that is told and tried again, never a reason 
 """
 
 import asyncio
+import itertools
 import random
 import secrets
+import socket
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import structlog
 
@@ -19,6 +22,8 @@ from netproxy.dataplane import Dataplane
 from netproxy.diff import Claims, Close, Move, Open, Swap
 from netproxy.dns.server import NameServer
 from netproxy.flows import flows_of
+from netproxy.handover import place_of_words
+from netproxy.holding import Holding, Left, words_of
 from netproxy.listening import BACKLOG, bound, guard
 from netproxy.routes import Backend, Listen, Route, host_port_routes, place_of, routes_of
 from netproxy.tcp import Engine
@@ -35,7 +40,9 @@ AGAIN = 10.0  # seconds until a listener that could not be opened is tried again
 class Proxy:
     """Owns the data plane; `news()` is called when there is something to tell besides answers to orders."""
 
-    def __init__(self, turns: Turns, loop: asyncio.AbstractEventLoop, file: Path, most: int) -> None:
+    def __init__(
+        self, turns: Turns, loop: asyncio.AbstractEventLoop, file: Path, holder: Path | None, most: int
+    ) -> None:
         self._loop = loop
         self._boot = secrets.token_hex(8)
         self._file = lastgood.LastGood(file)
@@ -49,11 +56,20 @@ class Proxy:
         self._dns = NameServer(turns, loop)
         self._sockets: dict[Listen, Engine | UdpEngine | NameServer] = {}
         self._problems: dict[Listen, str] = {}
+        self._fresh: dict[Listen, socket.socket] = {}  # to be kept by the holder
         self._draining: dict[str, set[Counts]] = {}
         self._retrying: asyncio.TimerHandle | None = None
         self.news: Callable[[], None] = lambda: None
+        self._ready = False
+        self._holding = Holding(turns, loop, holder)
+        left = self._holding.begin()
         for order in lastgood.load(file):
             self._take(order)
+        if self._plane.digest:
+            self._let_go()
+        for one in left:
+            self._adopt(one)
+        self._ready = True
 
     # ---- orders
 
@@ -75,10 +91,51 @@ class Proxy:
         held.problems.extend(f"{listen}: {why}" for listen, why in sorted(self._problems.items()))
         return held
 
-    def stop(self) -> None:
-        """Ends every connection."""
+    def stop(self) -> int:
+        """The end: what is open is left for the next proxy, or ended when there is nobody who keeps it; returns how
+        many connections were left."""
+        flows = [*self._tcp.hand_over(), *self._udp.hand_over()]
+        if self._holding.leave(flows):
+            return len(flows)
         self._tcp.stop()
         self._udp.stop()
+        return 0
+
+    # ---- from one process to the next
+
+    def _let_go(self) -> None:
+        """Listeners of the process before that the table does not want."""
+        for sock in self._holding.inherited.values():
+            sock.close()
+        self._holding.drop(list(self._holding.inherited))
+
+    def _adopt(self, left: Left) -> None:
+        flows, descriptors = words_of(left)
+        sockets = iter([socket.SocketType(fileno=d) for d in descriptors])
+        for words in flows:
+            its = list(itertools.islice(sockets, 2 if words["kind"] == "tcp" else 1))
+            try:
+                self._carry_on(words, its)
+            except (KeyError, ValueError, TypeError, OSError) as error:
+                log.error("flow_not_carried_on", error=repr(error))
+        log.info("flows_carried_on", flows=len(flows))
+
+    def _carry_on(self, words: dict[str, Any], sockets: list[socket.SocketType]) -> None:
+        for sock in sockets:
+            sock.setblocking(False)
+        listen = Listen(*words["listen"])
+        route = self._claims.serving.get(listen, Route("", ""))
+        pool = self._book.pool_of(route, self._loop.time())
+        if words["kind"] == "new":
+            self._tcp.adopt(words, sockets, pool, None)
+            return
+        service, backend, _ = place_of_words(words)
+        counts = self._book.counts_of(service, backend, self._loop.time())
+        if words["kind"] == "tcp":
+            self._tcp.adopt(words, sockets, pool, counts)
+        else:
+            self._udp.adopt(words, socket.socket(fileno=sockets[0].detach()), listen, counts)
+        self._note_leaving(service, self._serving(self._plane.services.get(service)))
 
     def _take(self, order: ProxyOrder) -> bool:
         """Whether this changed anything."""
@@ -93,6 +150,8 @@ class Proxy:
             return bool(self._plane.staged)
         changed = self._plane.changed
         self._program({name: self._plane.services.get(name) for name in changed})
+        if self._holding.inherited and self._ready:
+            self._let_go()
         if changed:
             log.info("table_served", revision=self._plane.revision, services=len(changed))
         return True
@@ -137,29 +196,36 @@ class Proxy:
 
     def _make(self, moves: Iterable[Move]) -> None:
         for move in moves:
-            if isinstance(move, Close):
-                self._problems.pop(move.listen, None)
-                self._shut(move.listen)
-                continue
-            engine = self._sockets.get(move.listen)
-            if engine is not self._engine(move) or isinstance(engine, NameServer):
-                self._shut(move.listen)
-                self._open(move.listen, move.route)
-            else:
-                guard(engine.socket_of(move.listen), move.route)
-                engine.swap(move.listen, self._book.pool_of(move.route, self._loop.time()))
+            self._do(move)
+        self._holding.keep(self._fresh)
+        self._fresh.clear()
+
+    def _do(self, move: Move) -> None:
+        if isinstance(move, Close):
+            self._problems.pop(move.listen, None)
+            self._shut(move.listen)
+            return
+        engine = self._sockets.get(move.listen)
+        if engine is not self._engine(move) or isinstance(engine, NameServer):
+            self._shut(move.listen)
+            self._open(move.listen, move.route)
+        else:
+            guard(engine.socket_of(move.listen), move.route)
+            engine.swap(move.listen, self._book.pool_of(move.route, self._loop.time()))
 
     def _open(self, listen: Listen, route: Route) -> None:
+        inherited = self._holding.inherited.pop(listen, None)
         try:
-            sock = bound(listen)
+            sock = inherited or bound(listen)
             guard(sock, route)
-            if listen.protocol == "TCP":
+            if listen.protocol == "TCP" and inherited is None:
                 sock.listen(BACKLOG)
         except OSError as error:
             self._problems[listen] = f"cannot listen: {error.strerror}"
             log.error("listen_failed", address=str(listen), service=route.service, error=error.strerror)
             return
         self._problems.pop(listen, None)
+        self._fresh[listen] = sock
         if route.service == DNS:
             self._sockets[listen] = self._dns
             self._dns.open(listen, sock)
@@ -171,6 +237,8 @@ class Proxy:
         engine = self._sockets.pop(listen, None)
         if engine is not None:
             engine.close(listen)
+            self._fresh.pop(listen, None)
+            self._holding.drop([listen])
 
     def _engine(self, move: Open | Swap) -> Engine | UdpEngine | NameServer:
         if move.route.service == DNS:
@@ -185,6 +253,8 @@ class Proxy:
         self._retrying = None
         for listen in list(self._problems):
             self._open(listen, self._claims.serving[listen])
+        self._holding.keep(self._fresh)
+        self._fresh.clear()
         self._try_again()
         if not self._problems:
             self.news()
@@ -192,14 +262,18 @@ class Proxy:
     # ---- who leaves
 
     def _settle(self, name: str, service: ProxyService | None) -> None:
-        serving: set[Backend] = set()
-        if service is not None:
-            for endpoint in service.endpoints:
-                if endpoint.ready and not endpoint.terminating:
-                    serving |= {Backend(endpoint.ip, p, endpoint.pod, endpoint.pod_uid) for p in endpoint.ports if p}
-        else:
+        if service is None:
             self._book.forget(name)
-        self._note_leaving(name, serving)
+        self._note_leaving(name, self._serving(service))
+
+    @staticmethod
+    def _serving(service: ProxyService | None) -> set[Backend]:
+        return {
+            Backend(e.ip, port, e.pod, e.pod_uid)
+            for e in (service.endpoints if service is not None else ())
+            for port in e.ports
+            if port and e.ready and not e.terminating
+        }
 
     def _settle_host_ports(self) -> None:
         here: dict[str, set[Backend]] = {}

@@ -13,10 +13,12 @@ import select
 import socket
 import struct
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import structlog
 
 from netproxy.balance import Counts, Pool
+from netproxy.handover import set_side, words_of_place, words_of_side
 from netproxy.proxyline import header
 from netproxy.relay import Side, hold, is_over, may_read, pair, to_tell, took
 from netproxy.routes import Listen
@@ -36,15 +38,14 @@ PAUSE = 0.1  # seconds without accepting when descriptors have run out
 class Link:
     """A client's connection and the backend it goes to."""
 
-    __slots__ = ("begun", "client", "counts", "due", "listener", "peername", "pool", "seen", "server", "tried")
+    __slots__ = ("begun", "client", "counts", "due", "listen", "peername", "pool", "server", "tried")
 
-    def __init__(self, listener: "Listener", peername: tuple[str, int], begun: float) -> None:
-        self.listener = listener
-        self.pool = listener.pool
+    def __init__(self, listen: Listen, pool: Pool, peername: tuple[str, int], begun: float) -> None:
+        self.listen = listen
+        self.pool = pool
         self.peername = peername
         self.begun = begun
         self.due = 0.0
-        self.seen = 0
         self.tried: list[Counts] = []
         self.counts: Counts | None = None
         self.client, self.server = pair()
@@ -110,14 +111,55 @@ class Engine:
 
     def links(self) -> Iterator[Link]:
         """Every open connection."""
-        return (side.link for side in list(self._sides.values()) if side is side.link.client)
+        sides = list(self._sides.values())
+        yield from (side.link for side in sides if side is side.link.client)
+        yield from list(self._connecting)
 
     def stop(self) -> None:
         """Ends every connection."""
-        for link in [*self.links(), *self._connecting]:
+        for link in list(self.links()):
             self._abort(link)
         for listen in list(self._listeners):
             self.close(listen)
+
+    # ---- from one process to the next
+
+    def hand_over(self) -> list[tuple[dict[str, Any], list[int]]]:
+        """Every connection as words and descriptors; nothing is read or sent any more."""
+        found: list[tuple[dict[str, Any], list[int]]] = []
+        now = self._now()
+        for link in self.links():
+            words = {"client": words_of_side(link.client), "peer": list(link.peername), "age": now - link.begun}
+            if link in self._connecting or link.counts is None:
+                listen = ["TCP", link.listen.ip, link.listen.port]
+                found.append(({**words, "kind": "new", "listen": listen}, [link.client.fd]))
+                continue
+            place = words_of_place(link.counts.service, link.counts.backend, link.listen)
+            flow = {**words, **place, "kind": "tcp", "server": words_of_side(link.server)}
+            found.append((flow, [link.client.fd, link.server.fd]))
+        return found
+
+    def adopt(self, words: dict[str, Any], sockets: list[socket.SocketType], pool: Pool, counts: Counts | None) -> None:
+        """Carries on with a connection of the process before; without counts it is to be connected yet."""
+        ip, port = words["peer"]
+        protocol, address, number = words["listen"]
+        link = Link(Listen(protocol, address, number), pool, (ip, port), self._now() - words["age"])
+        client, server = link.client, link.server
+        client.sock, client.fd = sockets[0], sockets[0].fileno()
+        if counts is None:
+            self._connect(link)
+            return
+        set_side(client, words["client"])
+        set_side(server, words["server"])
+        server.sock, server.fd = sockets[1], sockets[1].fileno()
+        link.counts = counts
+        counts.open += 1
+        self._join(link)
+        for side in (client, server):
+            side.hup = side.watched = True
+            side.quick = False  # the first event looks at everything there is
+            self._sides[side.fd] = side
+            self._epoll.register(side.fd, IN | OUT | RDHUP | EDGE)
 
     # ---- the turn
 
@@ -180,6 +222,7 @@ class Engine:
             return
         if mask & (IN | RDHUP | FAULT):
             self._pump(side)
+        side.quick = may_read(side) and not side.waiting
 
     def _pump(self, side: Side) -> None:
         """Reads until there is no more, the other side is full, or others are to have their turn."""
@@ -305,7 +348,7 @@ class Engine:
                 continue  # that client has gone again
             sock = socket.SocketType(socket.AF_INET, socket.SOCK_STREAM, 0, fd)
             sock.setblocking(False)
-            link = Link(listener, peername, self._now())
+            link = Link(listener.listen, listener.pool, peername, self._now())
             side = link.client
             side.sock, side.fd = sock, fd
             if link.pool.full():
@@ -364,8 +407,7 @@ class Engine:
         counts.total += 1
         link.tried = []
         server.watched = True
-        client.read, client.write = client.sock.recv_into, server.sock.send
-        server.read, server.write = server.sock.recv_into, client.sock.send
+        self._join(link)
         client.quick = server.quick = True
         self._sides[client.fd] = client
         if link.pool.route.tuning.proxy_protocol:
@@ -376,6 +418,12 @@ class Engine:
             return
         if mask & IN:
             self._pump(server)
+
+    @staticmethod
+    def _join(link: Link) -> None:
+        client, server = link.client, link.server
+        client.read, client.write = client.sock.recv_into, server.sock.send
+        server.read, server.write = server.sock.recv_into, client.sock.send
 
     def _unreachable(self, link: Link) -> None:
         counts, server = link.counts, link.server

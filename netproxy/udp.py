@@ -10,10 +10,12 @@ import contextlib
 import functools
 import socket
 import struct
+from typing import Any
 
 import structlog
 
-from netproxy.balance import Pool
+from netproxy.balance import Counts, Pool
+from netproxy.handover import words_of_place
 from netproxy.routes import ANY, Listen
 from netproxy.sessions import Flow, Session, Sessions
 from netproxy.turns import Turns
@@ -80,6 +82,33 @@ class UdpEngine:
         for listen in list(self._ports):
             self.close(listen)
 
+    # ---- from one process to the next
+
+    def hand_over(self) -> list[tuple[dict[str, Any], list[int]]]:
+        """Every session as words and descriptors."""
+        now = self._now()
+        return [
+            (
+                {
+                    **words_of_place(s.counts.service, s.counts.backend, s.flow.listen),
+                    "kind": "udp", "peer": list(s.flow.client), "asked": s.flow.asked, "age": now - s.begun,
+                    "silent": now - s.used, "answered": s.answered, "bytes": [s.bytes_in, s.bytes_out],
+                },
+                [s.way.fileno()],
+            )
+            for s in self.sessions
+        ]  # fmt: skip
+
+    def adopt(self, words: dict[str, Any], way: socket.socket, listen: Listen, counts: Counts) -> None:
+        """Carries on with a session of the process before."""
+        now = self._now()
+        ip, port = words["peer"]
+        session = Session(Flow(listen, (ip, port), words["asked"]), counts, way, now - words["age"])
+        session.used, session.answered = now - words["silent"], words["answered"]
+        session.bytes_in, session.bytes_out = words["bytes"]
+        counts.open += 1
+        self._add(session)
+
     # ---- datagrams
 
     def _forward(self, port: Port) -> None:
@@ -124,13 +153,16 @@ class UdpEngine:
         session = Session(flow, counts, way, now)
         counts.open += 1
         counts.total += 1
-        self._turns.watch(way.fileno(), functools.partial(self._answer, session))
+        self._add(session)
+        return session
+
+    def _add(self, session: Session) -> None:
+        self._turns.watch(session.way.fileno(), functools.partial(self._answer, session))
         self._end(self.sessions.add(session))
         if not self._sweeping:
             self._sweeping = True
             self._loop.call_later(SWEEP, self._sweep)
             self._turns.leave()
-        return session
 
     def _answer(self, session: Session) -> None:
         port = self._ports.get(session.flow.listen)

@@ -157,6 +157,11 @@ class Layout:
         return self.netproxy / "last-table"
 
     @property
+    def netproxy_holder(self) -> Path:
+        """Where netproxy's sockets are kept while it is away."""
+        return self.run / "netproxy-hold.sock"
+
+    @property
     def netproxy_socket(self) -> Path:
         return self.run / "netproxy.sock"
 

@@ -3,6 +3,7 @@
 Rule: it looks and changes nothing; nothing is sent anywhere.
 """
 
+import errno
 import ipaddress
 import shutil
 import socket
@@ -96,8 +97,8 @@ def answers(address: str, seconds: float = 1.0) -> bool:
             return True
         host, _, port = address.rpartition(":")
         socket.create_connection((host.strip("[]"), int(port)), seconds).close()
-    except OSError:
-        return False
+    except OSError as error:
+        return error.errno == errno.EPROTOTYPE  # somebody is there who speaks in messages, not in a stream
     return True
 
 

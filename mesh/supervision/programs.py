@@ -56,7 +56,7 @@ def programs(host: Host) -> tuple[Program, ...]:
     here = [_podman(host), _ray(host)]
     if not host.join:
         here.append(_meshd(host))
-    return (*here, _netproxy(host))
+    return (*here, _holder(host), _netproxy(host))
 
 
 def prepare(host: Host) -> tuple[str, ...]:
@@ -112,9 +112,22 @@ def _meshd(host: Host) -> Program:
     )
 
 
+def _holder(host: Host) -> Program:
+    """Keeps netproxy's sockets: a restart of netproxy is its upgrade, and drops nothing."""
+    path = host.layout.netproxy_holder
+    return Program(
+        name="mesh-netproxy-hold",
+        title="keeper of the Service proxy's sockets",
+        argv=(str(host.python), "-m", "netproxy.hold", str(path)),
+        ready=Ready(str(path)),
+        environment=_base(),
+    )
+
+
 def _netproxy(host: Host) -> Program:
     layout = host.layout
-    argv = ("-m", "netproxy", "--socket", str(layout.netproxy_socket), "--last-table", str(layout.netproxy_table))
+    table, holder = str(layout.netproxy_table), str(layout.netproxy_holder)
+    argv = ("-m", "netproxy", "--socket", str(layout.netproxy_socket), "--last-table", table, "--holder", holder)
     return Program(
         name="mesh-netproxy",
         title="Service proxy of the mesh",

@@ -1,0 +1,163 @@
+"""A proxy takes the place of another: nothing that listens or is open notices; only kill -9 ends what is open."""
+
+import asyncio
+import contextlib
+import hashlib
+import os
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.harness.proxying import (
+    DEADLINE,
+    Programmer,
+    ProxyProcess,
+    an_address,
+    ask,
+    backend,
+    echo,
+    endpoint,
+    proxy,
+    saying,
+    service,
+)
+
+
+class Holder:
+    """The program that keeps sockets."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "hold.sock"
+        self._child: asyncio.subprocess.Process | None = None
+
+    async def start(self) -> None:
+        self._child = await asyncio.create_subprocess_exec(sys.executable, "-m", "netproxy.hold", str(self.path))
+        async with asyncio.timeout(DEADLINE):
+            while not self.path.is_socket():
+                await asyncio.to_thread(os.sched_yield)
+
+    async def kill(self) -> None:
+        assert self._child is not None
+        if self._child.returncode is None:
+            self._child.kill()
+        await self._child.wait()
+        self.path.unlink(missing_ok=True)
+
+
+@asynccontextmanager
+async def held_proxy(folder: Path) -> AsyncIterator[tuple[ProxyProcess, Programmer, Holder]]:
+    holder = Holder(folder)
+    await holder.start()
+    try:
+        async with proxy(folder, "--holder", str(holder.path)) as (process, programmer):
+            yield process, programmer, holder
+    finally:
+        await holder.kill()
+
+
+async def test_connections_go_on_across_upgrades(tmp_path: Path) -> None:
+    vip, size, body = an_address(), 4_000_000, os.urandom(1000)
+    async with backend(echo) as a, held_proxy(tmp_path) as (process, programmer, _):
+        await programmer.program(service("web", vip, 80, [endpoint("127.0.0.1", a)]))
+        async with asyncio.timeout(DEADLINE * 3):
+            talking = [await asyncio.open_connection(vip, 80) for _ in range(120)]
+            for _, writer in talking:
+                writer.write(b"before")
+            assert [await reader.readexactly(6) for reader, _ in talking] == [b"before"] * 120
+            half, half_writer = talking[0]
+            reader, writer = await asyncio.open_connection(vip, 80)
+            writer.write(body * (size // len(body)))
+            writer.write_eof()
+            for _ in range(2):
+                await process.end()
+                waiting = asyncio.create_task(ask(vip, 80, b"in between"))
+                await process.start()
+                assert await waiting == b"in between"
+            for _, each in talking:
+                each.write(b"after")
+                each.write_eof()
+            assert [await reader_.read() for reader_, _ in talking] == [b"after"] * 120
+            check = hashlib.sha256()
+            while data := await reader.read(1 << 16):
+                check.update(data)
+            assert check.hexdigest() == hashlib.sha256(body * (size // len(body))).hexdigest()
+            again = await process.connect()
+            assert again.held.digest == "table-1"
+            again.close()
+            for _, each in [*talking, (half, half_writer), (reader, writer)]:
+                each.close()
+
+
+async def test_connections_to_a_leaving_pod_are_counted_after_an_upgrade(tmp_path: Path) -> None:
+    vip = an_address()
+    async with backend(echo) as a, backend(echo) as b, held_proxy(tmp_path) as (process, programmer, _):
+        leaves = endpoint("127.0.0.1", a)
+        held = await programmer.program(service("web", vip, 80, [leaves]))
+        reader, writer = await asyncio.open_connection(vip, 80)
+        writer.write(b"x")
+        await reader.readexactly(1)
+        await programmer.program(service("web", vip, 80, [endpoint("127.0.0.1", b)]), base=held.digest)
+        await process.end()
+        await process.start()
+        again = await process.connect()
+        assert dict(again.held.draining) == {leaves.pod_uid: 1}
+        writer.close()
+        await again.until(lambda held: not held.draining)
+        again.close()
+
+
+async def test_a_killed_proxy_ends_what_it_carried_and_new_connections_wait(tmp_path: Path) -> None:
+    vip = an_address()
+    async with backend(echo) as a, held_proxy(tmp_path) as (process, programmer, _):
+        await programmer.program(service("web", vip, 80, [endpoint("127.0.0.1", a)]))
+        async with asyncio.timeout(DEADLINE):
+            reader, writer = await asyncio.open_connection(vip, 80)
+            writer.write(b"x")
+            assert await reader.read(1) == b"x"
+            await process.end(9)
+            waiting = [asyncio.create_task(ask(vip, 80, b"wait")) for _ in range(20)]
+            with contextlib.suppress(ConnectionResetError):
+                assert await reader.read() == b""
+            await process.start()
+            assert await asyncio.gather(*waiting) == [b"wait"] * 20
+
+
+async def test_what_is_not_wanted_any_more_is_not_held(tmp_path: Path) -> None:
+    one, two = an_address(), an_address()
+    async with backend(saying("a")) as a, held_proxy(tmp_path) as (process, programmer, _):
+        ends = [endpoint("127.0.0.1", a)]
+        held = await programmer.program(service("one", one, 80, ends), service("two", two, 80, ends))
+        await programmer.program(base=held.digest, gone=["default/one"])
+        await process.end(9)
+        with pytest.raises(ConnectionRefusedError):
+            await ask(one, 80)
+        waiting = asyncio.create_task(ask(two, 80))
+        await process.start()
+        assert await waiting == b"a"
+
+
+async def test_a_holder_that_is_gone_costs_nothing_and_a_new_one_gets_everything(tmp_path: Path) -> None:
+    vip = an_address()
+    async with backend(echo) as a, held_proxy(tmp_path) as (process, programmer, holder):
+        await programmer.program(service("web", vip, 80, [endpoint("127.0.0.1", a)]))
+        reader, writer = await asyncio.open_connection(vip, 80)
+        await holder.kill()
+        writer.write(b"x")
+        assert await reader.readexactly(1) == b"x"
+        writer.close()
+        await holder.start()
+        async with asyncio.timeout(DEADLINE):
+            while not any("hold.sock" in line and " 03 " in line for line in _unix_sockets()):
+                await programmer.flows()
+        await process.end(9)
+        waiting = asyncio.create_task(ask(vip, 80, b"held"))
+        await process.start()
+        assert await waiting == b"held"
+
+
+def _unix_sockets() -> list[str]:
+    """Connected ones have the state 03."""
+    return Path("/proc/net/unix").read_text().splitlines()
