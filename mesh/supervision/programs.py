@@ -120,7 +120,7 @@ def _holder(host: Host) -> Program:
         title="keeper of the Service proxy's sockets",
         argv=(str(host.python), "-m", "netproxy.hold", str(path)),
         ready=Ready(str(path)),
-        environment=_base(),
+        environment=base_environment(),
     )
 
 
