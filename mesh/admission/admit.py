@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from mesh.admission import applied, config, defaults, workloads
+from mesh.admission import applied, config, defaults, priority, workloads
 from mesh.admission.allocate import DEFAULT_RANGES, Ranges
 from mesh.admission.draft import Draft, subject_of
 from mesh.errors import AlreadyExists, Conflict, Forbidden, Invalid, Violation
@@ -22,6 +22,7 @@ from mesh.model.manifest import from_dict
 from mesh.model.times import SECOND, from_timestamp, whole_seconds
 from mesh.model.writing import to_dict
 from mesh.v1.core_pb2 import Namespace, Pod, Secret
+from mesh.v1.policy_pb2 import PriorityClass
 from mesh.view import View
 
 FOREGROUND = "foregroundDeletion"  # finalizers of an object whose deletion concerns its children (C17)
@@ -65,6 +66,10 @@ def create(obj: Object, view: View, stamp: Stamp) -> Admitted:
         raise AlreadyExists(f"{draft.subject} exists already")
     draft.wrong += _check_namespace(draft.object, view)
     draft.complete()
+    if isinstance(draft.object, Pod):
+        draft.wrong += priority.resolve(draft.object, view)
+    elif isinstance(draft.object, PriorityClass):
+        draft.wrong += priority.check(draft.object, view)
     draft.place(view, stamp.ranges, stamp.uid)
     meta = draft.object.metadata
     meta.uid = stamp.uid

@@ -3,7 +3,7 @@
 Rule: steps in order (begin or keep, complete, check_change, raise_if_wrong); nothing given is mutated.
 """
 
-from mesh.admission import access, allocate, applied, config, defaults, pods, services, workloads
+from mesh.admission import access, allocate, applied, config, defaults, pods, priority, services, workloads
 from mesh.errors import Invalid, Violation
 from mesh.model import rules
 from mesh.model.fields import copy_of, has, part, transfer
@@ -13,6 +13,7 @@ from mesh.v1.auth_pb2 import Role, RoleBinding
 from mesh.v1.core_pb2 import ConfigMap, Event, Node, Pod, Secret, ServiceAccount
 from mesh.v1.meta_pb2 import ObjectMeta
 from mesh.v1.net_pb2 import AddressReservation, Endpoints, EndpointSlice, Service
+from mesh.v1.policy_pb2 import PriorityClass
 from mesh.view import View
 
 _MESH_WRITES = ("uid", "resource_version", "generation", "creation_timestamp", "deletion_timestamp",
@@ -130,6 +131,8 @@ class Draft:
             self.wrong += services.check_reservation_change(new, old)
         elif isinstance(new, RoleBinding) and isinstance(old, RoleBinding):
             self.wrong += access.check_change(new, old)
+        elif isinstance(new, PriorityClass) and isinstance(old, PriorityClass):
+            self.wrong += priority.check_change(new, old)
         elif isinstance(new, Node) and isinstance(old, Node):
             for name, mine, theirs in (
                 ("podCIDR", new.spec.pod_cidr, old.spec.pod_cidr),

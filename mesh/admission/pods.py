@@ -15,8 +15,8 @@ from mesh.model.writing import to_dict
 from mesh.v1.core_pb2 import Pod, ResourceRequirements
 
 _MAY_CHANGE = (
-    "only image, cpu and memory (in place), activeDeadlineSeconds (to be less) and tolerations (to be more) may change "
-    "in a pod"
+    "only image, cpu and memory (in place), activeDeadlineSeconds (to be less), tolerations (to be more) and "
+    "schedulingGates (to be fewer) may change in a pod"
 )
 
 
@@ -53,12 +53,16 @@ def check_change(new: Pod, old: Pod) -> Iterator[Violation]:
                     _undo_resize(mine.resources, theirs.resources)
     fixed.spec.ClearField("tolerations")
     fixed.spec.tolerations.extend(old.spec.tolerations)
+    fixed.spec.ClearField("scheduling_gates")
+    fixed.spec.scheduling_gates.extend(old.spec.scheduling_gates)
     transfer(old.spec, fixed.spec, "active_deadline_seconds")
     if fixed.spec != old.spec:
         for path in _differences(to_dict(fixed.spec), to_dict(old.spec), "spec"):
             yield Violation(path, f"may not change: {_MAY_CHANGE}; delete the pod and create it anew")
     yield from _check_deadline(new, old)
     yield from _check_resize(new, old)
+    if any(g not in old.spec.scheduling_gates for g in new.spec.scheduling_gates):
+        yield Violation("spec.schedulingGates", "may only be taken away")
     if any(t not in new.spec.tolerations for t in old.spec.tolerations):
         yield Violation("spec.tolerations", "may only be added to")
 

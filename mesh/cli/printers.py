@@ -405,6 +405,13 @@ _COLUMNS: dict[str, Sequence[Column]] = {
         _AGE,
         *_WIDE[:2],
     ),
+    "PriorityClass": (
+        _NAME,
+        Column("VALUE", lambda o, _: str(o.value)),
+        Column("GLOBAL-DEFAULT", lambda o, _: str(o.global_default).lower()),
+        _AGE,
+        Column("PREEMPTIONPOLICY", lambda o, _: o.preemption_policy or "PreemptLowerPriority", wide=True),
+    ),
     "ConfigMap": (_NAME, Column("DATA", lambda c, _: str(len(c.data) + len(c.binary_data))), _AGE),
     "Secret": (
         _NAME,

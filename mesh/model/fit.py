@@ -62,11 +62,11 @@ def affinity(pod: Pod, node: Node) -> str:
     matched = all(labels.get(key) == value for key, value in pod.spec.node_selector.items())
     required = pod.spec.affinity.node_affinity.required_during_scheduling_ignored_during_execution
     if pod.spec.affinity.node_affinity.HasField("required_during_scheduling_ignored_during_execution"):
-        matched = matched and any(_term_matches(t, node) for t in required.node_selector_terms)
+        matched = matched and any(term_matches(t, node) for t in required.node_selector_terms)
     return "" if matched else "node(s) didn't match Pod's node affinity/selector"
 
 
-def _term_matches(term: NodeSelectorTerm, node: Node) -> bool:
+def term_matches(term: NodeSelectorTerm, node: Node) -> bool:
     """All requirements of a term hold; an empty term matches nothing."""
     if not term.match_expressions and not term.match_fields:
         return False

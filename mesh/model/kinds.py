@@ -81,8 +81,7 @@ KINDS: tuple[Kind, ...] = (
          policy_pb2.HorizontalPodAutoscaler, ("hpa",), old_versions=("autoscaling/v1",), why_not=_WORKLOADS),
     Kind("PodDisruptionBudget", "policy/v1", "poddisruptionbudgets", policy_pb2.PodDisruptionBudget, ("pdb",),
          why_not=_WORKLOADS),
-    Kind("PriorityClass", "scheduling.k8s.io/v1", "priorityclasses", policy_pb2.PriorityClass, ("pc",), False,
-         why_not="priorities are not part of this release"),
+    Kind("PriorityClass", "scheduling.k8s.io/v1", "priorityclasses", policy_pb2.PriorityClass, ("pc",), False),
     Kind("Role", "rbac.authorization.k8s.io/v1", "roles", auth_pb2.Role),
     Kind("RoleBinding", "rbac.authorization.k8s.io/v1", "rolebindings", auth_pb2.RoleBinding),
 )  # fmt: skip

@@ -7,14 +7,13 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 
 from mesh.errors import Violation
-from mesh.model import configchecks, formats, quantity
+from mesh.model import configchecks, formats, placementchecks, quantity
 from mesh.model.configchecks import exactly_one
 from mesh.model.fields import has
 from mesh.model.pods import containers
 from mesh.v1.core_pb2 import (
     Container,
     LifecycleHandler,
-    NodeSelectorTerm,
     PodSpec,
     Probe,
     ResourceRequirements,
@@ -31,7 +30,7 @@ def check(spec: PodSpec, path: str) -> list[Violation]:
         *_check_containers(spec, path),
         *_check_volumes(spec, path),
         *_check_dns(spec, path),
-        *_check_placement(spec, path),
+        *placementchecks.check(spec, path),
     ]
 
 
@@ -277,38 +276,3 @@ def _check_dns(spec: PodSpec, path: str) -> Iterator[Violation]:
         for number, name in enumerate(alias.hostnames):
             if reason := formats.dns_subdomain(name):
                 yield Violation(f"{path}.hostAliases[{index}].hostnames[{number}]", reason)
-
-
-def _check_placement(spec: PodSpec, path: str) -> Iterator[Violation]:
-    for index, toleration in enumerate(spec.tolerations):
-        where = f"{path}.tolerations[{index}]"
-        if toleration.operator == "Exists" and toleration.value:
-            yield Violation(f"{where}.value", 'must be absent with operator "Exists"')
-        if not toleration.key and toleration.operator != "Exists":
-            yield Violation(f"{where}.operator", 'must be "Exists" when there is no key')
-        if toleration.HasField("toleration_seconds") and toleration.effect != "NoExecute":
-            yield Violation(f"{where}.effect", 'must be "NoExecute" when tolerationSeconds is given')
-    affinity = spec.affinity.node_affinity
-    if affinity.HasField("required_during_scheduling_ignored_during_execution"):
-        where = f"{path}.affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms"
-        terms = affinity.required_during_scheduling_ignored_during_execution.node_selector_terms
-        if not terms:
-            yield Violation(where, "is required")
-        for index, term in enumerate(terms):
-            yield from _check_term(term, f"{where}[{index}]")
-
-
-def _check_term(term: NodeSelectorTerm, path: str) -> Iterator[Violation]:
-    for group, requirements in (("matchExpressions", term.match_expressions), ("matchFields", term.match_fields)):
-        for index, requirement in enumerate(requirements):
-            where, operator, count = f"{path}.{group}[{index}]", requirement.operator, len(requirement.values)
-            if group == "matchFields" and requirement.key != "metadata.name":
-                yield Violation(f"{where}.key", f'must be "metadata.name", is "{requirement.key}"')
-            if group == "matchExpressions" and requirement.key and (reason := formats.label_key(requirement.key)):
-                yield Violation(f"{where}.key", reason)
-            if operator in ("In", "NotIn") and not count:
-                yield Violation(f"{where}.values", f'must have a value with operator "{operator}"')
-            if operator in ("Exists", "DoesNotExist") and count:
-                yield Violation(f"{where}.values", f'must be absent with operator "{operator}"')
-            if operator in ("Gt", "Lt") and not (count == 1 and requirement.values[0].lstrip("-").isdigit()):
-                yield Violation(f"{where}.values", f'must be one whole number with operator "{operator}"')

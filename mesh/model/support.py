@@ -48,8 +48,6 @@ def _refused(why: str, accepts: Callable[[Any, PodSpec], bool] | None = None) ->
 _YES = Support("honoured")
 _RESTART_RULES = _refused("restart rules of single containers are not honoured yet: they come with a later release")
 _CLAIMS = _refused("persistent volumes are not honoured yet: they come with a later release")
-_SPREAD = _refused("placement relative to other pods is not honoured yet: it comes with a later release")
-_PRIORITY = _refused("priorities are not honoured yet: they come with a later release")
 _PROFILES = _refused("security profiles are not honoured yet: they come with a later release")
 _DEVICES = _refused("devices and resource claims are not honoured yet")
 _NAMESPACES = _refused("sharing these namespaces is not honoured yet: it comes with a later release", _values(False))
@@ -57,6 +55,10 @@ _LATER_VOLUME = _refused(
     "this kind of volume is not honoured yet: configMap, secret, downwardAPI, projected, emptyDir and hostPath are"
 )
 _TOKEN = _refused("service accounts are not part of this release")
+
+_RELATED = dict.fromkeys(
+    ("requiredDuringSchedulingIgnoredDuringExecution", "preferredDuringSchedulingIgnoredDuringExecution"), _YES
+)
 
 _POD_SPEC: dict[str, Support] = {
     "volumes": _YES,
@@ -84,19 +86,19 @@ _POD_SPEC: dict[str, Support] = {
     "schedulerName": _refused(f'the only scheduler is "{SCHEDULER}"', _values(SCHEDULER, "")),
     "tolerations": _YES,
     "hostAliases": _YES,
-    "priorityClassName": _PRIORITY,
-    "priority": _refused(_PRIORITY.why, _values(0)),
+    "priorityClassName": _YES,
+    "priority": _YES,
     "dnsConfig": _YES,
     "readinessGates": _YES,
     "runtimeClassName": _refused("runtime classes are not part of this release"),
     "enableServiceLinks": _YES,
-    "preemptionPolicy": _refused(_PRIORITY.why, _values("PreemptLowerPriority")),
+    "preemptionPolicy": _YES,
     "overhead": _refused("overhead belongs to runtime classes, which are not part of this release"),
-    "topologySpreadConstraints": _SPREAD,
+    "topologySpreadConstraints": _YES,
     "setHostnameAsFQDN": _YES,
     "os": _YES,
     "hostUsers": _refused("user namespaces are not honoured yet", _values(True)),
-    "schedulingGates": _refused("scheduling gates are not honoured yet"),
+    "schedulingGates": _YES,
     "resourceClaims": _DEVICES,
     "resources": _refused("resources of a whole pod are not honoured yet: give them to its containers"),
     "hostnameOverride": _YES,
@@ -263,12 +265,29 @@ TABLE: dict[str, dict[str, Support]] = {
     "Volume": _VOLUME,
     "EmptyDirVolumeSource": {"medium": _YES, "sizeLimit": _YES},
     "HostPathVolumeSource": {"path": _YES, "type": _YES},
-    "Affinity": {"nodeAffinity": _YES, "podAffinity": _SPREAD, "podAntiAffinity": _SPREAD},
+    "Affinity": {"nodeAffinity": _YES, "podAffinity": _YES, "podAntiAffinity": _YES},
+    "PodAffinity": _RELATED,
+    "PodAntiAffinity": _RELATED,
+    "WeightedPodAffinityTerm": {"weight": _YES, "podAffinityTerm": _YES},
+    "PodAffinityTerm": dict.fromkeys(
+        ("labelSelector", "namespaces", "topologyKey", "namespaceSelector", "matchLabelKeys", "mismatchLabelKeys"), _YES
+    ),
+    "LabelSelector": {"matchLabels": _YES, "matchExpressions": _YES},
+    "LabelSelectorRequirement": {"key": _YES, "operator": _YES, "values": _YES},
+    "TopologySpreadConstraint": {
+        "maxSkew": _YES,
+        "topologyKey": _YES,
+        "whenUnsatisfiable": _YES,
+        "labelSelector": _YES,
+        "minDomains": _YES,
+        "nodeAffinityPolicy": _YES,
+        "matchLabelKeys": _YES,
+        "nodeTaintsPolicy": _refused("only Ignore is honoured: a tainted node counts as a domain", _values("Ignore")),
+    },
+    "PodSchedulingGate": {"name": _YES},
     "NodeAffinity": {
         "requiredDuringSchedulingIgnoredDuringExecution": _YES,
-        "preferredDuringSchedulingIgnoredDuringExecution": Support(
-            "approximated", "preferences for nodes are not weighed yet; requirements are kept"
-        ),
+        "preferredDuringSchedulingIgnoredDuringExecution": _YES,
     },
     "NodeSelector": {"nodeSelectorTerms": _YES},
     "NodeSelectorTerm": {"matchExpressions": _YES, "matchFields": _YES},

@@ -145,7 +145,7 @@ def test_what_may_not(old: Pod, view: View, stamp: Stamp, edit: Callable[[Pod], 
     with pytest.raises(Invalid) as caught:
         admit.update(new, old, view, stamp)
     assert [v.field for v in caught.value.violations] == [field]
-    assert "only image, cpu and memory (in place), activeDeadlineSeconds (to be less) and tol" in str(caught.value)
+    assert "only image, cpu and memory (in place), activeDeadlineSeconds (to be less), tol" in str(caught.value)
 
 
 def sized(**resources: dict[str, str]) -> Pod:
