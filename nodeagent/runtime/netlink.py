@@ -24,7 +24,7 @@ NDA_DST, NDA_LLADDR = 1, 2
 VXLAN_INFO_ID, VXLAN_INFO_LOCAL, VXLAN_INFO_LEARNING, VXLAN_INFO_PORT = 1, 4, 7, 15
 NUD_PERMANENT, NTF_SELF = 0x80, 0x02
 RTNH_F_ONLINK = 4
-MAIN_TABLE, OUR_PROTOCOL = 254, 77  # routes that are ours say so
+MAIN_TABLE, OUR_PROTOCOL = 254, 78  # routes that are ours say so; the proxy's say 77
 IFF_UP = 0x1
 LOOPBACK = 1  # lo's index in every network namespace
 POD_LINK = 2  # and the index that we give eth0
@@ -164,9 +164,9 @@ class Netlink:
         """Networks to which we made a route."""
         found = set()
         for body in self._dump(RTM_GETROUTE, struct.pack("BBBBBBBBI", socket.AF_INET, 0, 0, 0, 0, 0, 0, 0, 0)):
-            length, protocol = body[1], body[5]
+            length, table, protocol = body[1], body[4], body[5]
             target = dict(_attributes(body[12:])).get(RTA_DST)
-            if protocol == OUR_PROTOCOL and target is not None:
+            if (table, protocol) == (MAIN_TABLE, OUR_PROTOCOL) and target is not None:
                 found.add(IPv4Network((target, length)))
         return found
 

@@ -61,7 +61,7 @@ def source_seen(client: FakeHost, server: FakeHost) -> str:
 
 def routes(host: FakeHost) -> list[str]:
     """Our routes of a host."""
-    return sorted(line.split()[0] for line in host.run("ip", "route", "show", "proto", "77").splitlines())
+    return sorted(line.split()[0] for line in host.run("ip", "route", "show", "proto", "78").splitlines())
 
 
 def test_on_one_network_there_are_routes(tmp_path: Path) -> None:
