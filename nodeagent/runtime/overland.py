@@ -29,10 +29,10 @@ class Overland:
         self._node_ip = node_ip
 
     def addresses(self) -> list[str]:
-        """This host's IPv4 addresses."""
+        """This host's IPv4 addresses, the one that others know first."""
         with Netlink() as netlink:
             found = {str(IPv4Address(a.address)) for a in netlink.addresses()}
-        return sorted(found | {self._node_ip}, key=lambda a: IPv4Address(a).packed)
+        return [self._node_ip, *sorted(found - {self._node_ip}, key=lambda a: IPv4Address(a).packed)]
 
     def upstreams(self) -> list[str]:
         """The host's name servers, IPv4 alone."""
