@@ -58,8 +58,8 @@ class Node:
         order.fence.revision = self.revision
         await self.agent.assign(order)
 
-    async def until(self, true: Callable[[dict[str, PodReport]], bool]) -> None:
-        async with asyncio.timeout(DEADLINE):
+    async def until(self, true: Callable[[dict[str, PodReport]], bool], seconds: float = DEADLINE) -> None:
+        async with asyncio.timeout(seconds):
             while not true(self.heard):
                 await self.once(5000)
 

@@ -8,13 +8,15 @@ from typing import Any
 
 import pytest
 
+from mesh.errors import Invalid
 from mesh.v1.core_pb2 import EmptyDirVolumeSource, Pod, ResourceRequirements, Toleration, Volume
+from nodeagent import config
 from nodeagent.pods.record import Record, from_json, to_json
 from nodeagent.pressure import Gauge, Signal, Usage, Used, over_limit, victim
 from nodeagent.runtime.seen import State
-from nodeagent.thresholds import Eviction, parse
+from nodeagent.thresholds import DEFAULTS, Eviction, parse
 from nodeagent.usage import usage_of
-from nodeagent.vitals import Disk, Vitals
+from nodeagent.vitals import Disk, Vitals, read_vitals
 from tests.harness.agents import VITALS, World, a_container, a_pod
 from tests.harness.bent_time import bent
 from tests.harness.fake_runtime import FakeHost, Program
@@ -85,6 +87,22 @@ def test_settings_replace_the_default_of_their_signal_alone() -> None:  # R9, R1
         ("nodefs.inodesFree", "5%", 0), ("imagefs.inodesFree", "5%", 0), ("pid.available", "10", 0),
     ]  # fmt: skip
     assert read(replace(VITALS, pids=VITALS.pids_limit - 9), 0, Gauge(eviction)) == ["pids"]
+
+
+def test_settings_are_agent_tomls() -> None:
+    head = 'node_name = "a"\nnode_ip = "192.0.2.1"\nroot = "/r"\n'
+    made = config.parse(head + '[eviction.hard]\n"memory.available" = "1Gi"\n')
+    assert dict(made.eviction.hard) == {**DEFAULTS, "memory.available": "1Gi"}
+    assert config.parse(head).eviction == Eviction()
+    with pytest.raises(Invalid, match=r"eviction\.hrad"):
+        config.parse(head + "[eviction.hrad]\n")
+
+
+def test_images_on_a_disk_of_their_own_are_read_apart(tmp_path: Path) -> None:
+    assert read_vitals(tmp_path, tmp_path / "podman").images is None
+    apart = read_vitals(tmp_path, Path("/proc"))
+    assert apart.images is not None
+    assert apart.image_disk is apart.images
 
 
 @pytest.mark.parametrize(
