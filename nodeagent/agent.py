@@ -33,6 +33,7 @@ from nodeagent.pods.execute import Executor
 from nodeagent.pods.failures import Failures
 from nodeagent.pods.hooks import Hooks
 from nodeagent.pods.pulling import Pulling
+from nodeagent.pods.reactions import Reactions
 from nodeagent.pods.spec import Host
 from nodeagent.pods.worker import Worker
 from nodeagent.pressure import Gauge
@@ -119,6 +120,7 @@ class Agent(StreamCalls):
             runtime, self._images, self._tree, events, host, clock, self._poke_timer, self._keeper.kept,
             Hooks(checks, events, host.ip, clock, self._poke_timer, self._spawn),
             failures, Pulling(self._images, events, self.vault, failures, self._poke_timer), self.vault,
+            Reactions(runtime, checks, events, self._spawn),
             lambda: "" if anyway else exposure(config.run_dir),
             lambda pod: self._desired.names_of(pod),  # noqa: PLW0108 - of the newest order
             lambda uid: self._desired.held.get(uid, ""),

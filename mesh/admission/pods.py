@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from mesh.errors import Violation
-from mesh.model import podchecks, support
+from mesh.model import podchecks, secretchange, support
 from mesh.model.fields import copy_of, transfer
 from mesh.model.pods import DRAIN, LONGEST_DRAIN, is_sidecar, qos_class
 from mesh.model.rules import join
@@ -27,7 +27,13 @@ def written(pod: Pod) -> tuple[list[Violation], list[str]]:
 
 def check(pod: Pod) -> list[Violation]:
     """What is wrong with a completed pod."""
-    return [*podchecks.check(pod.spec, "spec"), *_check_drain(pod)]
+    return [*podchecks.check(pod.spec, "spec"), *_check_drain(pod), *_check_reaction(pod)]
+
+
+def _check_reaction(pod: Pod) -> Iterator[Violation]:
+    wanted = pod.metadata.annotations.get(secretchange.ANNOTATION, "")
+    if wanted and (why := secretchange.refused(wanted)):
+        yield Violation(f'metadata.annotations["{secretchange.ANNOTATION}"]', why)
 
 
 def _check_drain(pod: Pod) -> Iterator[Violation]:

@@ -25,6 +25,7 @@ from nodeagent.pods.failures import Failures
 from nodeagent.pods.hooks import Hooks
 from nodeagent.pods.podstate import PodState
 from nodeagent.pods.pulling import Pulling
+from nodeagent.pods.reactions import Reactions
 from nodeagent.pods.record import to_json
 from nodeagent.pods.resize import resources_in_words
 from nodeagent.pods.spec import Ground, Host, around, container_spec, limits, sandbox_spec, sub_paths
@@ -58,6 +59,7 @@ class Executor:
     failures: Failures
     pulling: Pulling
     vault: Vault
+    reactions: Reactions
     env_exposure: Callable[[], str]  # why a Secret in an environment could reach a disk of this host, in words
     names: Callable[[Pod], Names] = lambda _pod: Names()
     held: Callable[[str], str] = lambda _uid: ""  # why a pod that is deleted must not be stopped yet
@@ -170,9 +172,11 @@ class Executor:
         state.memory = ready.with_failure(do.VOLUMES, None)
 
     async def _project_volumes(self, state: PodState) -> None:
-        shown = await asyncio.to_thread(self.tree.project, state.pod, self._contents(state))
+        fresh: set[str] = set()
+        shown = await asyncio.to_thread(self.tree.project, state.pod, self._contents(state), fresh)
         updated = replace(state.memory, projected={**state.memory.projected, **shown})
         state.memory = updated.with_failure(do.VOLUMES, None)
+        self.reactions.changed(state, fresh)
 
     async def _make_sandbox(self, action: do.MakeSandbox, state: PodState) -> None:
         if action.changed and do.SANDBOX not in state.memory.failures:

@@ -92,8 +92,9 @@ class Tree:
                 raise Unmountable(f'volume "{volume.name}": {contents[volume.name].missing}')
         self.project(pod, contents)
 
-    def project(self, pod: Pod, contents: Mapping[str, Content]) -> dict[str, str]:
-        """Makes the files of volumes what they should be; returns revisions by volume. What is missing something stays
+    def project(self, pod: Pod, contents: Mapping[str, Content], fresh: set[str] | None = None) -> dict[str, str]:
+        """Makes the files of volumes what they should be; returns revisions by volume, and adds to `fresh` the names of
+        those whose files are new. What is missing something stays
         as it is (V5, V6). Raises Unmountable for a secret that would not stay in memory (V3)."""
         written = {}
         for volume in pod.spec.volumes:
@@ -101,7 +102,8 @@ class Tree:
             if content is not None and not content.missing:
                 if content.secret and (why := self._exposure(self._memory)):
                     raise Unmountable(f'volume "{volume.name}": a secret is not written where it could leak: {why}')
-                atomic.write(Path(self.volume_path(pod, volume)), content)
+                if atomic.write(Path(self.volume_path(pod, volume)), content) and fresh is not None:
+                    fresh.add(volume.name)
                 written[volume.name] = content.revision
         return written
 

@@ -228,3 +228,22 @@ async def test_a_private_image_is_pulled_with_the_pods_credentials(tmp_path: Pat
     assert "pass:word" not in repr(host.calls)
     assert world.waiting("anonymous") in ("ErrImagePull", "ImagePullBackOff")
     await world.kill()
+
+
+@bent
+async def test_a_changed_secret_is_told_to_those_who_mount_it_and_asked_for_it(tmp_path: Path) -> None:
+    world = await started(tmp_path)
+    await world.reveal(a_secret("s", key="old"))
+    pod, quiet, env = with_volume("web"), with_volume("quiet"), a_pod("env", containers=(all_of("s"),))
+    for each in (pod, env):
+        each.metadata.annotations["mesh/on-secret-change"] = "signal HUP"
+    await world.assign(pod, quiet, env)
+    await world.until(lambda: all(world.phase(name) == "Running" for name in ("web", "quiet", "env")))
+    assert not [c for c in world.host.calls if c[0] == "kill"]
+    await world.reveal(a_secret("s", 2, key="new"))
+    await world.until(lambda: "SecretChanged" in world.reasons("web"))
+    assert [c for c in world.host.calls if c[0] == "kill"] == [("kill", "uid-web", "main", "HUP")]
+    await world.reveal(a_secret("s", 3, key="new"))  # another revision, the same files
+    await asyncio.sleep(5)
+    assert len([c for c in world.host.calls if c[0] == "kill"]) == 1
+    await world.kill()

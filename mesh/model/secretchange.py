@@ -1,0 +1,55 @@
+"""What a pod wants done when a Secret that it mounts has changed: an annotation of ours.
+
+    mesh/on-secret-change: signal HUP            to the first process of each container that mounts it
+    mesh/on-secret-change: exec nginx -s reload  in each of them
+
+Rule: pure; files follow a change in any case. Environments never do (E6).
+"""
+
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+ANNOTATION = "mesh/on-secret-change"
+_SIGNALS = frozenset((
+    "HUP", "INT", "QUIT", "USR1", "USR2", "TERM", "ALRM", "CONT", "WINCH", "PWR", "URG", "IO", "VTALRM", "PROF",
+))  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Reaction:
+    """A signal without "SIG", or a command; never both."""
+
+    signal: str = ""
+    command: tuple[str, ...] = ()
+
+
+def reaction_of(annotations: Mapping[str, str]) -> Reaction | None:
+    """What is wanted; None for nothing, and for what can't be read."""
+    text = annotations.get(ANNOTATION, "")
+    return None if not text or refused(text) else _parsed(text)
+
+
+def refused(text: str) -> str:
+    """Why an annotation can't be, in words; "" when it can."""
+    verb, _, rest = text.strip().partition(" ")
+    if verb == "roll":
+        return "rolling the owner is not honoured yet; use signal or exec"
+    if verb not in ("signal", "exec"):
+        return 'must read "signal NAME" or "exec COMMAND"'
+    try:
+        reaction = _parsed(text)
+    except ValueError as error:
+        return f"is no command line: {error}"
+    if verb == "signal" and reaction.signal not in _SIGNALS:
+        return f'"{rest.strip()}" is no signal that a program could take for a message: {", ".join(sorted(_SIGNALS))}'
+    if verb == "exec" and not reaction.command:
+        return "names no command"
+    return ""
+
+
+def _parsed(text: str) -> Reaction:
+    verb, _, rest = text.strip().partition(" ")
+    if verb == "signal":
+        return Reaction(signal=rest.strip().upper().removeprefix("SIG"))
+    return Reaction(command=tuple(shlex.split(rest)))
