@@ -28,6 +28,7 @@ from mesh.controllers.namespaces import Namespaces
 from mesh.controllers.nodes import Nodes
 from mesh.controllers.replicaset import ReplicaSets
 from mesh.controllers.statefulset import StatefulSets
+from mesh.controllers.volumes import Volumes
 from mesh.exposition.tally import Tally
 from mesh.exposition.web import Door, Files
 from mesh.figures.meshd import Figures, counted
@@ -164,7 +165,8 @@ class Meshd:
         settings = self.settings
         tasks.create_task(self.roster.run(), name="roster")
         workloads = (Deployments(), ReplicaSets(), StatefulSets(), DaemonSets(), Jobs(), CronJobs(), Garbage())
-        controllers = (Scheduler(), Nodes(), *workloads, Namespaces(), Leftovers(), Events(settings.event_ttl))
+        keepers = (Nodes(), Namespaces(), Leftovers(), Volumes(), Events(settings.event_ttl))
+        controllers = (Scheduler(), *workloads, *keepers)
         loop = Loop(self.feed, self.store, controllers, settings.clock, self.tally)
         tasks.create_task(loop.run(), name="controllers")
         self.figures.depths = loop.depths

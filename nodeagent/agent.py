@@ -56,6 +56,7 @@ from nodeagent.vitals import Vitals, read_vitals
 from nodeagent.volumes import memory
 from nodeagent.volumes.tree import Tree
 from nodeagent.volumes.vault import Vault
+from nodeagent.waiting import until
 
 log = structlog.get_logger()
 
@@ -149,6 +150,7 @@ class Agent(StreamCalls):
         await self._services.follow(desired)
         first, self._assigned = not self._assigned, True
         self._spread()
+        self._spawn(self._retire([v.name for v in desired.volumes if v.retired]))
         for uid in before.held.keys() | desired.held.keys():
             if before.held.get(uid) != desired.held.get(uid):
                 self._poke_timer(uid)
@@ -176,7 +178,7 @@ class Agent(StreamCalls):
     # ---- life
 
     async def emptied(self) -> None:
-        """Returns once nothing of any pod is on this host, as far as known."""
+        """Returns once nothing of any pod is on this host."""
         await self._empty.wait()
 
     async def run(self) -> None:
@@ -307,7 +309,7 @@ class Agent(StreamCalls):
         pauses = Pauses(*SEARCH)
         while True:
             wait = pauses.next() if self._away_since else random.uniform(*RESYNC)  # noqa: S311 - jitter
-            await self._until(self._look, wait)
+            await until(self._look, wait)
             self._look.clear()
             try:
                 seen = await self._runtime.pods()
@@ -344,13 +346,6 @@ class Agent(StreamCalls):
             if uid not in self._workers and uid not in self._wanted():
                 await asyncio.to_thread(self._tree.remove, uid)
 
-    @staticmethod
-    async def _until(event: asyncio.Event, seconds: float) -> None:
-        """Until the event, at most so long."""
-        timer = asyncio.get_running_loop().call_later(seconds, event.set)
-        await event.wait()
-        timer.cancel()
-
     # ---- the host
 
     async def _configure(self) -> None:
@@ -380,7 +375,12 @@ class Agent(StreamCalls):
                 self._gc.saw(images)
             self.board.put_report(self._report())
             await self._services.follow(self._desired)
-            await self._until(self._beat, HEARTBEAT)
+            await until(self._beat, HEARTBEAT)
+
+    async def _retire(self, volumes: list[str]) -> None:
+        """Removes directories that claims had, and says so (V17)."""
+        self._machine.removed_volumes = await asyncio.to_thread(self._tree.retire, volumes)
+        self._beat.set()
 
     async def _images_in_use(self) -> set[str]:
         return await used_by(self._runtime, images_of(self._wanted().values()))

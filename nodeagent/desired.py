@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from mesh.errors import Conflict, Invalid
+from mesh.model.claims import claims_of
 from mesh.model.pods import is_mirror
 from mesh.model.references import config_maps_of, secrets_of
 from mesh.v1.core_pb2 import ConfigMap, Pod
-from mesh.v1.node_pb2 import Assignment, Fence, Neighbour
+from mesh.v1.node_pb2 import Assignment, Fence, LocalVolume, Neighbour
 from nodeagent.names import NO_NAMES, Names
 from nodeagent.secrets import Held, Refs
 
@@ -23,6 +24,7 @@ class Given:
 
     configs: Mapping[str, ConfigMap] = field(default_factory=dict)
     secrets: Refs = field(default_factory=dict)
+    claims: Mapping[str, LocalVolume] = field(default_factory=dict)  # what its claims are bound to
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,7 @@ class Desired:
     names: Names = NO_NAMES  # of all hosts alike; links of all namespaces
     service_cidr: str = ""
     neighbours: tuple[Neighbour, ...] = ()
+    volumes: tuple[LocalVolume, ...] = ()
     held: Mapping[str, str] = field(default_factory=dict)  # pods that must not be stopped yet, by uid, and why
     secrets_lost: bool = False  # this is what was kept on disk, where no Secret is
 
@@ -56,7 +59,9 @@ class Desired:
 
     def given(self, pod: Pod) -> Given:
         """What a pod refers to."""
-        return Given(self._configs_of(pod), self._secrets_of(pod))
+        names = set(claims_of(pod.spec))
+        found = {v.claim: v for v in self.volumes if v.namespace == pod.metadata.namespace and v.claim in names}
+        return Given(self._configs_of(pod), self._secrets_of(pod), found)
 
     def _configs_of(self, pod: Pod) -> dict[str, ConfigMap]:
         namespace = pod.metadata.namespace
@@ -75,7 +80,7 @@ class Desired:
 def same(some: Given, others: Given) -> bool:
     """Whether they hold the same values; labels and revisions of ConfigMaps are nothing to a pod."""
     ours, theirs = some.configs, others.configs
-    if some.secrets != others.secrets or ours.keys() != theirs.keys():
+    if some.secrets != others.secrets or some.claims != others.claims or ours.keys() != theirs.keys():
         return False
     return all(_equal(config, theirs[name]) for name, config in ours.items())
 
@@ -112,6 +117,7 @@ def accept(held: Desired, assignment: Assignment, node: str) -> Desired:
         fence, assignment.digest, *cidrs, pods, configs, labels, secrets,
         names=Names(assignment.dns_address, assignment.cluster_domain, tuple(assignment.service_links)),
         service_cidr=assignment.service_cidr, neighbours=tuple(assignment.neighbours),
+        volumes=tuple(assignment.volumes),
         held={held.uid: held.waits_for for held in assignment.held},
     )  # fmt: skip
 

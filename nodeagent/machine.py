@@ -33,6 +33,7 @@ class Machine:
         self._info = _info(runtime_version)
         self._changed: dict[str, tuple[str, int]] = {}  # condition: its status, and since when
         self.images: list[Image] = []
+        self.removed_volumes: list[str] = []  # of those that are to go, by name
 
     def report(self, vitals: Vitals, now: int, *, runtime_away_since: int = 0, trouble: str = "") -> NodeReport:
         """What is said now; equal as long as nothing but usage changed. `trouble`: why no pod can be run, in words."""
@@ -55,7 +56,7 @@ class Machine:
         )
         shown = sorted(self.images, key=lambda i: (-i.size, i.id))[:IMAGES_SHOWN]
         status.images.extend(ContainerImage(names=i.names, size_bytes=i.size) for i in shown)
-        return NodeReport(status=status, labels=labels(config.node_name))
+        return NodeReport(status=status, labels=labels(config.node_name), removed_volumes=self.removed_volumes)
 
     def _condition(self, now: int, name: str, true: bool, reason: str, message: str) -> NodeCondition:
         status = "True" if true else "False"

@@ -3,11 +3,11 @@
 Rule: changes the given message in place (admission hands it a copy) and nothing that the user said.
 """
 
-from mesh.admission import access, services, workloads
+from mesh.admission import access, services, storage, workloads
 from mesh.model import poddefaults, pods
 from mesh.model.kinds import Object
 from mesh.v1.auth_pb2 import RoleBinding
-from mesh.v1.core_pb2 import Event, Namespace, Pod, Secret
+from mesh.v1.core_pb2 import Event, Namespace, PersistentVolume, PersistentVolumeClaim, Pod, Secret
 from mesh.v1.net_pb2 import Endpoints, EndpointSlice, Service
 
 NAMESPACE_LABEL = "kubernetes.io/metadata.name"
@@ -25,6 +25,8 @@ def fill(obj: Object) -> None:
         obj.metadata.labels[NAMESPACE_LABEL] = obj.metadata.name  # (A10)
         if not obj.spec.finalizers:
             obj.spec.finalizers.append("kubernetes")
+    elif isinstance(obj, PersistentVolume | PersistentVolumeClaim):
+        storage.fill(obj)
     elif isinstance(obj, Service):
         services.fill(obj)
     elif isinstance(obj, Endpoints | EndpointSlice):

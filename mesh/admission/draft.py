@@ -3,14 +3,23 @@
 Rule: steps in order (begin or keep, complete, check_change, raise_if_wrong); nothing given is mutated.
 """
 
-from mesh.admission import access, allocate, applied, config, defaults, pods, priority, services, workloads
+from mesh.admission import access, allocate, applied, config, defaults, pods, priority, services, storage, workloads
 from mesh.errors import Invalid, Violation
 from mesh.model import rules
 from mesh.model.fields import copy_of, has, part, transfer
 from mesh.model.kinds import Object, key_of, kind_of
 from mesh.model.manifest import OBJECT_LIMIT
 from mesh.v1.auth_pb2 import Role, RoleBinding
-from mesh.v1.core_pb2 import ConfigMap, Event, Node, Pod, Secret, ServiceAccount
+from mesh.v1.core_pb2 import (
+    ConfigMap,
+    Event,
+    Node,
+    PersistentVolume,
+    PersistentVolumeClaim,
+    Pod,
+    Secret,
+    ServiceAccount,
+)
 from mesh.v1.meta_pb2 import ObjectMeta
 from mesh.v1.net_pb2 import AddressReservation, Endpoints, EndpointSlice, Service
 from mesh.v1.policy_pb2 import PriorityClass
@@ -97,6 +106,8 @@ class Draft:
             self.wrong += config.check_config_map(obj)
         elif isinstance(obj, Secret):
             self.wrong += config.check_secret(obj)
+        elif isinstance(obj, PersistentVolume | PersistentVolumeClaim):
+            self.wrong += storage.check(obj)
         elif isinstance(obj, Service):
             self.wrong += services.check(obj)
         elif isinstance(obj, Role | RoleBinding | ServiceAccount):
@@ -125,6 +136,10 @@ class Draft:
             self.wrong += workloads.check_change(new, old)
         elif isinstance(new, ConfigMap | Secret) and isinstance(old, ConfigMap | Secret):
             self.wrong += config.check_change(new, old)
+        elif isinstance(new, PersistentVolume | PersistentVolumeClaim) and isinstance(
+            old, PersistentVolume | PersistentVolumeClaim
+        ):
+            self.wrong += storage.check_change(new, old)
         elif isinstance(new, Service) and isinstance(old, Service):
             self.wrong += services.check_change(new, old)
         elif isinstance(new, AddressReservation) and isinstance(old, AddressReservation):

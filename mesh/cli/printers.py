@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from mesh.model.claims import host_of
 from mesh.model.kinds import Kind, Object
 from mesh.model.selectors import format_labels
 from mesh.model.workloads import controller_of, selector_of, template_of
@@ -69,6 +70,14 @@ def columns_of(kind: str, look: Look) -> list[Column]:
 def pairs(values: Mapping[str, str]) -> str:
     """ "a=1,b=2", or <none>."""
     return ",".join(f"{k}={values[k]}" for k in sorted(values)) or NONE
+
+
+_MODES = {"ReadWriteOnce": "RWO", "ReadOnlyMany": "ROX", "ReadWriteMany": "RWX", "ReadWriteOncePod": "RWOP"}
+
+
+def modes(access: Iterable[str]) -> str:
+    """kubectl's short names: "RWO,ROX"."""
+    return ",".join(_MODES.get(mode, mode) for mode in access)
 
 
 def tone(title: str, cell: str) -> str:
@@ -411,6 +420,26 @@ _COLUMNS: dict[str, Sequence[Column]] = {
         Column("GLOBAL-DEFAULT", lambda o, _: str(o.global_default).lower()),
         _AGE,
         Column("PREEMPTIONPOLICY", lambda o, _: o.preemption_policy or "PreemptLowerPriority", wide=True),
+    ),
+    "PersistentVolumeClaim": (
+        _NAME,
+        Column("STATUS", lambda o, _: "Terminating" if o.metadata.HasField("deletion_timestamp") else o.status.phase),
+        Column("VOLUME", lambda o, _: o.spec.volume_name),
+        Column("CAPACITY", lambda o, _: o.status.capacity.get("storage", "")),
+        Column("ACCESS MODES", lambda o, _: modes(o.spec.access_modes)),
+        Column("STORAGECLASS", lambda o, _: o.spec.storage_class_name),
+        _AGE,
+    ),
+    "PersistentVolume": (
+        _NAME,
+        Column("CAPACITY", lambda o, _: o.spec.capacity.get("storage", "")),
+        Column("ACCESS MODES", lambda o, _: modes(o.spec.access_modes)),
+        Column("RECLAIM POLICY", lambda o, _: o.spec.persistent_volume_reclaim_policy),
+        Column("STATUS", lambda o, _: "Terminating" if o.metadata.HasField("deletion_timestamp") else o.status.phase),
+        Column("CLAIM", lambda o, _: "/".join(filter(None, (o.spec.claim_ref.namespace, o.spec.claim_ref.name)))),
+        Column("STORAGECLASS", lambda o, _: o.spec.storage_class_name),
+        Column("NODE", lambda o, _: host_of(o) or NONE, wide=True),
+        _AGE,
     ),
     "ConfigMap": (_NAME, Column("DATA", lambda c, _: str(len(c.data) + len(c.binary_data))), _AGE),
     "Secret": (

@@ -19,13 +19,14 @@ from mesh.fleet.port import AgentPort
 from mesh.fleet.programming import Programming
 from mesh.fleet.publisher import Publisher
 from mesh.fleet.report import writes_for
+from mesh.model import claims
 from mesh.model.kinds import Object
 from mesh.model.pauses import Pauses
 from mesh.store.change import change
 from mesh.store.feed import Feed
 from mesh.store.port import Event, Store, Write
 from mesh.v1 import node_pb2
-from mesh.v1.core_pb2 import ConfigMap, Node, Pod, Secret
+from mesh.v1.core_pb2 import ConfigMap, Node, PersistentVolume, PersistentVolumeClaim, Pod, Secret
 from mesh.v1.net_pb2 import Service
 from mesh.view import View
 
@@ -253,6 +254,11 @@ class Link:
         view = self._fleet.feed.view
         if isinstance(obj, Service):
             return any(p.metadata.namespace == obj.metadata.namespace for p in view.pods_on(self.name))
+        if isinstance(obj, PersistentVolume):
+            return claims.host_of(obj) == self.name
+        if isinstance(obj, PersistentVolumeClaim):
+            mine = [p for p in view.pods_on(self.name) if p.metadata.namespace == obj.metadata.namespace]
+            return any(obj.metadata.name in claims.claims_of(p.spec) for p in mine)
         return isinstance(obj, ConfigMap | Secret) and refers(self.name, view, obj)
 
     def _forget_gone(self, news: node_pb2.Observed) -> None:

@@ -10,14 +10,15 @@ import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
+from mesh.model import claims
 from mesh.model.digest import assignment_digest
 from mesh.model.keys import Key
 from mesh.model.pods import is_mirror, is_terminal
 from mesh.model.references import config_maps_of, secrets_of
 from mesh.model.services import cluster_ip
-from mesh.v1.core_pb2 import ConfigMap, Node, Pod, Secret
+from mesh.v1.core_pb2 import ConfigMap, Node, PersistentVolume, PersistentVolumeClaim, Pod, Secret
 from mesh.v1.meta_pb2 import ObjectMeta
-from mesh.v1.node_pb2 import Assignment, Fence, ProxyPort, SealedSecret, ServiceLink, WithheldSecret
+from mesh.v1.node_pb2 import Assignment, Fence, LocalVolume, ProxyPort, SealedSecret, ServiceLink, WithheldSecret
 from mesh.view import View
 
 SECRET_BUDGET = 64 << 20  # bytes of Secrets' values that one host may hold
@@ -89,6 +90,7 @@ def needs_of(
         config_maps=[_content(config) for config in _config_maps(node, view)],
         node_labels=held.metadata.labels,
     )
+    assignment.volumes.extend(_volumes(node, view))
     _add_secrets(assignment, node, view, entrusted)
     _add_network(assignment, node, view, told)
     found = [told.links(namespace) for namespace in _linked(node, view)]
@@ -107,6 +109,7 @@ def digest_of(
     pods = [Pod(metadata=pod.metadata) for pod in _pods(node, view)]
     configs = [ConfigMap(metadata=_named(config)) for config in _config_maps(node, view)]
     named = Assignment(pod_cidr=held.spec.pod_cidr, cluster_cidr=cluster_cidr, pods=pods, config_maps=configs)
+    named.volumes.extend(_volumes(node, view))
     _add_secrets(named, node, view, entrusted)
     _add_network(named, node, view, told)
     return assignment_digest(named, [told.links(namespace).digest for namespace in _linked(node, view)])
@@ -144,6 +147,36 @@ def _linked(node: str, view: View) -> list[str]:
         for pod in _pods(node, view)
         if pod.spec.enable_service_links or not pod.spec.HasField("enable_service_links")
     })  # fmt: skip
+
+
+# ---- volumes
+
+
+def _volumes(node: str, view: View) -> Iterator[LocalVolume]:
+    """Those of its pods' claims that are bound, and those of the host's directories that are to be removed (V17)."""
+    told: set[str] = set()
+    for pod in _pods(node, view):
+        for name in claims.claims_of(pod.spec):
+            claim = view.get(Key("PersistentVolumeClaim", pod.metadata.namespace, name))
+            if not isinstance(claim, PersistentVolumeClaim) or not claims.is_bound(claim):
+                continue
+            volume = view.get(Key("PersistentVolume", "", claim.spec.volume_name))
+            if isinstance(volume, PersistentVolume) and claim.metadata.uid not in told:
+                told.add(claim.metadata.uid)
+                yield LocalVolume(
+                    name=volume.metadata.name, namespace=pod.metadata.namespace, claim=name,
+                    path=claims.path_of(volume),
+                )  # fmt: skip
+    for volume in view.of_kind("PersistentVolume"):
+        if isinstance(volume, PersistentVolume) and is_retired(volume) and claims.host_of(volume) == node:
+            yield LocalVolume(name=volume.metadata.name, retired=True)
+
+
+def is_retired(volume: PersistentVolume) -> bool:
+    """Whether nobody has a claim on it any more, and its directory is to go."""
+    meta = volume.metadata
+    waits = claims.BOUND in meta.finalizers
+    return meta.HasField("deletion_timestamp") and claims.DIRECTORY in meta.finalizers and not waits
 
 
 # ---- secrets

@@ -6,13 +6,15 @@ this host's (another uid, another node) mean nothing, and a terminal phase is ne
 
 from collections.abc import Iterator
 
+from mesh.fleet.needs import is_retired
 from mesh.fleet.registration import node_write, stamp
+from mesh.model import claims
 from mesh.model.keys import Key
 from mesh.model.kinds import key_of, revision_of
 from mesh.model.pods import MIRROR, TERMINAL, is_mirror
 from mesh.model.times import SECOND, from_timestamp, whole_seconds
 from mesh.store.port import Write
-from mesh.v1.core_pb2 import Event, Pod, PodStatus
+from mesh.v1.core_pb2 import Event, PersistentVolume, Pod, PodStatus
 from mesh.v1.node_pb2 import Observed, PodReport
 from mesh.view import View
 
@@ -27,6 +29,8 @@ def writes_for(observed: Observed, view: View, now_ns: int, pod_cidr: str) -> li
     writes: dict[Key, Write] = {}
     if observed.HasField("report"):
         _add(writes, node_write(observed.node, observed.report, view, now_ns, pod_cidr))
+        for name in observed.report.removed_volumes:
+            _add(writes, _removed_volume(observed.node, name, view))
     for report in observed.pods:
         if _is_mirror(report, view):
             _add(writes, _mirror(observed.node, report, view, now_ns))
@@ -43,6 +47,20 @@ def writes_for(observed: Observed, view: View, now_ns: int, pod_cidr: str) -> li
 def _add(writes: dict[Key, Write], write: Write | None) -> None:
     if write is not None:
         writes[write.key] = write  # one write per key in a commit: the last word counts
+
+
+def _removed_volume(node: str, name: str, view: View) -> Write | None:
+    """A directory of this host is no more (V17)."""
+    held = view.get(Key("PersistentVolume", "", name))
+    if not isinstance(held, PersistentVolume) or not is_retired(held) or claims.host_of(held) != node:
+        return None
+    left = [f for f in held.metadata.finalizers if f != claims.DIRECTORY]
+    if not left:
+        return Write(key_of(held), None, revision_of(held))
+    changed = PersistentVolume()
+    changed.CopyFrom(held)
+    changed.metadata.finalizers[:] = left
+    return Write(key_of(held), changed, revision_of(held))
 
 
 # ---- its pods ---------------------------------------------------------------------------------------------------

@@ -56,7 +56,9 @@ def assignment_digest(assignment: Assignment, links: Sequence[str] = ()) -> str:
 def _network(assignment: Assignment) -> list[Any]:
     neighbours = sorted([n.node, n.address, n.pod_cidr] for n in assignment.neighbours)
     held = sorted([h.uid, h.waits_for] for h in assignment.held)
-    return [assignment.service_cidr, assignment.dns_address, assignment.cluster_domain, neighbours, held]
+    volumes = sorted([v.name, v.namespace, v.claim, v.path, v.retired] for v in assignment.volumes)
+    found = [assignment.service_cidr, assignment.dns_address, assignment.cluster_domain, neighbours, held]
+    return [*found, volumes] if volumes else found
 
 
 def _identity(pod: Pod) -> list[Any]:

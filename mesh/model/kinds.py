@@ -45,7 +45,6 @@ class Kind:
 _WORKLOADS = "autoscaling and disruption budgets are not part of this release"
 _SERVICES = "Ingress is not part of this release"
 _OWN = "it is written by the mesh alone"
-_CLAIMS = "persistent volumes are not part of this release"
 _EXT, _APPS1, _APPS2 = "extensions/v1beta1", "apps/v1beta1", "apps/v1beta2"
 
 KINDS: tuple[Kind, ...] = (
@@ -56,9 +55,8 @@ KINDS: tuple[Kind, ...] = (
     Kind("ConfigMap", "v1", "configmaps", core_pb2.ConfigMap, ("cm",)),
     Kind("Secret", "v1", "secrets", core_pb2.Secret),
     Kind("ServiceAccount", "v1", "serviceaccounts", core_pb2.ServiceAccount, ("sa",)),
-    Kind("PersistentVolume", "v1", "persistentvolumes", core_pb2.PersistentVolume, ("pv",), False, why_not=_CLAIMS),
-    Kind("PersistentVolumeClaim", "v1", "persistentvolumeclaims", core_pb2.PersistentVolumeClaim, ("pvc",),
-         why_not=_CLAIMS),
+    Kind("PersistentVolume", "v1", "persistentvolumes", core_pb2.PersistentVolume, ("pv",), False),
+    Kind("PersistentVolumeClaim", "v1", "persistentvolumeclaims", core_pb2.PersistentVolumeClaim, ("pvc",)),
     Kind("ReplicationController", "v1", "replicationcontrollers", apps_pb2.ReplicationController, ("rc",)),
     Kind("ReplicaSet", "apps/v1", "replicasets", apps_pb2.ReplicaSet, ("rs",), old_versions=(_EXT, _APPS2)),
     Kind("Deployment", "apps/v1", "deployments", apps_pb2.Deployment, ("deploy",),

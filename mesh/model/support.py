@@ -47,7 +47,7 @@ def _refused(why: str, accepts: Callable[[Any, PodSpec], bool] | None = None) ->
 
 _YES = Support("honoured")
 _RESTART_RULES = _refused("restart rules of single containers are not honoured yet: they come with a later release")
-_CLAIMS = _refused("persistent volumes are not honoured yet: they come with a later release")
+_CLAIMS = _refused("block devices and claims of single pods are not honoured yet: use persistentVolumeClaim")
 _PROFILES = _refused("security profiles are not honoured yet: they come with a later release")
 _DEVICES = _refused("devices and resource claims are not honoured yet")
 _NAMESPACES = _refused("sharing these namespaces is not honoured yet: it comes with a later release", _values(False))
@@ -171,7 +171,7 @@ _VOLUME: dict[str, Support] = {
     "configMap": _YES,
     "downwardAPI": _YES,
     "projected": _YES,
-    "persistentVolumeClaim": _CLAIMS,
+    "persistentVolumeClaim": _YES,
     "nfs": _LATER_VOLUME,
     "image": _LATER_VOLUME,
     "csi": _LATER_VOLUME,
@@ -193,9 +193,7 @@ TABLE: dict[str, dict[str, Support]] = {
         "supplementalGroups": _YES,
         "supplementalGroupsPolicy": _refused("only Merge is honoured yet", _values("Merge")),
         "fsGroup": _YES,
-        "fsGroupChangePolicy": Support(
-            "approximated", "it concerns persistent volumes alone, which are not honoured yet", _values("Always")
-        ),
+        "fsGroupChangePolicy": _YES,
         "sysctls": _refused("sysctls are not honoured yet: they come with a later release"),
     },
     "Probe": _PROBE,
@@ -264,6 +262,7 @@ TABLE: dict[str, dict[str, Support]] = {
     "DownwardAPIProjection": {"items": _YES},
     "Volume": _VOLUME,
     "EmptyDirVolumeSource": {"medium": _YES, "sizeLimit": _YES},
+    "PersistentVolumeClaimVolumeSource": {"claimName": _YES, "readOnly": _YES},
     "HostPathVolumeSource": {"path": _YES, "type": _YES},
     "Affinity": {"nodeAffinity": _YES, "podAffinity": _YES, "podAntiAffinity": _YES},
     "PodAffinity": _RELATED,

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from mesh.model import fit
 from mesh.model.keys import Key
-from mesh.model.pods import effective_requests, is_terminal
+from mesh.model.pods import held_requests, is_terminal
 from mesh.model.workloads import controller_of
 from mesh.scheduler.scores import ASSUMED, weights
 from mesh.store.port import Event
@@ -159,7 +159,7 @@ class Cluster:
         if before is not None:
             self._drop(key, before)
         if wanted is not None:
-            requests = effective_requests(wanted)
+            requests = held_requests(wanted)
             self.columns(requests)
             placed = Placed(wanted, wanted.spec.node_name, requests, weights(requests))
             self._keep(key, placed)
@@ -222,6 +222,13 @@ def hash_of(text: str) -> int:
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest())
 
 
+def _granted(pod: Pod) -> object:
+    """What a resize has come to, cheap to compare (L20)."""
+    statuses = (*pod.status.init_container_statuses, *pod.status.container_statuses)
+    waits = [c.reason for c in pod.status.conditions if c.type == "PodResizePending"]
+    return waits, [(dict(s.allocated_resources), dict(s.resources.requests)) for s in statuses]
+
+
 def _same(one: Pod, other: Pod) -> bool:
     """Whether two states of a pod take the same room in the same place."""
     mine, theirs = one.metadata, other.metadata
@@ -230,5 +237,6 @@ def _same(one: Pod, other: Pod) -> bool:
         and mine.generation == theirs.generation
         and one.spec.node_name == other.spec.node_name
         and mine.labels == theirs.labels
+        and _granted(one) == _granted(other)
         and [r.uid for r in mine.owner_references] == [r.uid for r in theirs.owner_references]
     )

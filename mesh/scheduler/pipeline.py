@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from mesh.model.claims import claims_of
 from mesh.model.pods import containers, effective_requests, is_deleting, is_terminal
 from mesh.model.times import from_timestamp
-from mesh.scheduler import scores
+from mesh.scheduler import scores, volumes
 from mesh.scheduler.cluster import Cluster, Placed, Tally, clash, hash_of, ports_of
 from mesh.scheduler.filters import why_not
 from mesh.scheduler.relations import Bools, Relations
@@ -57,6 +58,7 @@ class Pass:
 
     cluster: Cluster
     namespaces: Mapping[str, Namespace]
+    view: View | None = None  # of claims; without one no pod has any
     shapes: dict[object, Shape] = field(default_factory=dict)
     tally: Tally = field(init=False)
     relations: Relations = field(init=False)
@@ -76,7 +78,10 @@ class Pass:
     def place(self, pod: Pod) -> Placement:
         """The best node for the pod, which counts as there from now on; or why there is none."""
         key = _key_of(pod)
-        plain = not _is_choosy(pod) and not self.relations.choosy
+        tied = bool(claims_of(pod.spec)) and self.view is not None
+        if tied and self.view is not None and (why := volumes.nowhere(pod, self.view)):
+            return Placement(pod, "", f"0/{len(self.cluster.names)} nodes are available: {why}.")
+        plain = not tied and not _is_choosy(pod) and not self.relations.choosy
         if plain and (known := self._refused.get(key)):
             return Placement(pod, "", known)  # nothing gets freer in a pass
         ask = self._asks.get(key)
@@ -87,7 +92,9 @@ class Pass:
         for mask, _ in against:
             fits &= ~mask
         if not fits.any():
-            self._refused[key] = reason = self._explain(ask.shape, against)
+            reason = self._explain(ask.shape, against)
+            if not tied:
+                self._refused[key] = reason
             return Placement(pod, "", reason)
         row = self._best(pod, fits, ask)
         self.take(Placed(pod, self.cluster.names[row], ask.requests, ask.weights), row)
@@ -126,7 +133,14 @@ class Pass:
             found.append((self._ports_taken(ask.ports), "node(s) didn't have free ports for the requested pod ports"))
         found += self.relations.skewed(pod, ask.shape.matches)
         found += self.relations.against(pod)
+        if self.view is not None and claims_of(pod.spec):
+            found += self._far_from_claims(pod, self.view)
         return found
+
+    def _far_from_claims(self, pod: Pod, view: View) -> list[tuple[Bools, str]]:
+        """Nodes to which the pod's claims do not let it go (V17)."""
+        each = [set(volumes.reasons(pod, node, view)) for node in self.cluster.nodes]
+        return [(np.array([words in one for one in each], bool), words) for words in sorted(set().union(*each))]
 
     def _ports_taken(self, mine: list[tuple[str, int, str]]) -> Bools:
         taken = np.zeros(len(self.cluster.names), bool)
@@ -203,7 +217,7 @@ def place(view: View) -> list[Placement]:
     waiting = pending(view)
     if not waiting:
         return []
-    run = Pass(Cluster.of(view), namespaces_of(view))
+    run = Pass(Cluster.of(view), namespaces_of(view), view)
     return [run.place(pod) for pod in waiting]
 
 

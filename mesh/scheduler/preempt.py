@@ -10,9 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from mesh.model.kinds import Object
-from mesh.model.pods import effective_requests, is_deleting
+from mesh.model.pods import effective_requests, held_requests, is_deleting
 from mesh.model.selectors import matches
 from mesh.model.times import from_timestamp
+from mesh.scheduler import volumes
 from mesh.scheduler.cluster import Cluster, clash, ports_of
 from mesh.scheduler.filters import why_not
 from mesh.scheduler.pipeline import Pass
@@ -50,7 +51,7 @@ def find_room(pod: Pod, run: Pass, budgets: Iterable[Object]) -> Eviction | None
     best: tuple[tuple[float, ...], Eviction] | None = None
     for name, lesser in on.items():
         node = cluster.nodes[cluster.index[name]] if name in cluster.index else None
-        if node is None or why_not(pod, node):
+        if node is None or why_not(pod, node) or (run.view is not None and volumes.bars(pod, node, run.view)):
             continue
         victims = _victims(pod, name, lesser, run, allowed)
         if victims:
@@ -79,7 +80,7 @@ def _fits(pod: Pod, node: str, without: list[Pod], run: Pass) -> bool:
     used, room = run.tally.used[row].copy(), cluster.room()[row]
     for other in without:
         used[0] -= 1
-        for column, amount in cluster.columns(effective_requests(other)):
+        for column, amount in cluster.columns(held_requests(other)):
             used[column] -= amount
     for column, amount in cluster.columns(effective_requests(pod)):
         used[column] += amount

@@ -47,7 +47,7 @@ class Scheduler:
             return Plan(held_back) if held_back else NOTHING
         if self._cluster.revision != view.revision:
             self._cluster = Cluster.of(view)
-        run = Pass(self._cluster, namespaces_of(view), self._known())
+        run = Pass(self._cluster, namespaces_of(view), view, self._known())
         budgets = view.of_kind("PodDisruptionBudget")
         writes = held_back
         gone: set[Key] = set()
@@ -129,6 +129,8 @@ def _evictions(eviction: Eviction, pod: Pod, view: View, now_ns: int) -> list[Wr
 
 def _matters(event: Event) -> bool:
     now, before = event.object, event.previous
+    if event.key.kind in ("PersistentVolume", "PersistentVolumeClaim"):
+        return True
     if isinstance(now, Node) or isinstance(before, Node):
         return _of_node(now) != _of_node(before)
     if isinstance(now, Pod) and not now.spec.node_name:

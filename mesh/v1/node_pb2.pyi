@@ -107,6 +107,7 @@ class Assignment(_message.Message):
     CLUSTER_DOMAIN_FIELD_NUMBER: _builtins.int
     NEIGHBOURS_FIELD_NUMBER: _builtins.int
     SERVICE_LINKS_FIELD_NUMBER: _builtins.int
+    VOLUMES_FIELD_NUMBER: _builtins.int
     HELD_FIELD_NUMBER: _builtins.int
     node: _builtins.str
     digest: _builtins.str
@@ -156,6 +157,10 @@ class Assignment(_message.Message):
         """Services in namespaces of these pods, for their environment (E7)"""
 
     @_builtins.property
+    def volumes(self) -> _containers.RepeatedCompositeFieldContainer[Global___LocalVolume]:
+        """of claims of these pods, and directories of this host that are no more"""
+
+    @_builtins.property
     def held(self) -> _containers.RepeatedCompositeFieldContainer[Global___HeldPod]:
         """pods that are being deleted and must not be stopped yet"""
 
@@ -178,15 +183,52 @@ class Assignment(_message.Message):
         cluster_domain: _builtins.str = ...,
         neighbours: _abc.Iterable[Global___Neighbour] | None = ...,
         service_links: _abc.Iterable[Global___ServiceLink] | None = ...,
+        volumes: _abc.Iterable[Global___LocalVolume] | None = ...,
         held: _abc.Iterable[Global___HeldPod] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["fence", b"fence", "signed", b"signed"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster_cidr", b"cluster_cidr", "cluster_domain", b"cluster_domain", "config_maps", b"config_maps", "digest", b"digest", "dns_address", b"dns_address", "fence", b"fence", "held", b"held", "neighbours", b"neighbours", "node", b"node", "node_labels", b"node_labels", "pod_cidr", b"pod_cidr", "pods", b"pods", "sealed_secrets", b"sealed_secrets", "service_cidr", b"service_cidr", "service_links", b"service_links", "signed", b"signed", "withheld_secrets", b"withheld_secrets"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster_cidr", b"cluster_cidr", "cluster_domain", b"cluster_domain", "config_maps", b"config_maps", "digest", b"digest", "dns_address", b"dns_address", "fence", b"fence", "held", b"held", "neighbours", b"neighbours", "node", b"node", "node_labels", b"node_labels", "pod_cidr", b"pod_cidr", "pods", b"pods", "sealed_secrets", b"sealed_secrets", "service_cidr", b"service_cidr", "service_links", b"service_links", "signed", b"signed", "volumes", b"volumes", "withheld_secrets", b"withheld_secrets"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Assignment: _TypeAlias = Assignment  # noqa: Y015
+
+@_typing.final
+class LocalVolume(_message.Message):
+    """A volume on this host's disk."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    CLAIM_FIELD_NUMBER: _builtins.int
+    PATH_FIELD_NUMBER: _builtins.int
+    RETIRED_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    namespace: _builtins.str
+    """of its claim"""
+    claim: _builtins.str
+    path: _builtins.str
+    """empty: a directory that the host names itself"""
+    retired: _builtins.bool
+    """its directory is to be removed"""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        namespace: _builtins.str = ...,
+        claim: _builtins.str = ...,
+        path: _builtins.str = ...,
+        retired: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["claim", b"claim", "name", b"name", "namespace", b"namespace", "path", b"path", "retired", b"retired"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LocalVolume: _TypeAlias = LocalVolume  # noqa: Y015
 
 @_typing.final
 class SignedOrder(_message.Message):
@@ -816,8 +858,13 @@ class NodeReport(_message.Message):
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
+    REMOVED_VOLUMES_FIELD_NUMBER: _builtins.int
     STATUS_FIELD_NUMBER: _builtins.int
     LABELS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def removed_volumes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """of those that are retired: nothing of them is left here"""
+
     @_builtins.property
     def status(self) -> _core_pb2.NodeStatus: ...
     @_builtins.property
@@ -827,12 +874,13 @@ class NodeReport(_message.Message):
     def __init__(
         self,
         *,
+        removed_volumes: _abc.Iterable[_builtins.str] | None = ...,
         status: _core_pb2.NodeStatus | None = ...,
         labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["status", b"status"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["labels", b"labels", "status", b"status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["labels", b"labels", "removed_volumes", b"removed_volumes", "status", b"status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -34,7 +34,8 @@ from nodeagent.runtime.port import Runtime, RuntimeFailure
 from nodeagent.runtime.seen import SeenContainer, SeenPod, State
 from nodeagent.secrets import Held, Secrets, Veil
 from nodeagent.volumes.files import Content, contents_of, has_content, secrets_in
-from nodeagent.volumes.tree import Tree, Unmountable, verify_propagation
+from nodeagent.volumes.local import Unmountable
+from nodeagent.volumes.tree import Tree, verify_propagation
 from nodeagent.volumes.vault import Vault
 
 log = structlog.get_logger()
@@ -166,7 +167,7 @@ class Executor:
 
     async def _prepare_volumes(self, state: PodState) -> None:
         contents = self._contents(state)
-        await asyncio.to_thread(self.tree.prepare, state.pod, self.host.memory, contents)
+        await asyncio.to_thread(self.tree.prepare, state.pod, self.host.memory, contents, state.given.claims)
         shown = {name: content.revision for name, content in contents.items()}
         ready = replace(state.memory, volumes=do.Volumes.READY, projected=shown)
         state.memory = ready.with_failure(do.VOLUMES, None)
@@ -268,7 +269,7 @@ class Executor:
             words = self.tree.termination_file(state.uid, container.name, attempt)
         return replace(
             wanted, volumes=volumes, sub_paths=bound, configs=state.given.configs, termination=words,
-            read_only=frozenset(name for name, v in by_name.items() if has_content(v)),
+            read_only=frozenset(n for n, v in by_name.items() if has_content(v) or v.persistent_volume_claim.read_only),
         )  # fmt: skip
 
     async def last_words(self, pod: Pod, ended: Sequence[SeenContainer]) -> dict[str, str]:

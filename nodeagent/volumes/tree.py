@@ -9,20 +9,18 @@ Rule: synchronous and idempotent; called in a thread. A failure is an OSError, o
 import os
 import shutil
 import stat
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
 from mesh.model import quantity
 from mesh.model.pods import containers
 from mesh.v1.core_pb2 import EmptyDirVolumeSource, HostPathVolumeSource, Pod, Volume
+from mesh.v1.node_pb2 import LocalVolume
 from nodeagent.runtime import syscalls
 from nodeagent.volumes import atomic, lastwords, memory, subpaths
 from nodeagent.volumes.files import Content, in_memory
-
-
-class Unmountable(Exception):  # noqa: N818 - a fact about a volume, told to the user
-    """A volume can't be made; the message says which and why."""
+from nodeagent.volumes.local import Local, Unmountable
 
 
 class Tree:
@@ -35,6 +33,8 @@ class Tree:
         self._logs = log_dir
         self._memory = memory_dir
         self._exposure = exposure
+        self._local = Local(state_dir / "volumes")
+        self._claimed: dict[tuple[str, str], str] = {}  # host paths, by pod and volume
 
     def directory(self, uid: str) -> Path:
         """A pod's directory."""
@@ -77,14 +77,20 @@ class Tree:
 
     # ---- volumes
 
-    def prepare(self, pod: Pod, memory_limit: int, contents: Mapping[str, Content] = MappingProxyType({})) -> None:
+    def prepare(
+        self, pod: Pod, memory_limit: int, contents: Mapping[str, Content] = MappingProxyType({}),
+        claims: Mapping[str, LocalVolume] = MappingProxyType({}),
+    ) -> None:  # fmt: skip
         """Makes the pod's volumes; raises Unmountable. `memory_limit` bounds emptyDirs in memory; `contents` are the
-        files of those volumes that have some, by name."""
+        files of those volumes that have some, by name; `claims` what its claims are bound to."""
         for volume in pod.spec.volumes:
             if volume.HasField("empty_dir"):
                 self._empty_dir(pod, volume, volume.empty_dir, memory_limit)
             elif volume.HasField("host_path"):
                 _host_path(volume, volume.host_path)
+            elif volume.HasField("persistent_volume_claim"):
+                name = volume.persistent_volume_claim.claim_name
+                self._claimed[pod.metadata.uid, volume.name] = self._local.prepare(pod, volume, claims.get(name))
             elif volume.name not in contents:
                 kind = next((f.json_name for f, _ in volume.ListFields() if f.message_type), "this type")
                 raise Unmountable(f'volume "{volume.name}": {kind} is not honoured yet')
@@ -111,6 +117,8 @@ class Tree:
         """The host path of a prepared volume."""
         if volume.HasField("host_path"):
             return volume.host_path.path
+        if volume.HasField("persistent_volume_claim"):
+            return self._claimed.get((pod.metadata.uid, volume.name), "")
         if in_memory(volume):
             return str(self._memory / pod.metadata.uid / volume.name)
         return str(self.directory(pod.metadata.uid) / "volumes" / volume.name)
@@ -163,8 +171,12 @@ class Tree:
         for written in self._logs.glob(f"*_{uid}") if logs else ():
             _remove(written)
 
+    def retire(self, names: Iterable[str]) -> list[str]:
+        """Removes directories that claims had; returns those of which nothing is left."""
+        return [name for name in names if self._local.remove(name)]
+
     def remove(self, uid: str) -> None:
-        """Removes everything of the pod, logs included."""
+        """Removes everything of the pod, logs included; what its claims hold stays."""
         self.remove_volumes(uid, logs=True)
         _remove(self.directory(uid))
 

@@ -23,6 +23,7 @@ from mesh.v1.node_pb2 import (
     FlowsRequest,
     HeldPod,
     HostSide,
+    LocalVolume,
     Observed,
     ObserveRequest,
     PodReport,
@@ -121,6 +122,7 @@ class World:
         self.host = host or FakeHost()
         self.config = AgentConfig(NODE, NODE_IP, root)
         self.pods: dict[str, Pod] = {}
+        self.volumes: list[LocalVolume] = []
         self.configs: dict[str, ConfigMap] = {}  # of the default namespace, by name
         self.secrets: dict[str, Secret] = {}  # likewise
         self.withheld: dict[str, str] = {}  # names of Secrets that this host is not given, and why
@@ -216,6 +218,7 @@ class World:
         assignment.pod_cidr, assignment.cluster_cidr = "10.244.1.0/24", "10.244.0.0/16"
         assignment.MergeFrom(self.order)
         assignment.held.extend(HeldPod(uid=f"uid-{name}", waits_for=why) for name, why in self.held.items())
+        assignment.volumes.extend(self.volumes)
         assignment.config_maps.extend(self.configs.values())
         assignment.sealed_secrets.extend(sealed(NODE, self.agent.vault.public, self.secrets.values()))
         withheld = (WithheldSecret(namespace="default", name=name, reason=why) for name, why in self.withheld.items())

@@ -9,7 +9,16 @@ from typing import Any
 
 from mesh.v1.core_pb2 import ConfigMap, Container, Event, Pod, PodSpec, Secret
 from mesh.v1.meta_pb2 import ObjectMeta
-from mesh.v1.node_pb2 import Assignment, ExecOptions, NodeReport, ObserveRequest, PodReport, StreamOpen, StreamRead
+from mesh.v1.node_pb2 import (
+    Assignment,
+    ExecOptions,
+    LocalVolume,
+    NodeReport,
+    ObserveRequest,
+    PodReport,
+    StreamOpen,
+    StreamRead,
+)
 from nodeagent.agent import Agent
 from nodeagent.runtime.podman import PodmanRuntime
 from nodeagent.runtime.seen import State
@@ -26,6 +35,7 @@ class Node:
     def __init__(self, host: PodmanHost) -> None:
         self.host = host
         self.pods: dict[str, Pod] = {}
+        self.volumes: list[LocalVolume] = []
         self.configs: dict[str, ConfigMap] = {}
         self.secrets: dict[str, Secret] = {}  # likewise
         self.heard: dict[str, PodReport] = {}
@@ -53,6 +63,7 @@ class Node:
         self.revision += 1
         order = Assignment(node=self.host.config.node_name, digest=f"d{self.revision}", pods=pods)
         order.pod_cidr, order.cluster_cidr = self.host.pod_cidr, self.host.cluster_cidr
+        order.volumes.extend(self.volumes)
         order.config_maps.extend(self.configs.values())
         order.sealed_secrets.extend(sealed(order.node, self.agent.vault.public, self.secrets.values()))
         order.fence.revision = self.revision

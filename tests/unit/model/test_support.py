@@ -65,9 +65,9 @@ def spec(text: str) -> PodSpec:
             "service accounts are not part",
         ),
         (
-            "volumes: [{name: v, persistentVolumeClaim: {claimName: c}}]",
-            "volumes[0].persistentVolumeClaim",
-            "persistent volumes",
+            "volumes: [{name: v, ephemeral: {}}]",
+            "volumes[0].ephemeral",
+            "use persistentVolumeClaim",
         ),
         ("volumes: [{name: v, nfs: {server: a, path: /b}}]", "volumes[0].nfs", "projected, emptyDir and hostPath are"),
         ("serviceAccountName: robot", "serviceAccountName", "service accounts are not part"),

@@ -11,7 +11,8 @@ from mesh.v1.core_pb2 import EmptyDirVolumeSource, HostPathVolumeSource, Pod, Po
 from nodeagent.runtime.syscalls import Mounted
 from nodeagent.volumes import memory
 from nodeagent.volumes.files import Content, File
-from nodeagent.volumes.tree import Tree, Unmountable, write_atomically
+from nodeagent.volumes.local import Unmountable
+from nodeagent.volumes.tree import Tree, write_atomically
 from tests.harness.agents import a_pod
 
 

@@ -1,0 +1,103 @@
+"""Claims on a host (V17): a directory that outlives pods, who may write it, and its end by order alone."""
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from mesh.v1.core_pb2 import Pod, PodSecurityContext, Volume, VolumeMount
+from mesh.v1.node_pb2 import LocalVolume
+from nodeagent.volumes.local import Local, Unmountable
+from tests.harness.agents import World, a_container, a_pod
+from tests.harness.bent_time import bent
+
+BOUND = LocalVolume(name="pvc-1", namespace="default", claim="data")
+
+
+def with_claim(name: str, *, read_only: bool = False, **spec: object) -> Pod:
+    volume = Volume(name="v")
+    volume.persistent_volume_claim.claim_name = "data"
+    volume.persistent_volume_claim.read_only = read_only
+    mounted = a_container(volume_mounts=[VolumeMount(name="v", mount_path="/data")])
+    return a_pod(name, containers=(mounted,), volumes=[volume], **spec)
+
+
+def place(world: World) -> Path:
+    return world.config.state_dir / "volumes" / "pvc-1"
+
+
+@bent
+async def test_a_pod_waits_for_its_claim_and_what_it_writes_outlives_it(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    await world.start()
+    await world.assign(with_claim("one"))
+    await world.until(lambda: "FailedMount" in world.reasons("one"))
+    assert "is not bound" in world.status("one").container_statuses[0].state.waiting.message
+    world.volumes.append(BOUND)
+    await world.assign()
+    await world.until(lambda: world.phase("one") == "Running")
+    spec = next(iter(world.host.specs.values()))
+    assert [(m.source, m.read_only) for m in spec.mounts if m.destination == "/data"] == [(str(place(world)), False)]
+    (place(world) / "kept").write_text("x")
+    await world.delete("one")
+    await world.until(lambda: world.gone("one"))
+    await world.remove("one")
+    await world.assign(with_claim("two", read_only=True))
+    await world.until(lambda: world.phase("two") == "Running")
+    assert (place(world) / "kept").read_text() == "x"
+    spec = list(world.host.specs.values())[-1]
+    assert [m.read_only for m in spec.mounts if m.destination == "/data"] == [True]
+    await world.kill()
+
+
+@bent
+async def test_a_directory_goes_by_order_and_it_is_told(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    for name in ("pvc-1", "pvc-2"):
+        (tmp_path / "agent" / "volumes" / name).mkdir(parents=True)
+        (tmp_path / "agent" / "volumes" / name / "file").write_text("x")
+    await world.start()
+    await world.assign()
+    assert place(world).exists()  # that nobody speaks of it is no order
+    world.volumes.append(LocalVolume(name="pvc-1", retired=True))
+    await world.assign()
+    await world.until(lambda: list(world.report.report.removed_volumes) == ["pvc-1"])
+    assert not place(world).exists()
+    assert (tmp_path / "agent" / "volumes" / "pvc-2" / "file").exists()
+    world.volumes.clear()
+    await world.assign()
+    await world.until(lambda: not world.report.report.removed_volumes)
+    await world.kill()
+
+
+def owned(local: Local, policy: str) -> Path:
+    pod = with_claim("one")
+    pod.spec.security_context.CopyFrom(PodSecurityContext(fs_group=os.getgid(), fs_group_change_policy=policy))
+    return Path(local.prepare(pod, pod.spec.volumes[0], BOUND))
+
+
+@pytest.mark.parametrize(("policy", "again"), [("Always", 0o660), ("OnRootMismatch", 0o600)])
+def test_a_group_owns_all_of_it_again_only_where_asked(tmp_path: Path, policy: str, again: int) -> None:  # E11
+    local = Local(tmp_path)
+    root = owned(local, policy)
+    assert stat.S_IMODE(root.stat().st_mode) & 0o2770 == 0o2770
+    (root / "file").touch(mode=0o600)
+    (root / "link").symlink_to("/etc/passwd")
+    owned(local, policy)
+    assert stat.S_IMODE((root / "file").stat().st_mode) == again
+    assert (root / "link").lstat().st_uid == os.getuid()
+
+
+def test_a_path_that_is_not_there_is_said(tmp_path: Path) -> None:
+    pod = with_claim("one")
+    bound = LocalVolume(name="mine", namespace="default", claim="data", path=str(tmp_path / "no"))
+    with pytest.raises(Unmountable, match=r"/no, of persistentvolumeclaim .data., is no directory"):
+        Local(tmp_path).prepare(pod, pod.spec.volumes[0], bound)
+
+
+def test_nothing_but_our_own_is_removed(tmp_path: Path) -> None:
+    (tmp_path / "volumes").mkdir()
+    (tmp_path / "else").mkdir()
+    Local(tmp_path / "volumes").remove("../else")
+    assert (tmp_path / "else").exists()
