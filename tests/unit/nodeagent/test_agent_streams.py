@@ -184,6 +184,8 @@ async def test_input_to_a_terminal_that_takes_none_ends_with_the_stream() -> Non
     assert not writing.done()
     source.end()
     await asyncio.wait_for(writing, 1)
+    assert source._process is not None
+    await source._process.wait()  # or it would outlive its event loop
 
 
 async def test_a_stream_that_nobody_reads_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -203,4 +205,7 @@ async def test_a_stream_that_nobody_reads_ends(tmp_path: Path, monkeypatch: pyte
     with pytest.raises(NotFound):
         await agent.read_stream(StreamRead(id=opened.id))
     assert not (await agent.read_stream(StreamRead(id=kept.id))).done
+    last = agent._streams._open[kept.id].source._process  # type: ignore[union-attr]
+    assert last is not None
     await world.kill()
+    await last.wait()  # or it would outlive its event loop
