@@ -11,6 +11,7 @@ import os
 import signal
 import socket
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -27,7 +28,9 @@ from mesh.fleet.bridge import RayAddress, RayHosts
 from mesh.fleet.port import AgentPort
 from mesh.guard import guard
 from mesh.meshd import Meshd, Settings
+from mesh.rpc import handshakes
 from mesh.rpc.audit import AuditFile
+from mesh.rpc.handshakes import watched
 from mesh.rpc.tls import Tls
 from mesh.store.encrypted import EncryptedCodec
 from mesh.store.keyring import Keyring
@@ -46,6 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--config", type=Path, required=True, metavar="FILE", help="meshd.toml")
     path: Path = parser.parse_args(argv).config
     os.umask(0o077)
+    handshakes.apart()
     try:
         config = parse(_read(path).decode())
         _log_as(config.log)
@@ -86,7 +90,7 @@ async def serve(config: MeshdConfig) -> None:
         hosts = _hosts(config)
         rotation = KeyRotation(source, ring, store)
         meshd = Meshd(store, hosts, tls, replace(_settings(config, store), audit=audit, rotation=rotation))
-        async with asyncio.TaskGroup() as tasks:
+        async with watched(audit, time.time_ns), asyncio.TaskGroup() as tasks:
             tasks.create_task(hosts.run(), name="hosts")
             tasks.create_task(meshd.run(), name="meshd")
             await meshd.serving.wait()
@@ -150,6 +154,7 @@ def _settings(config: MeshdConfig, store: SqliteStore) -> Settings:
     return Settings(
         listen=config.listen,
         listen_tokens=config.listen_tokens,
+        limits=config.limits,
         authority=config.pki.authority,
         metrics_listen=config.metrics_listen,
         files=Files(config.pki.ca, config.pki.certificate, config.pki.key),

@@ -71,6 +71,15 @@ class Audit:
 
 
 @dataclass(frozen=True, slots=True)
+class Limits:
+    """Of each client: calls in a second, how many of them at once after a pause, and streams at a time."""
+
+    calls_per_second: int = 1000
+    burst: int = 2000
+    streams: int = 500
+
+
+@dataclass(frozen=True, slots=True)
 class MeshdConfig:
     """The control service. `listen` are "host:port" addresses; `data_dir` holds store.db and is 0700."""
 
@@ -85,6 +94,7 @@ class MeshdConfig:
     ray: Ray = Ray()
     log: Log = Log()
     audit: Audit = Audit()
+    limits: Limits = Limits()
     node_silence_seconds: int = 10  # a host is Unknown after this long without an answer
     event_ttl_seconds: int = 3600  # S8
     history_events: int = 10_000  # how many changes a watch may lie behind
@@ -101,7 +111,7 @@ class MeshdConfig:
         return self.audit.file or self.data_dir / "audit.log"
 
 
-_TABLES: dict[str, type] = {"pki": Pki, "network": Network, "ray": Ray, "log": Log, "audit": Audit}
+_TABLES: dict[str, type] = {"pki": Pki, "network": Network, "ray": Ray, "log": Log, "audit": Audit, "limits": Limits}
 _LEVELS = ("debug", "info", "warning", "error")
 
 
@@ -258,6 +268,8 @@ def _numbers(config: MeshdConfig) -> list[Violation]:
     ]
     if config.audit.max_bytes < 4096:
         wrong.append(Violation("audit.max_bytes", "must be at least 4096"))
+    too_small = [name for name in ("calls_per_second", "burst", "streams") if getattr(config.limits, name) < 1]
+    wrong += [Violation(f"limits.{name}", "must be at least 1") for name in too_small]
     if config.audit.keep < 1:
         wrong.append(Violation("audit.keep", "must be at least 1"))
     if config.log.level not in _LEVELS:

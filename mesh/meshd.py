@@ -16,7 +16,7 @@ from grpc import aio
 
 from mesh.access.revoked import LIST as REVOKED
 from mesh.admission import allocate
-from mesh.config import Network, pool_of, ports_of
+from mesh.config import Limits, Network, pool_of, ports_of
 from mesh.controllers.cronjob import CronJobs
 from mesh.controllers.daemonset import DaemonSets
 from mesh.controllers.deployment import Deployments
@@ -93,6 +93,7 @@ class Settings:
     rotation: KeyRotation | None = None
     authority: Path | None = None  # the directory of the authority and of what it issues here
     listen_tokens: Sequence[str] = ()
+    limits: Limits = field(default_factory=Limits)
 
 
 @dataclass(slots=True)
@@ -148,7 +149,8 @@ class Meshd:
         if self.tls is None:
             yield
             return
-        border = Border(Gate(self.feed.view, self.settings.audit, self.settings.clock), self.tally)
+        gate = Gate(self.feed.view, self.settings.audit, self.settings.clock, self.settings.limits)
+        border = Border(gate, self.tally)
         server = await serve(self.settings.listen, self.tls, border, self._register, self.settings.listen_tokens)
         forget = self.feed.on_events(lambda events: border.recheck() if _concern_access(events) else None)
         try:

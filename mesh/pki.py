@@ -182,7 +182,7 @@ def split(bundle: bytes) -> list[bytes]:
     """The certificates of a PEM text one by one; raises Invalid when there is none."""
     try:
         return [_pem(held) for held in x509.load_pem_x509_certificates(bundle)]
-    except ValueError as error:
+    except Exception as error:  # the library raises several kinds for one meaning
         raise Invalid("there is no PEM certificate") from error
 
 
@@ -206,13 +206,17 @@ def due(certificate: bytes, now: int) -> int:
 def identity(certificate: bytes) -> Identity:
     """Whom a PEM certificate names; raises Invalid when it can't be read or does not name exactly one identity."""
     held = _load(certificate)
-    named = [uri.removeprefix(_SCHEME).partition("/") for uri in _uris(held) if uri.startswith(_SCHEME)]
+    try:
+        uris, subject = _uris(held), held.subject
+        groups = tuple(str(a.value) for a in subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME))
+    except Exception as error:  # it is read piece by piece, and the library raises several kinds
+        raise Invalid("the certificate can't be read") from error
+    named = [uri.removeprefix(_SCHEME).partition("/") for uri in uris if uri.startswith(_SCHEME)]
     if len(named) != 1 or named[0][0] not in ("user", "node") or not named[0][2]:
         raise Invalid(f"the certificate names no identity: it needs one alternative name such as {_SCHEME}user/ada")
     kind, _, name = named[0]
-    groups = tuple(str(a.value) for a in held.subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME))
-    issued = int(held.not_valid_before_utc.timestamp()) + _BACKDATE
-    return Identity(unquote(name), groups, kind, held.serial_number, issued)
+    issued_at = int(held.not_valid_before_utc.timestamp()) + _BACKDATE
+    return Identity(unquote(name), groups, kind, held.serial_number, issued_at)
 
 
 def fingerprint(certificate: bytes) -> str:
@@ -291,7 +295,7 @@ def _host(host: str) -> x509.GeneralName:
 def _load(certificate: bytes) -> x509.Certificate:
     try:
         return x509.load_pem_x509_certificate(certificate)
-    except ValueError as error:
+    except Exception as error:  # the library raises several kinds for one meaning
         raise Invalid("the certificate is not a PEM certificate") from error
 
 

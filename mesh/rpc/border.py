@@ -7,8 +7,8 @@ exception leaves but as a status.
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from contextlib import aclosing, contextmanager
 from inspect import isasyncgen
 from typing import Any
 
@@ -80,15 +80,16 @@ class Border(aio.ServerInterceptor):
         async def call(request: Any, context: Context) -> None:
             passage = _Passage(self._gate, method, context, self._tally)
             async with passage:
-                answering = _answer(inner(await passage.enter(request), context), context)
+                entered = await passage.enter(request)
                 if not method.startswith("/mesh."):
-                    await answering
+                    await _answer(inner(entered, context), context)
                     return
-                self._streams.add(passage)
-                try:
-                    await passage.until_ended(answering)
-                finally:
-                    self._streams.discard(passage)
+                with passage.counted():
+                    self._streams.add(passage)
+                    try:
+                        await passage.until_ended(_answer(inner(entered, context), context))
+                    finally:
+                        self._streams.discard(passage)
 
         return call
 
@@ -140,6 +141,16 @@ class _Passage:
             return requests
         call.gate.enter(call, first)
         return _again(first, requests)
+
+    @contextmanager
+    def counted(self) -> Iterator[None]:
+        """Counts it among its caller's streams; raises Unavailable when it is one too many."""
+        meter, client = self.call.gate.meter, self.call.who.name
+        meter.open(client)
+        try:
+            yield
+        finally:
+            meter.close(client)
 
     def end(self, error: MeshError) -> None:
         """Ends the stream with this error."""

@@ -4,6 +4,7 @@ Rule: deny by default; what is refused is always written down, and so is what is
 into a pod or shows a Secret. A call asks through `current()`, so a handler can ask of what it is about to write.
 """
 
+import time
 from collections.abc import Callable, Iterable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -16,11 +17,15 @@ from mesh.access.decide import Decision, decide, refusal
 from mesh.access.revoked import is_revoked
 from mesh.access.rules import READ, SERVICE, Ask
 from mesh.access.who import Who, of_certificate
+from mesh.config import Limits
 from mesh.errors import Forbidden, MeshError
 from mesh.model.kinds import Object
 from mesh.pki import Identity, identity
 from mesh.rpc.audit import Audit
+from mesh.rpc.limits import Meter
 from mesh.view import View
+
+_LIMITS = Limits()
 
 
 @dataclass(slots=True)
@@ -52,19 +57,22 @@ class Call:
 class Gate:
     """`view` is the feed's; `clock` nanoseconds since the epoch."""
 
-    def __init__(self, view: View, audit: Audit, clock: Callable[[], int]) -> None:
+    def __init__(self, view: View, audit: Audit, clock: Callable[[], int], limits: Limits = _LIMITS) -> None:
         self.view = view
+        self.meter = Meter(limits, time.monotonic)
         self._audit = audit
         self._clock = clock
 
     def recognise(self, call: Call, auth_context: Mapping[str, Iterable[bytes]]) -> None:
         """Finds out who calls; raises Forbidden when nobody can be, or his certificate was revoked, Invalid."""
         if call.method in STRANGERS:
+            self.meter.call("")
             return
         call.identity = certified(auth_context)
         call.who = of_certificate(call.identity)
         if is_revoked(call.identity, self.view):
             raise Forbidden(f'the certificate of "{call.who.name}" was revoked: `mesh login` with a new token')
+        self.meter.call(call.who.name)
 
     def enter(self, call: Call, request: Any) -> None:
         """Raises Forbidden unless the caller may make this call; NotFound, Invalid for what is no wish at all."""

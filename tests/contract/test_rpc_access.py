@@ -1,5 +1,6 @@
 """Roles over real sockets: what they let in, what they keep out, when they are taken away, and what is written down."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 from grpc import StatusCode, aio
 
+from mesh.config import Limits
 from mesh.meshd import Settings
 from mesh.model.kinds import Object, pack
 from mesh.model.manifest import load
@@ -255,3 +257,26 @@ def test_the_audit_log_is_private_and_set_aside(tmp_path: Path) -> None:
     again.write({"number": 12})
     again.close()
     assert [json.loads(line)["number"] for line in path.read_text().splitlines()][-1] == 12
+
+
+async def test_one_client_asks_for_too_much_and_others_are_served() -> None:
+    limits = Limits(calls_per_second=1, burst=30, streams=2)
+    async with control(settings=Settings(limits=limits)) as mesh:
+        ada, bob = mesh.user("ada", "mesh:viewers"), mesh.user("bob", "mesh:viewers")
+        watches = [ResourcesStub(ada).Watch(pb.WatchRequest(kind="Pod")) for _ in range(2)]
+        for watch in watches:
+            await watch.read()
+        more = ResourcesStub(mesh.user("ada", "mesh:viewers")).Watch(pb.WatchRequest(kind="Pod"))
+        assert "too many streams" in (await refused(more.read())).message
+        ask = access_pb2.WhoAmIRequest()
+        told = await asyncio.gather(*(AccessStub(ada).WhoAmI(ask) for _ in range(60)), return_exceptions=True)
+        refusals = [r for r in told if isinstance(r, aio.AioRpcError)]
+        assert 20 <= len(refusals) < 60
+        assert {r.code() for r in refusals} == {StatusCode.UNAVAILABLE}
+        await AccessStub(bob).WhoAmI(ask)
+        watches[0].cancel()
+
+
+async def test_a_message_that_is_too_large_is_refused(doors: Doors) -> None:
+    huge = pb.ApplyRequest(objects=[pack(config_map("c", text="x" * (33 << 20)))])
+    assert (await refused(ResourcesStub(doors.mesh.channel()).Apply(huge))).code is StatusCode.RESOURCE_EXHAUSTED

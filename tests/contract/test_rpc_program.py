@@ -1,6 +1,7 @@
 """meshd as a program: how it starts, what it says when it can't, how it ends, what survives it."""
 
 import asyncio
+import json
 import os
 import signal
 import socket
@@ -14,6 +15,7 @@ import grpc
 import pytest
 from grpc import aio
 
+from mesh import pki
 from mesh.model.kinds import pack, unpack
 from mesh.store.keyring import create_key_file
 from mesh.v1 import control_pb2 as pb
@@ -109,6 +111,35 @@ async def test_it_serves_and_sigterm_ends_it_in_good_order(place: Path) -> None:
         async with asyncio.timeout(5):
             assert await process.wait() == 0
     assert (place / "data" / "store.db").stat().st_mode & 0o077 == 0
+
+
+async def test_refused_handshakes_are_written_down(place: Path) -> None:
+    """No certificate, one of a foreign authority, an expired one."""
+    certs, now = test_pki(), int(time.time())
+    foreign = pki.issue(pki.make_ca("mesh", now), pki.user("admin"), now)
+    expired = pki.issue(certs.ca, pki.user("admin"), now - 30 * pki.DAY, 7)
+    ca = certs.ca.certificate
+    async with running(place) as (process, _):
+        for credentials in (
+            grpc.ssl_channel_credentials(ca),
+            grpc.ssl_channel_credentials(ca, foreign.key, foreign.certificate),
+            grpc.ssl_channel_credentials(ca, expired.key, expired.certificate),
+        ):
+            async with aio.secure_channel(f"127.0.0.1:{(place / 'port').read_text()}", credentials) as channel:
+                with pytest.raises(aio.AioRpcError):
+                    await ControlStub(channel).Status(pb.StatusRequest(), timeout=20)
+        process.terminate()
+        assert process.stderr is not None
+        said = (await process.stderr.read()).decode()
+    lines = [json.loads(line) for line in (place / "data" / "audit.log").read_text().splitlines()]
+    why = {line["why"] for line in lines if line["method"] == "handshake" and not line["allowed"]}
+    assert why == {
+        "no client certificate",
+        "the client's certificate is not of this mesh's authority",
+        "the client's certificate has expired",
+    }
+    assert "Handshake failed" not in said
+    assert "serving" in said  # meshd's own log goes where it went
 
 
 async def test_what_was_acknowledged_survives_a_kill(place: Path) -> None:
