@@ -170,7 +170,7 @@ async def test_a_meshd_that_stops_says_so(mesh: RunningMeshd) -> None:
 async def test_unreadable_requests_are_refused(mesh: RunningMeshd) -> None:
     for request, code in (
         (pb.WatchRequest(kind="Sandwich"), grpc.StatusCode.NOT_FOUND),
-        (pb.WatchRequest(kind="Deployment"), grpc.StatusCode.INVALID_ARGUMENT),
+        (pb.WatchRequest(kind="PersistentVolume"), grpc.StatusCode.INVALID_ARGUMENT),
         (pb.WatchRequest(kind="Pod", label_selector="a b"), grpc.StatusCode.INVALID_ARGUMENT),
     ):
         with pytest.raises(grpc.aio.AioRpcError) as caught:
