@@ -22,7 +22,7 @@ def main(name: str, seconds: int, corpus: Path) -> None:
     except ImportError:
         _blindly(name, seconds)
         return
-    with atheris.instrument_imports(include=["mesh"]):
+    with atheris.instrument_imports(include=["mesh", "netproxy"]):
         from tests.fuzz.targets import TARGETS  # noqa: PLC0415 - what is imported here is watched
     target, seeds = TARGETS[name]
     for number, seed in enumerate(seeds):

@@ -7,6 +7,8 @@ where the reader says so.
 import contextlib
 from collections.abc import Callable, Sequence
 
+import dns.message
+import dns.rcode
 from google.protobuf import json_format, struct_pb2
 from google.protobuf.any_pb2 import Any
 
@@ -24,6 +26,7 @@ from mesh.store.port import Snapshot
 from mesh.v1 import control_pb2
 from mesh.v1.core_pb2 import Pod
 from mesh.view import View
+from netproxy.dns import message
 
 NOW = 1_770_000_000 * 10**9
 STAMP = Stamp(NOW, "11111111-2222-3333-4444-555555555555", "x7k2p")
@@ -124,6 +127,18 @@ def secrets_of_doors(data: bytes) -> None:
             read()
 
 
+def datagrams(data: bytes) -> None:
+    """Questions to the proxy's DNS, and the answers of refusal."""
+    try:
+        query = message.question(data)
+        message.asked(query)
+    except message.Garbage:
+        return
+    limit = message.limit(query)
+    for answer in (message.reply(query), message.failure(query, dns.rcode.SERVFAIL)):
+        assert len(message.wire_of(answer, limit)) <= limit
+
+
 def _signed(data: bytes) -> signing.Signed:
     return signing.Signed(data, data)
 
@@ -139,6 +154,11 @@ def jsonpaths(data: bytes) -> None:
 _POD = admit.create(_read, VIEW, STAMP).object
 assert isinstance(_POD, Pod)
 
+_QUESTIONS = (
+    ("web.default.svc.cluster.local", "A"),
+    ("_http._tcp.web.default", "SRV"),
+    ("1.0.96.10.in-addr.arpa", "PTR"),
+)
 _KINDS = [bytes([i]) + b"\x1a\x05\x0a\x03web" for i in range(len(KINDS))]
 _TOKEN = b"mesh1." + b"a" * 10 + b"." + b"b" * 32 + b"." + b"0" * 64
 _CERTIFICATE = pki.make_ca("x", NOW // 10**9).certificate
@@ -154,5 +174,6 @@ TARGETS: dict[str, tuple[Callable[[bytes], None], Sequence[bytes]]] = {
     "quantities": (quantities, (b"100m", b"1.5Gi", b"-3e6", b"12E", b".5", b"0x1")),
     "cron": (schedules, (b"*/5 1-3 * jan,mar mon\nEurope/Berlin", b"@daily\nUTC", b"0 0 29 2 *\n")),
     "doors": (secrets_of_doors, (pki.wish().certificate, _CERTIFICATE, b"listen = ['a:1']\n", _TOKEN)),
+    "dns": (datagrams, [dns.message.make_query(name, kind, use_edns=True).to_wire() for name, kind in _QUESTIONS]),
     "jsonpath": (jsonpaths, (b"{.items[*].a}", b"{range .items[?(@.a==1)]}{.b[0]}{end}", b"{.a['b']..c}")),
 }
