@@ -22,7 +22,8 @@ def main(name: str, seconds: int, corpus: Path) -> None:
     except ImportError:
         _blindly(name, seconds)
         return
-    with atheris.instrument_imports(include=["mesh", "netproxy"]):
+    watched = ["mesh", "netproxy", *(["dns"] if name == "dns" else [])]
+    with atheris.instrument_imports(include=watched):
         from tests.fuzz.targets import TARGETS  # noqa: PLC0415 - what is imported here is watched
     target, seeds = TARGETS[name]
     for number, seed in enumerate(seeds):

@@ -154,11 +154,7 @@ def jsonpaths(data: bytes) -> None:
 _POD = admit.create(_read, VIEW, STAMP).object
 assert isinstance(_POD, Pod)
 
-_QUESTIONS = (
-    ("web.default.svc.cluster.local", "A"),
-    ("_http._tcp.web.default", "SRV"),
-    ("1.0.96.10.in-addr.arpa", "PTR"),
-)
+_QUESTIONS = (("web.default.svc", "A"), ("_http._tcp.web.default", "SRV"), ("1.0.96.10.in-addr.arpa", "PTR"))
 _KINDS = [bytes([i]) + b"\x1a\x05\x0a\x03web" for i in range(len(KINDS))]
 _TOKEN = b"mesh1." + b"a" * 10 + b"." + b"b" * 32 + b"." + b"0" * 64
 _CERTIFICATE = pki.make_ca("x", NOW // 10**9).certificate
