@@ -22,6 +22,9 @@ _EQUAL = re.compile(r"\s*([^\s!=]+)\s*(==|=|!=)\s*([^\s!=(),]*)\s*")
 _EXISTS = re.compile(r"\s*(!?)\s*([^\s!=(),]+)\s*")
 
 
+_LONGEST = 8192  # characters: reading one takes the square of its length
+
+
 def matches(selector: LabelSelector | None, labels: Mapping[str, str]) -> bool:
     """Whether the labels satisfy every requirement of the selector."""
     if selector is None:
@@ -105,6 +108,8 @@ def _requirement(part: str, text: str) -> LabelSelectorRequirement:
 
 def _split(text: str) -> Iterable[str]:
     """The parts between commas that are not in parentheses."""
+    if len(text) > _LONGEST:
+        raise Invalid(f"cannot read a selector of {len(text)} characters: at most {_LONGEST}")
     if not text.strip():
         return []
     return re.split(r",(?![^()]*\))", text)

@@ -17,7 +17,7 @@ from mesh.admission.admit import Stamp
 from mesh.errors import Conflict, Forbidden, Invalid, NotFound, Unavailable, Violation
 from mesh.model import formats
 from mesh.model.kinds import revision_of
-from mesh.pki import Identity, Request
+from mesh.pki import MONITORS, Identity, Request
 from mesh.rpc.certificates import Certificates
 from mesh.store.change import change
 from mesh.store.feed import Feed
@@ -134,7 +134,7 @@ def _check(request: pb.CreateTokenRequest) -> None:
 
 
 def _is_users(group: str) -> bool:
-    return 0 < len(group.encode()) <= 64 and (group in EVERYWHERE or not group.startswith(RESERVED))
+    return 0 < len(group.encode()) <= 64 and (group in (*EVERYWHERE, MONITORS) or not group.startswith(RESERVED))
 
 
 def _check_host(ticket: Ticket, asked: str, view: View) -> None:

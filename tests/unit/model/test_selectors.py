@@ -129,3 +129,9 @@ def test_fields_of_events() -> None:
 def test_fields_that_are_none(text: str) -> None:
     with pytest.raises(Invalid, match="cannot read the field selector"):
         selectors.parse_fields(text, kind_named("Pod"))
+
+
+def test_a_selector_that_is_too_long_is_refused_before_it_is_read() -> None:
+    for read in (selectors.parse_labels, selectors.parse_fields):
+        with pytest.raises(Invalid, match="at most 8192"):
+            read("a=b," * 5000)
