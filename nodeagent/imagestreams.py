@@ -6,6 +6,7 @@ Rule: an archive on its way lies in a file without a name, on disk: whatever end
 import asyncio
 import tempfile
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import IO, Protocol
 
@@ -33,19 +34,21 @@ class ImageStreams:
         """Takes in an archive."""
         return LoadSource(put, finish, self._runtime, self._changed, self._scratch)
 
-    def remove(self, put: Put, finish: Finish, image: str) -> "RemoveSource":
+    def remove(self, put: Put, finish: Finish, image: str) -> "ImageSource":
         """Removes an image."""
-        return RemoveSource(put, finish, self._runtime, self._changed, image)
+        return ImageSource(put, finish, self._changed, partial(_remove, self._runtime, image))
 
 
-class _ImageSource:
-    """What both have in common."""
+class ImageSource:
+    """`work` does it, once there is input where it needs some, and answers whose images these were."""
 
-    def __init__(self, put: Put, finish: Finish, runtime: Runtime, changed: Callable[[], None]) -> None:
+    def __init__(
+        self, put: Put, finish: Finish, changed: Callable[[], None], work: Callable[[], Awaitable[list[Image]]]
+    ) -> None:
         self._changed = changed
         self._put = put
         self._finish = finish
-        self._runtime = runtime
+        self._work = work
         self.ended = False
 
     async def begin(self) -> None:
@@ -63,9 +66,6 @@ class _ImageSource:
         await self._put(Channel.STDOUT, "".join(f"{name}\n" for name in names).encode())
         self._finish(exit_code=0)
 
-    async def _work(self) -> list[Image]:
-        raise NotImplementedError
-
     async def write(self, data: bytes) -> None:
         """Takes input, or not."""
 
@@ -80,11 +80,12 @@ class _ImageSource:
         self.ended = True
 
 
-class LoadSource(_ImageSource):
+class LoadSource(ImageSource):
     """An archive that comes in."""
 
     def __init__(self, put: Put, finish: Finish, runtime: Runtime, changed: Callable[[], None], scratch: Path) -> None:
-        super().__init__(put, finish, runtime, changed)
+        super().__init__(put, finish, changed, self._load)
+        self._runtime = runtime
         self._scratch = scratch
         self._whole = asyncio.Event()
         self._file: IO[bytes] | None = None
@@ -108,7 +109,7 @@ class LoadSource(_ImageSource):
         """That was all of it."""
         self._whole.set()
 
-    async def _work(self) -> list[Image]:
+    async def _load(self) -> list[Image]:
         await self._whole.wait()
         if self._file is None:
             return []
@@ -123,23 +124,15 @@ class LoadSource(_ImageSource):
             file.close()
 
 
-class RemoveSource(_ImageSource):
-    """An image that goes."""
-
-    def __init__(self, put: Put, finish: Finish, runtime: Runtime, changed: Callable[[], None], reference: str) -> None:
-        super().__init__(put, finish, runtime, changed)
-        self._reference = reference
-
-    async def _work(self) -> list[Image]:
-        image = await self._runtime.image(self._reference)
-        if image is None:
-            raise RuntimeFailure("ImageNotFound", f"there is no image {self._reference} on this host")
-        used = [c for pod in (await self._runtime.pods()).values() for c in pod.containers if c.image_id == image.id]
-        if used:
-            why = f"cannot remove image {self._reference}: container {used[0].name} uses it"
-            raise RuntimeFailure("ImageInUse", why)
-        await self._runtime.remove_image(image)
-        return [image]
+async def _remove(runtime: Runtime, reference: str) -> list[Image]:
+    image = await runtime.image(reference)
+    if image is None:
+        raise RuntimeFailure("ImageNotFound", f"there is no image {reference} on this host")
+    used = [c for pod in (await runtime.pods()).values() for c in pod.containers if c.image_id == image.id]
+    if used:
+        raise RuntimeFailure("ImageInUse", f"cannot remove image {reference}: container {used[0].name} uses it")
+    await runtime.remove_image(image)
+    return [image]
 
 
 def _tags(image: Image) -> list[str]:

@@ -29,7 +29,7 @@ from mesh.v1.node_pb2 import (
     StreamWritten,
 )
 from nodeagent.following import FileWatch, LogSource
-from nodeagent.imagestreams import ImageStreams, LoadSource, RemoveSource
+from nodeagent.imagestreams import ImageSource, ImageStreams
 from nodeagent.pods.worker import Worker
 from nodeagent.processes import ExecSource
 from nodeagent.runtime.port import Runtime, RuntimeFailure
@@ -41,7 +41,7 @@ from nodeagent.volumes.tree import Tree
 
 log = structlog.get_logger()
 
-Source = LogSource | ExecSource | TunnelSource | LoadSource | RemoveSource | MeasureSource
+Source = LogSource | ExecSource | TunnelSource | ImageSource | MeasureSource
 
 BUFFER = 256 * 1024
 BATCH = 88 * 1024

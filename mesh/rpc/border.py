@@ -168,6 +168,7 @@ class _Passage:
             if not answer.done():
                 answer.cancel()
                 await asyncio.wait({answer})
+            answer.cancelled() or answer.exception()  # a client that left makes writing fail: nobody is to hear of it
         answer.result()
 
     async def __aenter__(self) -> None:
