@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import io
 import os
+import signal
 import sys
 import threading
 from collections.abc import AsyncIterator, Iterator
@@ -81,14 +82,20 @@ class Cli:
         env = {**os.environ, "MESHCONFIG": str(self.config), "HOME": str(self.directory)}
         pipe = asyncio.subprocess.PIPE if terminal is None else terminal
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "mesh.cli", *args, env=env, stdin=pipe, stdout=pipe, stderr=pipe
-        )
+            sys.executable, "-m", "mesh.cli", *args, env=env, stdin=pipe, stdout=pipe, stderr=pipe,
+            preexec_fn=_hear_ctrl_c,
+        )  # fmt: skip
         try:
             yield Program(process)
         finally:
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
             await process.wait()
+
+
+def _hear_ctrl_c() -> None:
+    """A test run that a shell put into the background ignores it, and so would its children."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def run_here(args: list[str], stdin: bytes, env: dict[str, str]) -> Result:
