@@ -43,6 +43,7 @@ class ExecStream:
         self._call = call
         self._start = start
         self._server = server
+        self._turn = asyncio.Lock()  # typing and resizing are tasks of their own, and gRPC carries one write at a time
         self.exit_code: int | None = None
 
     async def __aenter__(self) -> Self:
@@ -83,7 +84,8 @@ class ExecStream:
     async def _send(self, message: control_pb2.ExecInput) -> None:
         # A call that is over refuses writes; reading tells why it is over.
         with contextlib.suppress(asyncio.InvalidStateError, grpc.aio.AioRpcError):
-            await self._call.write(message)
+            async with self._turn:
+                await self._call.write(message)
 
 
 async def run_to_end(stream: ExecStream, stdin: bytes | None) -> ExecResult:
