@@ -5,11 +5,15 @@ What was changed on the machine beyond our own root is written to run/host.json,
 Everything here belongs to root, 0700; what may hold a secret (bundles, runtime state, libpod's database) is on tmpfs.
 """
 
+import contextlib
 import json
 import os
 import resource
+import select
 import shutil
+import signal
 import subprocess
+import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -128,6 +132,7 @@ def unprepare(config: AgentConfig) -> None:
     are. Podman's service must be stopped before."""
     places = Places.of(config)
     _end_containers(config, places)
+    _end_processes(places)
     if places.runtime.exists():
         chosen = oci.Chosen.load(places.runtime)
         for half_made in places.oci_state.glob("*"):
@@ -167,6 +172,31 @@ def _end_containers(config: AgentConfig, places: Places) -> None:
     )  # fmt: skip
     if done.returncode:
         log.warning("containers_left", message=done.stderr.strip())
+
+
+def _end_processes(places: Places) -> None:
+    """Of containers that are gone: conmon, which has nothing to clean up any more, and what conmon has started to do so
+    and works on the storage still, for ten seconds at most."""
+    for pid in _processes_of("conmon", places.graph):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    deadline = time.monotonic() + 10
+    for pid in _processes_of("podman", places.graph):
+        with contextlib.suppress(ProcessLookupError), open(os.pidfd_open(pid)) as process:  # noqa: PTH123 - a descriptor
+            if not select.select([process], [], [], max(0.0, deadline - time.monotonic()))[0]:
+                os.kill(pid, signal.SIGKILL)
+                select.select([process], [], [], 1.0)
+
+
+def _processes_of(program: str, graph: Path) -> list[int]:
+    """Those that were started for this storage."""
+    found = []
+    for directory in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            words = (directory / "cmdline").read_bytes().decode(errors="replace").split("\0")
+            if Path(words[0]).name == program and str(graph) in words:
+                found.append(int(directory.name))
+    return found
 
 
 def _mounts_below(directory: Path) -> list[str]:

@@ -6,7 +6,7 @@ with podman_host() as host:
 
 import contextlib
 import io
-import os
+import random
 import select
 import shutil
 import signal
@@ -109,7 +109,7 @@ def podman_host(
     elif disk:
         syscalls.mount("tmpfs", str(root), "tmpfs", 0, f"mode=0700,size={disk}")
     tag = root.name.removeprefix("mt-").lower()
-    number = sum(tag.encode()) * os.getpid() % 250 + 1
+    claim, number = _claimed()
     config = AgentConfig(
         node_name=name or f"t-{tag}", node_ip="127.0.0.1", root=root, bridge=f"mt{tag[:8].replace('_', 'u')}",
         oci_runtime=oci_runtime, registries=tuple(registries), **settings,
@@ -127,6 +127,20 @@ def podman_host(
         if disk:
             syscalls.unmount(root)
         shutil.rmtree(root)
+        claim.close()
+
+
+def _claimed() -> tuple[socket.socket, int]:
+    """The third part of an address range that no other test of this machine has, and what keeps it so."""
+    for number in random.sample(range(1, 251), 250):
+        claim = socket.socket(socket.AF_UNIX)
+        try:
+            claim.bind(f"\0mesh-test-range-{number}")
+        except OSError:
+            claim.close()
+            continue
+        return claim, number
+    raise RuntimeError("250 other tests with Podman run on this machine")
 
 
 def import_image(host: PodmanHost, name: str = IMAGE, *changes: str) -> None:

@@ -160,12 +160,15 @@ async def test_pods_reach_each_other_and_the_host_reaches_them(agent: Agent) -> 
 async def test_what_leaves_the_cluster_comes_from_the_host(agent: Agent) -> None:
     """A network beyond the host that knows no way back to pods: only masqueraded traffic gets an answer."""
     name, link = f"mt-out-{os.getpid()}", f"mto{os.getpid()}"
+    number = os.getpid() % 16384 * 4  # another run of these tests on this machine has another
+    net = f"10.198.{number >> 8}."
+    ours, theirs = f"{net}{(number & 255) + 1}", f"{net}{(number & 255) + 2}"
     setup = f"""
         ip netns add {name}
         ip link add {link} type veth peer name eth0 netns {name}
-        ip addr add 10.198.7.1/30 dev {link}
+        ip addr add {ours}/30 dev {link}
         ip link set {link} up
-        ip -n {name} addr add 10.198.7.2/30 dev eth0
+        ip -n {name} addr add {theirs}/30 dev eth0
         ip -n {name} link set eth0 up
     """
     for line in setup.strip().splitlines():
@@ -185,7 +188,7 @@ async def test_what_leaves_the_cluster_comes_from_the_host(agent: Agent) -> None
     server = await asyncio.to_thread(subprocess.Popen, command)
     try:
         client = await agent.run(FOREVER)
-        ask = "until nc 10.198.7.2 9000 </dev/null; do :; done"
+        ask = f"until nc {theirs} 9000 </dev/null; do :; done"
         assert await agent.exec(client, "sh", "-c", ask) == "outside\n"
     finally:
         server.kill()
