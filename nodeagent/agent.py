@@ -134,7 +134,7 @@ class Agent(StreamCalls):
         self._room.closing = lambda: self._shutdown.closing
         images = ImageStreams(runtime, config.podman_dir / "tmp", self._census.changed)
         self._rotation = LogRotation(config, runtime, self._running, clock)
-        self._streams = Streams(runtime, self._tree, self._workers.get, self._spawn, images, self.stats.meter, connect)
+        self._streams = Streams(runtime, self._tree, self._workers.get, self._spawn, images, self.stats, connect)
 
     # ---- the port
     async def assign(self, assignment: node_pb2.Assignment) -> node_pb2.AssignReply:

@@ -34,7 +34,7 @@ from nodeagent.pods.worker import Worker
 from nodeagent.processes import ExecSource
 from nodeagent.runtime.port import Runtime, RuntimeFailure
 from nodeagent.runtime.seen import SeenContainer, State
-from nodeagent.stats.meter import Meter
+from nodeagent.stats.hoststats import HostStats
 from nodeagent.stats.source import MeasureSource
 from nodeagent.tunnel import Connect, TunnelSource
 from nodeagent.volumes.tree import Tree
@@ -139,14 +139,14 @@ class Streams:
     def __init__(  # noqa: PLR0913, PLR0917 - what streams come from
         self, runtime: Runtime, tree: Tree, find: Callable[[str], Worker | None],
         spawn: Callable[[Coroutine[Any, Any, None]], None], images: ImageStreams,
-        meter: Meter, connect: Connect | None = None,
+        stats: HostStats, connect: Connect | None = None,
     ) -> None:  # fmt: skip
         self._runtime = runtime
         self._tree = tree
         self._find = find
         self._spawn = spawn
         self._images = images
-        self._meter = meter
+        self._stats = stats
         self._connect = connect
         self._watch = FileWatch()
         self._open: dict[str, _Open] = {}
@@ -237,7 +237,7 @@ class Streams:
         if what == "image_remove":
             return self._images.remove(stream.put, stream.finish, request.image_remove.image)
         if what == "measure":
-            return MeasureSource(stream.put, stream.finish, self._meter, request.measure.path)
+            return MeasureSource(stream.put, stream.finish, self._stats, request.measure)
         worker = self._find(request.pod_uid)
         if worker is None:
             raise NotFound(f"there is no pod with uid {request.pod_uid} on this host")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mesh.cli import complete
-from mesh.cli.session import Session, Verb, asynchronous
+from mesh.cli.session import Duration, Session, Verb, asynchronous
 
 if TYPE_CHECKING:
     from mesh.cli.usage import Row
@@ -23,6 +23,10 @@ _labels = click.option("-l", "--selector", default="", metavar="LABELS", help="O
 _output = click.option(
     "-o", "--output", type=click.Choice(["json", "yaml"]), default=None, help="For programs: metrics.k8s.io's lists."
 )
+_history = click.option(
+    "--history", type=Duration(), default=0.0, metavar="TIME", help="Lines of how it went so long, 6h at most.",
+)  # fmt: skip
+_POINTS = 30
 _plain = click.option("--no-headers", is_flag=True, help="No titles above the columns.")
 
 
@@ -42,6 +46,7 @@ def command() -> None:
     \b
     mesh top nodes                    mesh top pods -A --sort-by cpu
     mesh top pods web --containers    mesh top pods -l app=web -o json
+    mesh top nodes --history 6h       mesh top pods --history 30m
     """
 
 
@@ -50,27 +55,31 @@ def command() -> None:
 @_labels
 @_sort
 @_output
+@_history
 @_plain
 @click.pass_obj
 @asynchronous
 async def _nodes(
-    session: Session, names: tuple[str, ...], selector: str, sort_by: str | None, output: str | None, no_headers: bool
-) -> None:
+    session: Session, names: tuple[str, ...], selector: str, sort_by: str | None, output: str | None, history: float,
+    no_headers: bool,
+) -> None:  # fmt: skip
     """Show what hosts use, and how much of what they can give to pods that is."""
     from mesh.cli import tables, usage
     from mesh.cli.printers import Table
     from mesh.v1.core_pb2 import Node
 
     async with session.client() as client:
-        hosts = await client.top_nodes(names=names, labels=selector)
+        hosts = await client.top_nodes(names=names, labels=selector, history=history, points=_POINTS)
         nodes = {n.metadata.name: n for n in await client.list(Node)}
     answered = [h for h in hosts if not h.error]
     rows = usage.ordered(usage.node_rows(answered), sort_by or "")
     if output:
         _print(usage.node_documents(answered, rows), output)
     elif rows:
-        titles = ("NAME", "CPU(cores)", "CPU%", "MEMORY(bytes)", "MEMORY%")
-        tables.show(Table(titles, tuple(_node_row(r, nodes) for r in rows)), titles=not no_headers, color=session.color)
+        titles = ("NAME", "CPU(cores)", "CPU%", "MEMORY(bytes)", "MEMORY%", *_titles(history))
+        lines = usage.lines(answered) if history else {}
+        body = tuple((*_node_row(r, nodes), *lines.get(("", r.name), _NO_LINES if history else ())) for r in rows)
+        tables.show(Table(titles, body), titles=not no_headers, color=session.color)
     _tell_silent(hosts)
 
 
@@ -82,12 +91,13 @@ async def _nodes(
 @_labels
 @_sort
 @_output
+@_history
 @_plain
 @click.pass_obj
 @asynchronous
 async def _pods(
     session: Session, names: tuple[str, ...], all_namespaces: bool, containers: bool, with_sum: bool, selector: str,
-    sort_by: str | None, output: str | None, no_headers: bool,
+    sort_by: str | None, output: str | None, history: float, no_headers: bool,
 ) -> None:  # fmt: skip
     """Show what pods use."""
     from mesh.cli import tables, usage
@@ -95,17 +105,29 @@ async def _pods(
 
     if names and all_namespaces:
         raise click.UsageError("names can't be combined with -A")
+    if history and (containers or with_sum):
+        raise click.UsageError("--history is of whole pods: it can't be combined with --containers or --sum")
     async with session.client() as client:
         namespace = "" if all_namespaces else client.namespace
-        hosts = await client.top_pods(names=names, namespace=namespace, labels=selector)
+        hosts = await client.top_pods(
+            names=names, namespace=namespace, labels=selector, history=history, points=_POINTS
+        )
     answered = [h for h in hosts if not h.error]
     rows = usage.ordered(usage.pod_rows(answered, containers=containers and not output), sort_by or "")
     if output:
         _print(usage.pod_documents(answered, rows), output)
     elif rows:
         titles = ("POD", "NAME") if containers else ("NAME",)
-        titles = (*(("NAMESPACE",) if all_namespaces else ()), *titles, "CPU(cores)", "MEMORY(bytes)")
-        body = [_pod_row(r, all_namespaces, containers) for r in rows]
+        titles = (
+            *(("NAMESPACE",) if all_namespaces else ()),
+            *titles,
+            "CPU(cores)",
+            "MEMORY(bytes)",
+            *_titles(history),
+        )
+        lines = usage.lines(answered) if history else {}
+        more = [lines.get((r.namespace, r.name), _NO_LINES) if history else () for r in rows]
+        body = [(*_pod_row(r, all_namespaces, containers), *m) for r, m in zip(rows, more, strict=True)]
         if with_sum:
             body.append(_sum_row(rows, len(titles)))
         tables.show(Table(titles, tuple(body)), titles=not no_headers, color=session.color)
@@ -113,6 +135,13 @@ async def _pods(
         where = "" if all_namespaces else f" in namespace {namespace}"
         click.echo(f"No pods found{where}.", err=True)
     _tell_silent(hosts)
+
+
+_NO_LINES = ("", "")
+
+
+def _titles(history: float) -> tuple[str, ...]:
+    return ("CPU OVER TIME", "MEMORY OVER TIME") if history else ()
 
 
 def _node_row(row: "Row", nodes: "dict[str, Node]") -> tuple[str, ...]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from mesh.cli.sparks import spark
 from mesh.model import quantity
 from mesh.model.times import format_rfc3339
 from mesh.v1.control_pb2 import HostUsage
@@ -80,6 +81,16 @@ def ordered(rows: Sequence[Row], by: str) -> list[Row]:
     if not by:
         return named
     return sorted(named, key=lambda r: -((r.used.cpu if by == "cpu" else r.used.memory) or 0))
+
+
+def lines(hosts: Sequence[HostUsage]) -> dict[tuple[str, str], tuple[str, str]]:
+    """How CPU and memory went, by (namespace, pod), and of hosts by ("", host)."""
+    found: dict[tuple[str, str], dict[str, str]] = {}
+    for host in hosts:
+        for series in host.history.series:
+            key = (series.namespace, series.pod) if series.pod else ("", host.host)
+            found.setdefault(key, {})[series.name] = spark(series.values)
+    return {key: (of.get("cpu", ""), of.get("memory", "")) for key, of in found.items()}
 
 
 def shares(row: Row, node: Node | None) -> tuple[str, str]:

@@ -18,10 +18,11 @@ from mesh.v1 import control_pb2 as pb
 from mesh.v1 import node_pb2
 from mesh.v1.control_pb2_grpc import MeasurementsServicer
 from mesh.v1.core_pb2 import Pod
-from mesh.v1.stats_pb2 import Summary
+from mesh.v1.stats_pb2 import History, Summary
 
 _PATIENCE = 10.0  # seconds for one host
 _PIECE = 1 << 20
+_POINTS = 30
 Context = aio.ServicerContext[Any, Any]
 Own = Callable[[str], Awaitable[bytes]]
 
@@ -40,7 +41,7 @@ class Measurements(MeasurementsServicer):
         pods = self._pods(request) if request.pods else []
         hosts = sorted({p.spec.node_name for p in pods if p.spec.node_name}) if request.pods else self._hosts(request)
         wanted = {p.metadata.uid for p in pods}
-        return pb.TopResponse(hosts=await asyncio.gather(*(self._usage(h, wanted) for h in hosts)))
+        return pb.TopResponse(hosts=await asyncio.gather(*(self._usage(h, wanted, request) for h in hosts)))
 
     async def Raw(self, request: pb.RawRequest, context: Context) -> AsyncIterator[pb.RawChunk]:
         """What an endpoint says under a path."""
@@ -49,7 +50,7 @@ class Measurements(MeasurementsServicer):
         else:
             await self._feed.reached(0)
             self._known(request.host)
-            data = await self._measured(request.host, request.path)
+            data = await self._measured(request.host, node_pb2.MeasureOptions(path=request.path))
         for start in range(0, len(data), _PIECE):
             yield pb.RawChunk(data=data[start : start + _PIECE])
 
@@ -74,27 +75,38 @@ class Measurements(MeasurementsServicer):
         if name not in known:
             raise NotFound(f'there is no host "{name}"; there are: {", ".join(known) or "none"}')
 
-    async def _usage(self, host: str, wanted: Collection[str]) -> pb.HostUsage:
+    async def _usage(self, host: str, wanted: Collection[str], request: pb.TopRequest) -> pb.HostUsage:
         try:
-            summary = Summary.FromString(await self._measured(host, ""))
+            summary = Summary.FromString(await self._measured(host, node_pb2.MeasureOptions()))
+            usage = pb.HostUsage(host=host)
+            usage.summary.node.CopyFrom(summary.node)
+            usage.summary.pods.extend(pod for pod in summary.pods if pod.pod_ref.uid in wanted)
+            if request.history_seconds:
+                shown = {(pod.pod_ref.namespace, pod.pod_ref.name) for pod in usage.summary.pods} | {("", "")}
+                usage.history.CopyFrom(await self._history(host, request, shown))
         except MeshError as error:
             return pb.HostUsage(host=host, error=error.message)
-        kept = [pod for pod in summary.pods if pod.pod_ref.uid in wanted]
-        return pb.HostUsage(host=host, summary=Summary(node=summary.node, pods=kept))
+        return usage
 
-    async def _measured(self, host: str, path: str) -> bytes:
+    async def _history(self, host: str, request: pb.TopRequest, shown: Collection[tuple[str, str]]) -> History:
+        options = node_pb2.MeasureOptions(history_seconds=request.history_seconds, points=request.points or _POINTS)
+        history = History.FromString(await self._measured(host, options))
+        kept = [series for series in history.series if (series.namespace, series.pod) in shown]
+        return History(step_seconds=history.step_seconds, end_seconds=history.end_seconds, series=kept)
+
+    async def _measured(self, host: str, options: node_pb2.MeasureOptions) -> bytes:
         agent = self._agent(host)
         if agent is None:
             raise Unavailable(f'the host "{host}" cannot be reached')
         try:
             async with asyncio.timeout(_PATIENCE):
-                return await _fetched(agent, path)
+                return await _fetched(agent, options)
         except TimeoutError:
             raise Unavailable(f'the host "{host}" did not answer within {_PATIENCE:g} s') from None
 
 
-async def _fetched(agent: AgentPort, path: str) -> bytes:
-    opening = node_pb2.StreamOpen(measure=node_pb2.MeasureOptions(path=path))
+async def _fetched(agent: AgentPort, options: node_pb2.MeasureOptions) -> bytes:
+    opening = node_pb2.StreamOpen(measure=options)
     stream = (await agent.open_stream(opening)).id
     parts: list[bytes] = []
     done = False

@@ -23,20 +23,25 @@ class Measuring:
     _timeout: float | None
 
     async def top_nodes(
-        self, *, names: Sequence[str] = (), labels: str = ""
-    ) -> Sequence[control_pb2.HostUsage]:  # fmt: skip
-        """What hosts use now; a host that does not answer says why in `error`."""
+        self, *, names: Sequence[str] = (), labels: str = "", history: float = 0, points: int = 0
+    ) -> Sequence[control_pb2.HostUsage]:
+        """What hosts use now, and how it went for `history` seconds; one that does not answer says why in `error`."""
         stub = control_pb2_grpc.MeasurementsStub(await self._connect())
-        request = control_pb2.TopRequest(hosts=names, label_selector=labels)
+        request = control_pb2.TopRequest(
+            hosts=names, label_selector=labels, history_seconds=int(history), points=points
+        )
         return (await self._call(stub.Top(request, timeout=self._timeout))).hosts
 
     async def top_pods(
-        self, *, names: Sequence[str] = (), namespace: str | None = None, labels: str = ""
-    ) -> Sequence[control_pb2.HostUsage]:
-        """What pods use now, by the hosts that they are on."""
+        self, *, names: Sequence[str] = (), namespace: str | None = None, labels: str = "", history: float = 0,
+        points: int = 0,
+    ) -> Sequence[control_pb2.HostUsage]:  # fmt: skip
+        """What pods use now, by the hosts that they are on, and how it went for `history` seconds."""
         stub = control_pb2_grpc.MeasurementsStub(await self._connect())
         where = self.namespace if namespace is None else namespace
-        request = control_pb2.TopRequest(pods=True, names=names, namespace=where, label_selector=labels)
+        request = control_pb2.TopRequest(
+            pods=True, names=names, namespace=where, label_selector=labels, history_seconds=int(history), points=points
+        )
         return (await self._call(stub.Top(request, timeout=self._timeout))).hosts
 
     async def raw(self, path: str, *, host: str = "") -> AsyncGenerator[bytes, None]:

@@ -856,11 +856,16 @@ class TopRequest(_message.Message):
     NAMESPACE_FIELD_NUMBER: _builtins.int
     LABEL_SELECTOR_FIELD_NUMBER: _builtins.int
     NAMES_FIELD_NUMBER: _builtins.int
+    HISTORY_SECONDS_FIELD_NUMBER: _builtins.int
+    POINTS_FIELD_NUMBER: _builtins.int
     pods: _builtins.bool
     """else hosts only"""
     namespace: _builtins.str
     """of pods; empty: all"""
     label_selector: _builtins.str
+    history_seconds: _builtins.int
+    """how it went so long, besides; 0: not"""
+    points: _builtins.int
     @_builtins.property
     def hosts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """empty: all"""
@@ -877,10 +882,12 @@ class TopRequest(_message.Message):
         namespace: _builtins.str = ...,
         label_selector: _builtins.str = ...,
         names: _abc.Iterable[_builtins.str] | None = ...,
+        history_seconds: _builtins.int = ...,
+        points: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["hosts", b"hosts", "label_selector", b"label_selector", "names", b"names", "namespace", b"namespace", "pods", b"pods"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["history_seconds", b"history_seconds", "hosts", b"hosts", "label_selector", b"label_selector", "names", b"names", "namespace", b"namespace", "pods", b"pods", "points", b"points"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -893,21 +900,25 @@ class HostUsage(_message.Message):
     HOST_FIELD_NUMBER: _builtins.int
     SUMMARY_FIELD_NUMBER: _builtins.int
     ERROR_FIELD_NUMBER: _builtins.int
+    HISTORY_FIELD_NUMBER: _builtins.int
     host: _builtins.str
     error: _builtins.str
     """why it could not be asked"""
     @_builtins.property
     def summary(self) -> _stats_pb2.Summary: ...
+    @_builtins.property
+    def history(self) -> _stats_pb2.History: ...
     def __init__(
         self,
         *,
         host: _builtins.str = ...,
         summary: _stats_pb2.Summary | None = ...,
         error: _builtins.str = ...,
+        history: _stats_pb2.History | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["summary", b"summary"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["history", b"history", "summary", b"summary"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "host", b"host", "summary", b"summary"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "history", b"history", "host", b"host", "summary", b"summary"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

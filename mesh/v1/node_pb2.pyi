@@ -1197,21 +1197,27 @@ Global___ImageRemoveOptions: _TypeAlias = ImageRemoveOptions  # noqa: Y015
 @_typing.final
 class MeasureOptions(_message.Message):
     """Measures the host now. Without a path, what follows on STDOUT is a Summary; with one, it is what the host's own
-    endpoint says under it ("/metrics/cadvisor").
+    endpoint says under it ("/metrics/cadvisor"); with history_seconds it is a History of so many points.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
 
     PATH_FIELD_NUMBER: _builtins.int
+    HISTORY_SECONDS_FIELD_NUMBER: _builtins.int
+    POINTS_FIELD_NUMBER: _builtins.int
     path: _builtins.str
+    history_seconds: _builtins.int
+    points: _builtins.int
     def __init__(
         self,
         *,
         path: _builtins.str = ...,
+        history_seconds: _builtins.int = ...,
+        points: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["path", b"path"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["history_seconds", b"history_seconds", "path", b"path", "points", b"points"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

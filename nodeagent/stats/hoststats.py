@@ -1,16 +1,19 @@
-"""All that measures this host, put together: the meter, what the agent did, and the endpoint.
+"""All that measures this host, put together: the meter, the history, what the agent did, the endpoint.
 
 Rule: it only wires.
 """
 
+import asyncio
 from collections.abc import Callable, Iterable
 
 from nodeagent.config import AgentConfig
 from nodeagent.pods.worker import Worker
 from nodeagent.runtime.port import Runtime
 from nodeagent.stats.endpoint import Endpoint
+from nodeagent.stats.history import History
 from nodeagent.stats.meter import Meter
 from nodeagent.stats.operations import Operations
+from nodeagent.stats.reading import Reader
 from nodeagent.volumes.tree import Tree
 
 
@@ -22,6 +25,7 @@ class HostStats:
     ) -> None:
         self._operations = Operations()
         self.meter = Meter(config, tree, workers, self._operations, clock)
+        self.history = History(Reader(), self.meter.subjects, clock)
         self.endpoint = Endpoint(config, self.meter)
 
     def counted(self, runtime: Runtime) -> Runtime:
@@ -30,4 +34,6 @@ class HostStats:
 
     async def run(self) -> None:
         """Until cancelled."""
-        await self.endpoint.run()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self.history.run())
+            group.create_task(self.endpoint.run())

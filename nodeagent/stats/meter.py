@@ -7,7 +7,7 @@ long ago.
 
 import asyncio
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from mesh.errors import NotFound
 from mesh.exposition.process import process
@@ -45,6 +45,8 @@ class Meter:
         self._reader = reader or Reader()
         self._known: dict[str, Subject] = {}
         self._last: tuple[float, Sample] | None = None  # by the loop's time
+        self._began = clock()
+        self._counted: dict[str, set[str]] = {"started": set(), "evicted": set()}  # uids
         self.operations = operations
         self.sizes = Sizes(config, tree)
 
@@ -95,7 +97,20 @@ class Meter:
                 known = subject_of(pod, status, seen, worker.prober.counts)
             found[known.uid] = known
         self._known = found
+        self._count(found)
         return list(found.values())
+
+    def _count(self, subjects: Mapping[str, Subject]) -> None:
+        """Pods that this agent has started, or evicted, since it was last asked."""
+        for uids in self._counted.values():
+            uids.intersection_update(subjects)
+        for uid, subject in subjects.items():
+            if uid not in self._counted["started"] and (seconds := subject.took_to_start(self._began)):
+                self._counted["started"].add(uid)
+                self.operations.starts.observe(seconds)
+            if subject.status.reason == "Evicted" and uid not in self._counted["evicted"]:
+                self._counted["evicted"].add(uid)
+                self.operations.evictions += 1
 
     async def sample(self, subjects: Sequence[Subject]) -> Sample:
         """Everything, now."""

@@ -25,7 +25,7 @@ class Operations:
     def __init__(self) -> None:
         self.took: dict[str, Histogram] = defaultdict(Histogram)
         self.errors: Counter[str] = Counter()
-        self.starts = Histogram(tuple(float(s) for s in STARTS))  # a pod's, from when it was first heard of
+        self.starts = Histogram(tuple(float(s) for s in STARTS))  # a pod's
         self.evictions = 0
 
     def counted(self, runtime: Runtime) -> Runtime:

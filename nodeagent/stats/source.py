@@ -4,8 +4,8 @@ from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from mesh.errors import MeshError
-from mesh.v1.node_pb2 import Channel
-from nodeagent.stats.meter import Meter
+from mesh.v1.node_pb2 import Channel, MeasureOptions
+from nodeagent.stats.hoststats import HostStats
 
 Put = Callable[["Channel.ValueType", bytes], Awaitable[None]]
 
@@ -19,11 +19,11 @@ class Finish(Protocol):
 class MeasureSource:
     """Takes no input; ends by itself."""
 
-    def __init__(self, put: Put, finish: Finish, meter: Meter, path: str) -> None:
+    def __init__(self, put: Put, finish: Finish, stats: HostStats, wanted: MeasureOptions) -> None:
         self._put = put
         self._finish = finish
-        self._meter = meter
-        self._path = path
+        self._stats = stats
+        self._wanted = wanted
         self.ended = False
 
     async def begin(self) -> None:
@@ -32,15 +32,20 @@ class MeasureSource:
     async def run(self) -> None:
         """Measures, and hands it on."""
         try:
-            if self._path:
-                data = (await self._meter.answer(self._path)).body
-            else:
-                data = (await self._meter.summary()).SerializeToString()
+            data = await self._measured()
         except MeshError as error:
             self._finish(error=error.message)
             return
         await self._put(Channel.STDOUT, data)
         self._finish(exit_code=0)
+
+    async def _measured(self) -> bytes:
+        wanted, stats = self._wanted, self._stats
+        if wanted.path:
+            return (await stats.meter.answer(wanted.path)).body
+        if wanted.history_seconds:
+            return stats.history.told(wanted.history_seconds, wanted.points).SerializeToString()
+        return (await stats.meter.summary()).SerializeToString()
 
     async def write(self, data: bytes) -> None:
         """Takes none."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from mesh.exposition.text import labels
 from mesh.model import quantity
 from mesh.model.pods import container_named, qos_class
+from mesh.model.times import SECOND
 from mesh.v1.core_pb2 import Pod, PodStatus
 from nodeagent.probes.counts import Count
 from nodeagent.probes.state import Kind
@@ -53,6 +54,15 @@ class Subject:
         yield self.cgroup
         for container in self.containers:
             yield container.cgroup
+
+    def took_to_start(self, since: int) -> float:
+        """Seconds from the pod's sandbox to the first attempt of all of its containers; 0 as long as not all of them
+        run, or when that began before `since`."""
+        first = [c for c in (self.seen.containers if self.seen else ()) if c.attempt == 0 and c.started_at]
+        wanted = {c.name for c in self.pod.spec.containers}
+        if self.since < since or not wanted <= {c.name for c in first if c.state is State.RUNNING}:
+            return 0.0
+        return max(max(c.started_at for c in first if c.name in wanted) - self.since, 1) / SECOND
 
 
 def subject_of(pod: Pod, status: PodStatus, seen: SeenPod | None, probes: Mapping[tuple[str, Kind], Count]) -> Subject:

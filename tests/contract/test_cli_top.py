@@ -21,8 +21,12 @@ spec: {containers: [{name: app, image: "example:1", imagePullPolicy: IfNotPresen
 
 
 @pytest.fixture
-async def mesh(tmp_path: Path) -> AsyncIterator[RunningMeshd]:
-    world = World(tmp_path / "node1")
+def world(tmp_path: Path) -> World:
+    return World(tmp_path / "node1")
+
+
+@pytest.fixture
+async def mesh(world: World) -> AsyncIterator[RunningMeshd]:
     agent: AgentPort = await world.start()
     async with control(agents={"node1": agent}) as running:
         yield running
@@ -90,3 +94,14 @@ async def test_figures_as_they_are(cli: Cli) -> None:
     assert (wrong.code, "/metrics/cadvisor" in wrong.err) == (1, True)
     assert (await cli("get", "--raw", "/metrics", "pods")).code == 1
     assert "say KIND" in (await cli("get")).err
+
+
+async def test_how_it_went(cli: Cli, world: World) -> None:
+    assert world.agent is not None
+    await world.agent.stats.history.sample()
+    result = await cli("top", "nodes", "--history", "1m")
+    assert result.out.splitlines()[0].split("   ")[-1].strip() == "MEMORY OVER TIME"
+    assert result.out.splitlines()[1].rstrip()[-1] in "▁▂▃▄▅▆▇█"
+    pods = await cli("top", "pods", "--history", "30m")
+    assert (pods.code, "CPU OVER TIME" in pods.out) == (0, True)
+    assert (await cli("top", "pods", "--history", "30m", "--containers")).code == 1

@@ -146,6 +146,17 @@ async def test_a_host_without_a_certificate_runs_its_pods_all_the_same(tmp_path:
     await world.kill()
 
 
+async def test_starts_of_pods_are_counted_once(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    agent = await world.start()
+    await world.assign(a_pod("web"))
+    await world.until(lambda: world.phase("web") == "Running")
+    for _ in range(2):
+        figures = parse((await agent.stats.meter.answer("/metrics/kubelet")).body)
+        assert figures.of("kubelet_pod_start_duration_seconds_count") == 1
+    await world.kill()
+
+
 async def test_the_same_is_measured_through_the_agents_port(world: World) -> None:
     assert world.agent is not None
 

@@ -179,6 +179,17 @@ def test_the_agent_by_the_kubelets_names() -> None:
     assert figures.of("mesh_container_restarts_total", pod="web", container="main") == 1
 
 
+def test_how_long_a_pod_took_to_start() -> None:
+    seen = subject().seen
+    assert seen is not None
+    first = replace(seen.containers[1], attempt=0, started_at=AT + 3 * SECOND // 2)
+    fresh = replace(subject(), seen=replace(seen, containers=(first,)))
+    assert fresh.took_to_start(AT - 1) == 1.5
+    assert fresh.took_to_start(AT + 1) == 0  # it was there before this agent
+    assert replace(fresh, seen=replace(seen, containers=())).took_to_start(AT) == 0
+    assert subject().took_to_start(AT) == 0  # a later attempt says nothing of the start
+
+
 # ---- summary
 
 
