@@ -114,12 +114,16 @@ class SqliteStore:
         if not isinstance(codec, EncryptedCodec):
             return
         ledger, total, after = self._threads.ledger, 0, Rows()
-        until = await self._on(self._threads.writing, ledger.newest_rows)  # what is newer has the first key already
-        while after != until:
-            self._check_open()
-            count, after = await self._on(self._threads.writing, partial(ledger.rewrap, codec, after, until))
-            total += count
-            yield total
+        # What is newer has the first key, but for what history says was there before: hence first all objects, and then
+        # all of history until then.
+        for objects_alone in (True, False):
+            newest = await self._on(self._threads.writing, ledger.newest_rows)
+            until = Rows(newest.objects, 0) if objects_alone else Rows(after.objects, newest.history)
+            while after != until:
+                self._check_open()
+                count, after = await self._on(self._threads.writing, partial(ledger.rewrap, codec, after, until))
+                total += count
+                yield total
 
     async def close(self) -> None:
         """See Store."""

@@ -226,3 +226,18 @@ async def test_a_lost_key_costs_the_secrets_and_nothing_else(tmp_path: Path) -> 
     assert await store.commit(put("lost", "made anew")) == revision + 1
     await store.close()
     assert recovery.forget_unreadable(path, anew) == ([], None)
+
+
+async def test_what_is_changed_while_it_waits_its_turn_leaves_nothing_of_the_old_key(tmp_path: Path) -> None:
+    """History keeps what was there before, in the box that it had then."""
+    keys, path = tmp_path / "keys" / "store.key", tmp_path / "store.db"
+    ring = create_key_file(keys)
+    store = await SqliteStore.open(path, EncryptedCodec(ring))
+    for number in range(450):
+        await store.commit(put(f"s{number}", str(number)))
+    steps = KeyRotation(FileKeys(keys), ring, store).run()
+    assert [(await anext(steps)).wrapped for _ in range(2)] == [0, 200]
+    await store.commit(put("s449", "changed"))
+    assert [step.words async for step in steps][-1] == "done: the old key is retired"
+    await store.close()
+    assert key_ids(path) == {load_key_file(keys).primary}
