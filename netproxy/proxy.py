@@ -17,6 +17,7 @@ import structlog
 
 from mesh.v1.node_pb2 import HostSide, ProxyHeld, ProxyOrder, ProxyService, ServiceTable
 from netproxy import lastgood
+from netproxy.announce import announce
 from netproxy.balance import Book, Counts
 from netproxy.dataplane import Dataplane
 from netproxy.diff import Claims, Close, Move, Open, Swap
@@ -25,7 +26,7 @@ from netproxy.flows import flows_of
 from netproxy.handover import place_of_words
 from netproxy.holding import Holding, Left, words_of
 from netproxy.listening import BACKLOG, bound, guard
-from netproxy.routes import Backend, Listen, Route, host_port_routes, place_of, routes_of
+from netproxy.routes import Backend, Listen, Route, announced, host_port_routes, place_of, routes_of
 from netproxy.tcp import Engine
 from netproxy.turns import Turns
 from netproxy.udp import UdpEngine
@@ -34,6 +35,7 @@ from netproxy.vips import Vips
 log = structlog.get_logger()
 HOST = "~host"  # who claims the ports of the host; sorts behind every Service
 DNS = "!dns"  # who claims the name service's; sorts before
+ANNOUNCED_AFTER = (0.0, 1.0, 3.0)  # seconds; a frame may be lost
 AGAIN = 10.0  # seconds until a listener that could not be opened is tried again
 
 
@@ -50,6 +52,7 @@ class Proxy:
         self._host = HostSide()
         self._claims = Claims()
         self._vips = Vips()
+        self._announced: set[str] = set()  # load balancers' addresses that are here
         self._book = Book(random.random)
         self._tcp = Engine(turns, loop, self._drained, most)
         self._udp = UdpEngine(turns, loop, most)
@@ -179,7 +182,7 @@ class Proxy:
         for name, service in services.items():
             touched |= self._claims.claim(name, routes_of(service, place) if service is not None else {})
             self._dns.set(name, service)
-        if any(_outer(s) for s in services.values() if s is not None) or any(s is None for s in services.values()):
+        if any(s is None or s.load_balancer_ips for s in services.values()):
             self._hold_addresses()
         self._make(self._claims.moves(touched))
         for name, service in services.items():
@@ -187,12 +190,24 @@ class Proxy:
         self._try_again()
 
     def _hold_addresses(self) -> None:
-        others = {ip for service in self._plane.services.values() for ip in _outer(service)}
+        place = place_of(self._host)
+        others = {ip for service in self._plane.services.values() for ip in announced(service, place)}
         source = next(iter(self._host.node_addresses), "")
         try:
             self._vips.hold(self._host.service_cidr, others, source)
         except OSError as error:  # without the right to: addresses that are there by themselves still work
             log.error("addresses_not_held", error=str(error))
+        fresh, self._announced = others - self._announced, others
+        if fresh:
+            for after in ANNOUNCED_AFTER:
+                self._loop.call_later(after, self._announce, fresh)
+
+    def _announce(self, addresses: set[str]) -> None:
+        """Tells the hosts' network who has these addresses, as far as this host still has them."""
+        try:
+            announce(sorted(addresses & self._announced), next(iter(self._host.node_addresses), ""))
+        except OSError as error:
+            log.error("addresses_not_announced", error=str(error))
 
     def _make(self, moves: Iterable[Move]) -> None:
         for move in moves:
@@ -307,8 +322,3 @@ def _still(counts: Iterable[Counts]) -> bool:
 
 def _dns_routes(address: str) -> dict[Listen, Route]:
     return {Listen(p, address, 53): Route(DNS, f"53/{p}") for p in ("UDP", "TCP")} if address else {}
-
-
-def _outer(service: ProxyService) -> list[str]:
-    """Addresses outside of the Services' own range."""
-    return [*service.load_balancer_ips, *service.external_ips]

@@ -68,11 +68,12 @@ class Place(NamedTuple):
 
     node: str = ""
     zone: str = ""
+    addresses: frozenset[str] = frozenset()  # of the host itself
 
 
 def place_of(host: HostSide) -> Place:
     """The place that a host's side tells."""
-    return Place(host.node, host.zone)
+    return Place(host.node, host.zone, frozenset(host.node_addresses))
 
 
 def routes_of(service: ProxyService, place: Place) -> dict[Listen, Route]:
@@ -88,20 +89,26 @@ def routes_of(service: ProxyService, place: Place) -> dict[Listen, Route]:
             found[Listen(port.protocol, service.cluster_ip, port.port)] = inside
         outside = _route(service, index, place, external=True)
         if outside is not None:
-            found.update(dict.fromkeys(_outside(service, port), outside))
+            found.update(dict.fromkeys(_outside(service, port, place), outside))
             if service.source_ranges:
                 narrow = _narrowed(outside, service.source_ranges)
-                found.update({Listen(port.protocol, ip, port.port): narrow for ip in _balanced(service)})
+                found.update({Listen(port.protocol, ip, port.port): narrow for ip in outer_addresses(service, place)})
     return found
 
 
-def _balanced(service: ProxyService) -> Iterator[str]:
-    yield from service.load_balancer_ips
-    yield from service.external_ips
+def announced(service: ProxyService, place: Place) -> list[str]:
+    """The load balancer's addresses, where this host is the one that answers for them; nobody else may."""
+    return list(service.load_balancer_ips) if service.announcer == place.node else []
 
 
-def _outside(service: ProxyService, port: ProxyPort) -> Iterator[Listen]:
-    for ip in _balanced(service):
+def outer_addresses(service: ProxyService, place: Place) -> list[str]:
+    """What it listens on beyond its own address: external ones only where the host has them itself, for whoever makes
+    another's address his own takes that other's traffic."""
+    return [*announced(service, place), *(ip for ip in service.external_ips if ip in place.addresses)]
+
+
+def _outside(service: ProxyService, port: ProxyPort, place: Place) -> Iterator[Listen]:
+    for ip in outer_addresses(service, place):
         yield Listen(port.protocol, ip, port.port)
     if port.node_port:
         yield Listen(port.protocol, ANY, port.node_port)

@@ -1,0 +1,144 @@
+"""Services on three hosts: reached from pods and hosts, and nothing is lost while pods behind them are replaced.
+
+MESH_REPLACING=120 replaces pods for so many seconds instead of a few times, and asks as much as goes.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from tests.e2e.test_three_hosts import settled
+from tests.harness.hosts import FakeHost, until
+from tests.harness.pythonpod import REPOSITORY, python_pod
+
+REPLACING = float(os.environ.get("MESH_REPLACING") or "0")  # seconds; 0: each pod once
+PODS = 3
+ASK = "import socket, sys; c = socket.create_connection((sys.argv[1], int(sys.argv[2])), 10); " \
+      "c.sendall(b'GET / HTTP/1.0\\r\\n\\r\\n'); print(c.makefile().read().splitlines()[-1])"  # fmt: skip
+SERVICE = """
+apiVersion: v1
+kind: Service
+metadata: {name: web}
+spec:
+  type: NodePort
+  clusterIP: 10.96.0.80
+  selector: {app: web}
+  ports: [{port: 80, targetPort: http, nodePort: 30080}]
+"""
+
+pytestmark = pytest.mark.timeout(600 + 6 * REPLACING)
+
+
+@pytest.fixture(scope="module")
+def web(mesh_of_three: list[FakeHost]) -> Iterator[list[FakeHost]]:
+    """The Service, its pods on all hosts, and a client pod on each."""
+    first = mesh_of_three[0]
+    texts = [SERVICE, *(server(number) for number in range(PODS))]
+    texts += [python_pod(f"client-{h.name}", "asleep.py", node=h.name) for h in mesh_of_three]
+    first.mesh("apply", "-f", "-", "--wait", "--timeout=120s", text="\n---\n".join(texts))
+    yield mesh_of_three
+    first.mesh("delete", "pod", "--all", "--now", "--timeout=60s")
+    first.mesh("delete", "service", "web")
+
+
+def server(number: int, generation: int = 0) -> str:
+    """A pod behind the Service."""
+    name = f"web-{number}"
+    return python_pod(
+        name, "http_server.py", "8080", f"{name}.{generation}", node=f"host{number % 3 + 1}", ports=(8080,),
+        labels={"app": "web"}, annotations={"mesh/drain-seconds": "3"},
+    )  # fmt: skip
+
+
+def answer(host: FakeHost, address: str, port: int) -> str:
+    """Whose answer a program of the host gets."""
+    return host.run(sys.executable, "-c", ASK, address, str(port)).strip()
+
+
+def answer_in_pod(first: FakeHost, pod: str, address: str, port: int) -> str:
+    """Whose answer a pod gets."""
+    python = os.path.realpath(sys.executable)
+    return first.mesh("exec", pod, "--", python, "-S", "-c", ASK, address, str(port)).strip()
+
+
+def test_it_is_reached_from_every_host_and_pod(web: list[FakeHost]) -> None:
+    first = web[0]
+    everyone = {f"web-{n}.0" for n in range(PODS)}
+    for host in web:
+        until(lambda h=host: answer(h, "10.96.0.80", 80), 30, "the Service answers")  # type: ignore[misc]
+        assert {answer(host, "10.96.0.80", 80) for _ in range(40)} == everyone
+        assert answer(host, host.ip, 30080) in everyone
+        assert answer_in_pod(first, f"client-{host.name}", "10.96.0.80", 80) in everyone
+    assert answer(web[1], web[2].ip, 30080) in everyone  # another host's port
+
+
+def test_it_is_described_with_its_pods_and_has_a_name(web: list[FakeHost]) -> None:
+    first = web[0]
+    addresses = first.mesh("get", "endpoints", "web", "-o", "jsonpath={.subsets[0].addresses[*].ip}").split()
+    assert len(addresses) == PODS
+    told = first.mesh("describe", "service", "web")
+    assert all(address in told for address in addresses)
+    everyone = {f"web-{n}.0" for n in range(PODS)}
+    assert answer_in_pod(first, "client-host2", "web", 80) in everyone
+    assert answer_in_pod(first, "client-host3", "web.default.svc.cluster.local", 80) in everyone
+
+
+@pytest.mark.parametrize("mode", ["close", "keep"])
+def test_nothing_is_lost_while_pods_are_replaced(web: list[FakeHost], mode: str) -> None:
+    with load(web[1], mode) as told:
+        replace_pods(web[0])
+    assert told["failed"] == {}, told
+    assert told["asked"] > 100
+    print(f"\n{mode}: {told}")
+
+
+def test_nothing_is_lost_while_programs_are_killed(web: list[FakeHost]) -> None:
+    first, second, third = web
+    with load(second, "close") as told:
+        for host, words in ((second, ("ray::NodeActor",)), (first, ("mesh.app",)), (third, ("system service",))):
+            killed = set(host.kill(*words))
+            until(lambda h=host, w=words, k=killed: set(h.pids(*w)) - k, 30, f"{words} is back")  # type: ignore[misc]
+            until(lambda: settled(first, len(web)), 60, "the mesh settles")
+        replace(first, 0, int(time.monotonic()))
+    assert told["failed"] == {}, told
+
+
+def replace_pods(first: FakeHost) -> None:
+    end, generation = time.monotonic() + REPLACING, 0
+    while True:
+        generation += 1
+        for number in range(PODS):
+            replace(first, number, generation)
+        if time.monotonic() >= end:
+            return
+
+
+def replace(first: FakeHost, number: int, generation: int) -> None:
+    """A graceful delete, and a new pod in its place."""
+    first.mesh("delete", "pod", f"web-{number}", "--timeout=60s")
+    first.mesh("apply", "-f", "-", "--wait", "--timeout=60s", text=server(number, generation))
+
+
+@contextmanager
+def load(host: FakeHost, mode: str) -> Iterator[dict[str, Any]]:
+    """Asks the Service from a host all the while; what it came to is in the dictionary afterwards."""
+    program = str(REPOSITORY / "tests" / "harness" / "http_load.py")
+    rate = "0" if REPLACING else "50"
+    call = host.command(sys.executable, program, "10.96.0.80", "80", "8", mode, rate)
+    told: dict[str, Any] = {}
+    with subprocess.Popen(
+        call, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=host.environment(), cwd="/"
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        yield told
+        process.stdin.close()
+        told.update(json.loads(process.stdout.read()))
