@@ -8,9 +8,8 @@ import pytest
 from google.protobuf import struct_pb2
 from google.protobuf.json_format import ParseDict
 
-from mesh.model.kinds import Object, pack, unpack
+from mesh.model.kinds import KINDS, Object, pack, unpack
 from mesh.v1 import control_pb2 as pb
-from mesh.v1.apps_pb2 import Deployment
 from mesh.v1.control_pb2_grpc import ResourcesStub
 from mesh.v1.core_pb2 import ConfigMap, Pod
 from mesh.v1.meta_pb2 import ObjectMeta
@@ -130,14 +129,15 @@ async def test_a_dry_run_answers_as_if_and_does_nothing(api: ResourcesStub, mesh
     assert refusal.code is grpc.StatusCode.INVALID_ARGUMENT
 
 
-async def test_kinds_of_later_are_refused_by_name(api: ResourcesStub) -> None:
-    deployment = Deployment(
-        api_version="apps/v1", kind="Deployment", metadata=ObjectMeta(name="d", namespace="default")
-    )
-    refusal = await refused(apply(api, deployment))
+async def test_kinds_that_are_not_served_are_refused_by_name(api: ResourcesStub) -> None:
+    kind = next(k for k in KINDS if not k.served)
+    obj = kind.message(api_version=kind.api_version, kind=kind.name, metadata=ObjectMeta(name="d"))
+    if kind.namespaced:
+        obj.metadata.namespace = "default"
+    refusal = await refused(apply(api, obj))
     assert refusal.code is grpc.StatusCode.INVALID_ARGUMENT
-    assert "Deployment" in refusal.message
-    assert (await refused(api.List(pb.ListRequest(kind="Deployment")))).code is grpc.StatusCode.INVALID_ARGUMENT
+    assert kind.name in refusal.message
+    assert (await refused(api.List(pb.ListRequest(kind=kind.name)))).code is grpc.StatusCode.INVALID_ARGUMENT
     assert (await refused(api.List(pb.ListRequest(kind="Sandwich")))).code is grpc.StatusCode.NOT_FOUND
 
 
