@@ -185,7 +185,15 @@ async def test_input_to_a_terminal_that_takes_none_ends_with_the_stream() -> Non
     source.end()
     await asyncio.wait_for(writing, 1)
     assert source._process is not None
-    await source._process.wait()  # or it would outlive its event loop
+    await over(source._process)
+
+
+async def over(process: asyncio.subprocess.Process) -> None:
+    """Waits until nothing of it is left that would outlive its event loop: neither process nor pipes."""
+    await process.wait()
+    for pipe in (process.stdout, process.stderr):
+        if pipe is not None:
+            await pipe.read()
 
 
 async def test_a_stream_that_nobody_reads_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -208,4 +216,5 @@ async def test_a_stream_that_nobody_reads_ends(tmp_path: Path, monkeypatch: pyte
     last = agent._streams._open[kept.id].source._process  # type: ignore[union-attr]
     assert last is not None
     await world.kill()
-    await last.wait()  # or it would outlive its event loop
+    await over(process)
+    await over(last)
