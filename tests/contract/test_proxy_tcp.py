@@ -310,7 +310,13 @@ async def test_source_ranges_hold_for_balanced_addresses_alone(tmp_path: Path) -
     async with backend(saying("a")) as a, proxy(tmp_path) as (_, programmer):
         await programmer.program(
             service(
-                "web", vip, 80, [endpoint("127.0.0.1", a)], load_balancer_ips=[balanced], source_ranges=["127.0.0.9/32"]
+                "web",
+                vip,
+                80,
+                [endpoint("127.0.0.1", a)],
+                load_balancer_ips=[balanced],
+                announcer="one",
+                source_ranges=["127.0.0.9/32"],
             )
         )
         assert await ask(vip, 80) == b"a"
