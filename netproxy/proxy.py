@@ -302,9 +302,11 @@ class Proxy:
 
     def _note_leaving(self, name: str, serving: set[Backend]) -> None:
         used = {b for r in self._claims.by_owner.get(name, {}).values() for b in r.backends}
-        for counts in self._book.settle(name, serving, used):
+        begun = self._book.settle(name, serving, used)
+        for counts in begun:
             if counts.backend.uid:
                 self._draining.setdefault(counts.backend.uid, set()).add(counts)
+        self._tcp.leave(begun)
         for uid in [u for u, all_of in self._draining.items() if not _still(all_of)]:
             del self._draining[uid]
 

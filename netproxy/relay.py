@@ -12,8 +12,10 @@ class Side:
     """One end of a connection. `waiting`: bytes on their way to it; `ended`: it sends no more; `told`: it knows that
     it gets no more. `quick`: nothing waits at either side, so that its bytes may pass straight on."""
 
-    __slots__ = ("count", "ended", "fd", "hup", "link", "peer", "quick", "read", "sock", "told", "waiting", "watched",
-                 "write")  # fmt: skip
+    __slots__ = (
+        "count", "ended", "fd", "hup", "link", "peer", "quick", "read", "sock", "tapped", "told", "waiting", "watched",
+        "write",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self.fd = -1
@@ -23,7 +25,7 @@ class Side:
         self.peer: Side = self
         self.link: Any = None
         self.waiting = b""
-        self.ended = self.told = self.hup = self.quick = self.watched = False
+        self.ended = self.told = self.hup = self.quick = self.watched = self.tapped = False
         self.count = 0  # bytes that have come from here
 
 

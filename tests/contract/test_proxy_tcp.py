@@ -12,7 +12,19 @@ from pathlib import Path
 import pytest
 
 from mesh.v1.node_pb2 import HostPort, ProxyPort, ProxyTuning
-from tests.harness.proxying import DEADLINE, a_port, an_address, ask, backend, echo, endpoint, proxy, saying, service
+from tests.harness.proxying import (
+    DEADLINE,
+    Serve,
+    a_port,
+    an_address,
+    ask,
+    backend,
+    echo,
+    endpoint,
+    proxy,
+    saying,
+    service,
+)
 
 
 async def test_connections_go_to_every_ready_endpoint_and_to_no_other(tmp_path: Path) -> None:
@@ -362,3 +374,46 @@ async def test_a_killed_proxy_serves_its_last_table_alone(tmp_path: Path) -> Non
         again = await process.connect()
         assert again.held.digest == "table-2"
         again.close()
+
+
+async def test_http_changes_its_backend_between_requests_and_never_within_one(tmp_path: Path) -> None:
+    """While a pod leaves: an idle connection lets go of it at once, one in the midst of a request when that is over."""
+    vip, go = an_address(), asyncio.Event()
+
+    def serving(name: bytes) -> Serve:
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            while line := await reader.readuntil(b"\r\n\r\n"):
+                body = name * 3
+                writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n" + body[:1])
+                if b"/slow" in line:
+                    await go.wait()
+                writer.write(body[1:])
+
+        return serve
+
+    async def request(ends: tuple[asyncio.StreamReader, asyncio.StreamWriter], path: bytes) -> bytes:
+        ends[1].write(b"GET " + path + b" HTTP/1.1\r\nHost: a\r\n\r\n")
+        await ends[0].readuntil(b"\r\n\r\n")
+        return await ends[0].readexactly(3)
+
+    async with backend(serving(b"a")) as a, backend(serving(b"b")) as b, proxy(tmp_path) as (_, programmer):
+        ports = [ProxyPort(protocol="TCP", port=80, app_protocol="http")]
+        one, two = endpoint("127.0.0.1", a), endpoint("127.0.0.1", b)
+        await programmer.program(service("web", vip, 80, [one], ports=ports))
+        async with asyncio.timeout(DEADLINE):
+            idle, busy = [await asyncio.open_connection(vip, 80) for _ in range(2)]
+            assert [await request(ends, b"/") for ends in (idle, busy)] == [b"aaa", b"aaa"]
+            slow = asyncio.create_task(request(busy, b"/slow"))
+            while (await programmer.flows(connections=True)).services[0].backends[0].bytes_out < 3 * 41 - 2:
+                pass
+            gone = endpoint("127.0.0.1", a, terminating=True)
+            held = await programmer.program(service("web", vip, 80, [gone, two], ports=ports))
+            assert held.draining[one.pod_uid] == 1  # the one in the midst of a request
+            assert await request(idle, b"/") == b"bbb"
+            go.set()
+            assert await slow == b"aaa"
+            await programmer.until(lambda held: not held.draining)
+            assert await request(busy, b"/") == b"bbb"
+            assert await request(idle, b"/") == b"bbb"
+            for _, writer in (idle, busy):
+                writer.close()

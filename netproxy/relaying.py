@@ -1,0 +1,318 @@
+"""The part of the TCP engine that moves bytes and ends connections.
+
+Rules: edges, not levels: whoever is told of bytes reads them all or stays on the list of those to be read again. The
+path of a read that is written whole is the only one that must be quick; all else is told in words. No descriptor is
+made here, so that a number means one thing within a turn.
+"""
+
+import asyncio
+import contextlib
+import select
+import socket
+import struct
+from collections.abc import Callable, Iterable, Iterator
+
+from netproxy.balance import Counts
+from netproxy.http import Lost
+from netproxy.links import Link
+from netproxy.relay import Side, hold, is_over, may_read, to_tell, took
+from netproxy.turns import Event, Turns
+
+IN, OUT, RDHUP, EDGE = select.EPOLLIN, select.EPOLLOUT, select.EPOLLRDHUP, select.EPOLLET
+FAULT = select.EPOLLERR | select.EPOLLHUP
+UNUSUAL = ~(IN | OUT)
+CHUNK = 128 * 1024
+READS = 16  # of one socket in one turn, before others have theirs
+RESET = struct.pack("ii", 1, 0)  # SO_LINGER: close with RST
+
+
+class Relaying:
+    """See the module. `drained(counts)` is called when the last connection to a leaving backend is over."""
+
+    def __init__(self, turns: Turns, loop: asyncio.AbstractEventLoop, drained: Callable[[Counts], None]) -> None:
+        self._turns = turns
+        self._loop = loop
+        self._now = loop.time
+        self._drained = drained
+        self._epoll = turns.epoll
+        self._sides: dict[int, Side] = {}
+        self._connecting: set[Link] = set()
+        self._again: list[Side] = []
+        self._retry: list[Link] = []
+        self._parking: list[Link] = []
+        self._buffer = bytearray(CHUNK)
+        self._view = memoryview(self._buffer)
+        turns.relay, turns.more = self._relay, self._more
+
+    def links(self) -> Iterator[Link]:
+        """Every open connection."""
+        seen = {id(side.link): side.link for side in self._sides.values()}
+        seen.update((id(link), link) for link in self._connecting)
+        return iter(seen.values())
+
+    def leave(self, counts: Iterable[Counts]) -> None:
+        """These backends serve no more: connections that are between two requests let go of them now."""
+        leaving = set(counts)
+        for link in list(self.links()) if leaving else ():
+            if link.counts in leaving:
+                self._park(link)
+
+    def _connected(self, link: Link, mask: int) -> None:
+        raise NotImplementedError
+
+    def _connect(self, link: Link) -> None:
+        raise NotImplementedError
+
+    # ---- the turn
+
+    def _relay(self, events: list[Event]) -> list[Event]:
+        sides, buffer, view = self._sides, self._buffer, self._view
+        others = []
+        for fd, mask in events:
+            side = sides.get(fd)
+            if side is None:
+                others.append((fd, mask))
+                continue
+            if mask & UNUSUAL or not side.quick:
+                self._slow(side, mask)
+                continue
+            try:
+                number = side.read(buffer)
+            except BlockingIOError:
+                continue
+            except OSError:
+                self._abort(side.link)
+                continue
+            if not number:
+                self._ended(side)
+                continue
+            side.count += number
+            if side.tapped and self._tap(side, bytes(view[:number])):
+                continue
+            try:
+                sent = side.write(view[:number])
+            except BlockingIOError:
+                sent = 0
+            except OSError:
+                self._broken(side.peer)
+                continue
+            if sent != number:
+                self._hold(side.peer, bytes(view[sent:number]))
+            elif number == CHUNK:
+                self._pump(side)
+        return others
+
+    def _more(self) -> bool:
+        """Carries on with what was left over by the turn's events."""
+        if self._parking:
+            links, self._parking = self._parking, []
+            for link in links:
+                self._park(link)
+        if self._retry:
+            links, self._retry = self._retry, []
+            for link in links:
+                self._connect(link)
+        if self._again:
+            sides, self._again = self._again, []
+            for side in sides:
+                if self._sides.get(side.fd) is side and side.link.counts is not None:
+                    self._pump(side)
+        return bool(self._again or self._retry)
+
+    def _slow(self, side: Side, mask: int) -> None:
+        link = side.link
+        if mask & (RDHUP | FAULT):
+            side.hup = True
+        if link in self._connecting:
+            if side is link.server:
+                self._connected(link, mask)
+            return  # a client that waits for its next backend is read when that is there
+        if link.counts is None:
+            self._wake(link)
+            return
+        if mask & (OUT | FAULT) and side.waiting and not self._flush(side):
+            return
+        if mask & (IN | RDHUP | FAULT):
+            self._pump(side)
+        side.quick = link.counts is not None and may_read(side) and not side.waiting
+
+    def _pump(self, side: Side) -> None:
+        """Reads until there is no more, the other side is full, or others are to have their turn. What comes with the
+        end of its direction is sent together with it (MSG_MORE): one packet less for each connection."""
+        view = self._view
+        for _ in range(READS):
+            if not may_read(side):
+                return
+            try:
+                number = side.read(self._buffer)
+            except BlockingIOError:
+                return
+            except OSError:
+                self._abort(side.link)
+                return
+            if not number:
+                self._ended(side)
+                return
+            side.count += number
+            if side.tapped and self._tap(side, bytes(view[:number])):
+                return
+            try:
+                sent = side.write(view[:number], socket.MSG_MORE if side.hup else 0)
+            except BlockingIOError:
+                sent = 0
+            except OSError:
+                self._broken(side.peer)
+                return
+            if sent != number:
+                self._hold(side.peer, bytes(view[sent:number]))
+                return
+            if number < CHUNK and not side.hup:
+                return
+        self._again.append(side)
+
+    def _hold(self, side: Side, rest: bytes) -> None:
+        hold(side, rest)
+        if not side.watched:
+            side.watched = True
+            self._epoll.modify(side.fd, IN | OUT | RDHUP | EDGE)
+
+    def _flush(self, side: Side) -> bool:
+        """Sends what waits for `side`; whether the connection lives on."""
+        try:
+            all_sent = took(side, side.sock.send(side.waiting))
+        except BlockingIOError:
+            return True
+        except OSError:
+            return self._broken(side)
+        if not all_sent:
+            return True
+        if to_tell(side):
+            return self._tell(side)
+        self._pump(side.peer)
+        return self._sides.get(side.fd) is side
+
+    # ---- between two requests
+
+    def _tap(self, side: Side, data: bytes) -> bool:
+        """Follows where requests end; whether the bytes go no further for now."""
+        link = side.link
+        tracker = link.tracker
+        try:
+            if side is link.client:
+                if tracker.idle and link.counts.leaving and self._park(link):
+                    self._renew(link, data)
+                    return True
+                tracker.asked(data)
+            else:
+                tracker.answered(data)
+                if tracker.idle and link.counts.leaving:
+                    self._parking.append(link)
+        except Lost:
+            link.tracker = None
+            link.client.tapped = link.server.tapped = False
+        return False
+
+    def _park(self, link: Link) -> bool:
+        """Lets go of the backend, if that loses nothing; the client's next request goes to another."""
+        client, server, counts, tracker = link.client, link.server, link.counts, link.tracker
+        if tracker is None or not tracker.idle or counts is None or link in self._connecting:
+            return False
+        if client.waiting or server.waiting or client.ended or server.ended:
+            return False
+        del self._sides[server.fd]
+        server.sock.close()
+        server.sock, server.fd = None, -1
+        self._part(link)
+        client.quick = server.quick = False
+        return True
+
+    def _wake(self, link: Link) -> None:
+        """The client of a connection without a backend has something to say: its next request, or its end."""
+        client = link.client
+        if link.first:
+            return
+        try:
+            number = client.read(self._buffer)
+        except BlockingIOError:
+            return
+        except OSError:
+            self._abort(link)
+            return
+        if not number:
+            self._finish(link)
+            return
+        client.count += number
+        self._renew(link, bytes(self._view[:number]))
+
+    def _renew(self, link: Link, data: bytes) -> None:
+        link.first = data
+        try:
+            if link.tracker is not None:
+                link.tracker.asked(data)
+        except Lost:
+            link.tracker = None
+            link.client.tapped = link.server.tapped = False
+        self._retry.append(link)
+
+    # ---- ends
+
+    def _ended(self, side: Side) -> None:
+        side.ended, side.quick = True, False
+        if is_over(side):
+            self._finish(side.link)
+        elif to_tell(side.peer):
+            self._tell(side.peer)
+
+    def _tell(self, side: Side) -> bool:
+        if is_over(side):
+            self._finish(side.link)
+            return False
+        side.told = True
+        with contextlib.suppress(OSError):
+            side.sock.shutdown(socket.SHUT_WR)
+        return True
+
+    def _broken(self, side: Side) -> bool:
+        """`side` takes nothing any more: what it has still said is delivered, then the other side learns of it."""
+        side.waiting, side.hup = b"", True
+        side.peer.ended, side.peer.quick = True, False
+        self._pump(side)
+        if self._sides.get(side.fd) is side:
+            self._abort(side.link)
+        return False
+
+    def _part(self, link: Link) -> None:
+        """The connection to the backend is over: it is counted."""
+        counts = link.counts
+        if counts is None:
+            return
+        link.counts = None
+        counts.open -= 1
+        counts.bytes_in += link.client.count
+        counts.bytes_out += link.server.count
+        link.client.count = link.server.count = 0
+        if counts.leaving and not counts.open:
+            self._drained(counts)
+
+    def _finish(self, link: Link) -> None:
+        client, server = link.client, link.server
+        if client.link is None:
+            return
+        self._sides.pop(client.fd, None)
+        self._sides.pop(server.fd, None)
+        self._connecting.discard(link)
+        client.sock.close()
+        if server.sock is not None:
+            server.sock.close()
+        self._part(link)
+        client.link = server.link = None
+        client.read = client.write = server.read = server.write = None
+        client.peer = server.peer = client  # no cycle keeps what is over
+
+    def _abort(self, link: Link) -> None:
+        """Ends it at once, both sides with RST."""
+        for side in (link.client, link.server):
+            if side.sock is not None:
+                with contextlib.suppress(OSError):
+                    side.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+        self._finish(link)
