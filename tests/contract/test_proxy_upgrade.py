@@ -162,4 +162,3 @@ async def test_a_holder_that_is_gone_costs_nothing_and_a_new_one_gets_everything
         waiting = asyncio.create_task(ask(vip, 80, b"held"))
         await process.start()
         assert await waiting == b"held"
-
