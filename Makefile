@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: help venv up down test test-fast unit lint generate bench pin
+.PHONY: help venv up down test test-fast unit lint generate bench bench-services pin
 
 help:
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -56,6 +56,10 @@ bench: venv ## figures against `podman kube play`, in one run
 	@$(SUDO) $(BIN)/mesh up > /dev/null
 	$(SUDO) $(BIN)/python benchmarks/pods.py
 	$(SUDO) $(BIN)/python benchmarks/idle.py
+
+bench-services: venv ## the Service path beside HAProxy, nginx and the kernel's DNAT
+	@tools/packages.sh wrk haproxy nginx-light libnginx-mod-stream nftables
+	$(SUDO) $(BIN)/python benchmarks/services.py
 
 pin: ## constraints.txt anew; needs pip-tools
 	pip-compile --quiet --strip-extras --extra dev --build-deps-for editable --allow-unsafe --generate-hashes --no-emit-index-url \

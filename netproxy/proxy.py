@@ -24,9 +24,10 @@ from netproxy.diff import Claims, Close, Move, Open, Swap
 from netproxy.dns.server import NameServer
 from netproxy.flows import flows_of
 from netproxy.handover import place_of_words
+from netproxy.health import HealthPorts
 from netproxy.holding import Holding, Left, words_of
 from netproxy.listening import BACKLOG, bound, guard
-from netproxy.routes import Backend, Listen, Route, announced, host_port_routes, place_of, routes_of
+from netproxy.routes import Backend, Listen, Route, announced, health_of, host_port_routes, place_of, routes_of
 from netproxy.tcp import Engine
 from netproxy.turns import Turns
 from netproxy.udp import UdpEngine
@@ -57,6 +58,7 @@ class Proxy:
         self._tcp = Engine(turns, loop, self._drained, most)
         self._udp = UdpEngine(turns, loop, most)
         self._dns = NameServer(turns, loop)
+        self._health = HealthPorts(loop)
         self._sockets: dict[Listen, Engine | UdpEngine | NameServer] = {}
         self._problems: dict[Listen, str] = {}
         self._fresh: dict[Listen, socket.socket] = {}  # to be kept by the holder
@@ -182,6 +184,7 @@ class Proxy:
         for name, service in services.items():
             touched |= self._claims.claim(name, routes_of(service, place) if service is not None else {})
             self._dns.set(name, service)
+            self._health.want(name, health_of(service, place) if service is not None else {})
         if any(s is None or s.load_balancer_ips for s in services.values()):
             self._hold_addresses()
         self._make(self._claims.moves(touched))

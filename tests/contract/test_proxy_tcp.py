@@ -417,3 +417,24 @@ async def test_http_changes_its_backend_between_requests_and_never_within_one(tm
             assert await request(idle, b"/") == b"bbb"
             for _, writer in (idle, busy):
                 writer.close()
+
+
+async def test_the_health_check_port_tells_whether_endpoints_are_here(tmp_path: Path) -> None:
+    vip, number = an_address(), a_port()
+    async with backend(saying("a")) as a, proxy(tmp_path) as (_, programmer):
+
+        async def status(*, node: str) -> bytes:
+            ends = [endpoint("127.0.0.1", a, node=node)]
+            await programmer.program(service("web", vip, 80, ends, health_check_node_port=number))
+            async with asyncio.timeout(DEADLINE):
+                while True:
+                    try:
+                        return await ask("127.0.0.1", number, b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+                    except ConnectionRefusedError:  # the listener follows the table
+                        await programmer.flows()
+
+        here, elsewhere = await status(node="one"), await status(node="two")
+    assert here.startswith(b"HTTP/1.1 200 ")
+    assert b'"localEndpoints": 1' in here
+    assert elsewhere.startswith(b"HTTP/1.1 503 ")
+    assert b"X-Load-Balancing-Endpoint-Weight: 0" in elsewhere
