@@ -17,7 +17,7 @@ from tests.harness.workshop import World
 from tests.unit.controllers.test_jobs import cron_job, job
 from tests.unit.controllers.test_workloads import workload
 
-SEEDS = range(int(os.environ.get("MESH_SEEDS", "12")))
+SEEDS = range(int(os.environ.get("MESH_SEEDS") or "12"))
 
 
 class Watched:
