@@ -195,6 +195,7 @@ class Client:
                 self._run(items.aclose())
 
     def _stop(self) -> None:
+        asyncio.run_coroutine_threadsafe(_end_tasks(), self._loop).result()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
@@ -202,6 +203,14 @@ class Client:
 
 async def _make(context: Context | str, namespace: str, timeout: float | None, more: dict[str, Any]) -> AsyncClient:  # noqa: ASYNC109
     return AsyncClient(context, namespace=namespace, timeout=timeout, **more)
+
+
+async def _end_tasks() -> None:
+    """What gRPC and callers that were interrupted left to be done on this loop, as `asyncio.run` ends it."""
+    left = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in left:
+        task.cancel()
+    await asyncio.gather(*left, return_exceptions=True)
 
 
 async def _next(items: "AsyncGenerator[A, None]") -> tuple[A] | None:
