@@ -164,7 +164,7 @@ async def test_a_reader_that_does_not_read_stops_the_writer(tmp_path: Path) -> N
 
 async def test_bytes_match_whatever_clients_do(tmp_path: Path) -> None:
     """Half-closes, slow readers, one-byte writes and large bodies; MESH_CONNECTIONS for more than the short run."""
-    number = int(os.environ.get("MESH_CONNECTIONS", "300"))
+    number = int(os.environ.get("MESH_CONNECTIONS") or "300")
     vip, chance = an_address(), random.Random(5)
     async with backend(echo) as a, backend(echo) as b, proxy(tmp_path) as (process, programmer):
         await programmer.program(service("web", vip, 80, [endpoint("127.0.0.1", a), endpoint("127.0.0.1", b)]))

@@ -9,7 +9,7 @@ import pytest
 
 from tests.fuzz.targets import TARGETS
 
-SECONDS = int(os.environ.get("MESH_FUZZ", "1"))
+SECONDS = int(os.environ.get("MESH_FUZZ") or "1")
 ROOT = Path(__file__).parent.parent.parent
 
 

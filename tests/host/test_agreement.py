@@ -20,7 +20,7 @@ from tests.harness.random_pods import SETTLED, Played, comparable, configs, diff
 
 pytestmark = pytest.mark.host
 
-SPECS = int(os.environ.get("MESH_SPECS", "16"))
+SPECS = int(os.environ.get("MESH_SPECS") or "16")
 AT_ONCE = 16
 
 
