@@ -29,7 +29,7 @@ def unit(host: Host, program: Program) -> str:
         f"PartOf={TARGET}",
         "After=network-online.target",
         "Wants=network-online.target",
-        f"RequiresMountsFor={_escape(str(host.layout.root))}",
+        f'RequiresMountsFor="{_escape(str(host.layout.root))}"',
         "StartLimitIntervalSec=0",
         "",
         "[Service]",

@@ -1,0 +1,62 @@
+"""The units as systemd reads them: by itself where it is there, and by the settings that it knows everywhere."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from mesh.supervision import systemd
+from mesh.supervision.layout import Layout
+from mesh.supervision.programs import Host, programs
+
+KNOWN = {
+    "Unit": {"Description", "PartOf", "After", "Wants", "RequiresMountsFor", "StartLimitIntervalSec"},
+    "Service": {
+        "Environment", "ExecStartPre", "ExecStart", "ExecStop", "Restart", "RestartSec", "UMask", "TasksMax",
+        "TimeoutStopSec", "KillMode", "Delegate", "Type", "RemainAfterExit",
+    },
+    "Install": {"WantedBy"},
+}  # fmt: skip
+
+
+@pytest.fixture
+def units(tmp_path: Path) -> list[Path]:
+    host = Host(Layout(Path("/var/lib/mesh 100%$")), "host1", "192.0.2.1", ("127.0.0.1:7443",), python=Path("/bin/sh"))
+    texts = {f"{program.name}.service": systemd.unit(host, program) for program in programs(host)}
+    texts[systemd.TARGET], texts[systemd.SHUTDOWN] = systemd.target_unit(host.layout), systemd.shutdown_unit(host)
+    for name, text in texts.items():
+        (tmp_path / name).write_text(text)
+    return sorted(tmp_path.iterdir())
+
+
+def verified(units: list[Path]) -> str:
+    """What is wrong with them, by systemd's own word where it is installed."""
+    if not shutil.which("systemd-analyze"):
+        return ""
+    verify = ["systemd-analyze", "verify", "--man=no", "--recursive-errors=no", *map(str, units)]
+    done = subprocess.run(verify, capture_output=True, text=True, timeout=60, check=False)
+    return done.stderr if done.returncode else ""
+
+
+def test_units_have_only_settings_that_systemd_knows(units: list[Path]) -> None:
+    assert len(units) >= 6
+    for unit in units:
+        section = ""
+        for line in unit.read_text().splitlines():
+            if line.startswith("["):
+                section = line.strip("[]")
+            elif line and not line.startswith("#"):
+                assert line.partition("=")[0] in KNOWN[section], (unit.name, line)
+    assert verified(units) == ""
+
+
+def test_programs_come_back_without_a_limit_and_spare_what_they_must(units: list[Path]) -> None:
+    texts = {unit.name: unit.read_text() for unit in units}
+    for name, text in texts.items():
+        if name.endswith(".service") and name != systemd.SHUTDOWN:
+            assert "\nRestart=always\n" in text, name
+            assert "\nStartLimitIntervalSec=0\n" in text, name
+            assert f"\nPartOf={systemd.TARGET}\n" in text, name
+    assert "\nKillMode=process\nDelegate=yes\n" in texts["mesh-podman.service"]
+    assert "\nKillMode=mixed\n" in texts["meshd.service"]
