@@ -114,7 +114,6 @@ TUNING: Mapping[str, tuple[str, Callable[[str], str | int | bool]]] = {
     "mesh/connect-timeout-milliseconds": ("connect_timeout_milliseconds", _whole(1, 600_000)),
     "mesh/slow-start-seconds": ("slow_start_seconds", _whole(1, 3600)),
     "mesh/proxy-protocol": ("proxy_protocol", _flag),
-    "mesh/idle-timeout-seconds": ("idle_timeout_seconds", _whole(1, 604_800)),
     ENCRYPTED: ("encrypted", _flag),
 }
 

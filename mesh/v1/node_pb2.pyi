@@ -594,7 +594,6 @@ class ProxyTuning(_message.Message):
     CONNECT_TIMEOUT_MILLISECONDS_FIELD_NUMBER: _builtins.int
     SLOW_START_SECONDS_FIELD_NUMBER: _builtins.int
     PROXY_PROTOCOL_FIELD_NUMBER: _builtins.int
-    IDLE_TIMEOUT_SECONDS_FIELD_NUMBER: _builtins.int
     ENCRYPTED_FIELD_NUMBER: _builtins.int
     balance: _builtins.str
     """random, round-robin, least-connections"""
@@ -602,7 +601,6 @@ class ProxyTuning(_message.Message):
     connect_timeout_milliseconds: _builtins.int
     slow_start_seconds: _builtins.int
     proxy_protocol: _builtins.bool
-    idle_timeout_seconds: _builtins.int
     encrypted: _builtins.bool
     """between hosts, over the mesh's mutual TLS"""
     def __init__(
@@ -613,12 +611,11 @@ class ProxyTuning(_message.Message):
         connect_timeout_milliseconds: _builtins.int = ...,
         slow_start_seconds: _builtins.int = ...,
         proxy_protocol: _builtins.bool = ...,
-        idle_timeout_seconds: _builtins.int = ...,
         encrypted: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["balance", b"balance", "connect_timeout_milliseconds", b"connect_timeout_milliseconds", "encrypted", b"encrypted", "idle_timeout_seconds", b"idle_timeout_seconds", "max_connections", b"max_connections", "proxy_protocol", b"proxy_protocol", "slow_start_seconds", b"slow_start_seconds"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["balance", b"balance", "connect_timeout_milliseconds", b"connect_timeout_milliseconds", "encrypted", b"encrypted", "max_connections", b"max_connections", "proxy_protocol", b"proxy_protocol", "slow_start_seconds", b"slow_start_seconds"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
