@@ -5,6 +5,7 @@ Rule: pure; a method that is not in these tables is refused to everyone. What de
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from mesh.access.revoked import LIST as REVOKED
@@ -58,7 +59,9 @@ def asks_of(method: str, request: Any) -> tuple[Ask, ...] | None:
 def _keyed(verb: str) -> Callable[[Any], tuple[Ask, ...]]:
     def asks(request: Any) -> tuple[Ask, ...]:
         key = request.key
-        asked = (_on(kind_named(key.kind), verb, key.namespace, key.name),)
+        whole = _on(kind_named(key.kind), verb, key.namespace, key.name)
+        part = request.subresource if verb == "patch" else ""
+        asked = (replace(whole, subresource=part) if part else whole,)
         listed = Key(key.kind, key.namespace, key.name) == REVOKED and verb in WRITE
         return (*asked, on_service("delete", "certificates")) if listed else asked
 

@@ -15,17 +15,21 @@ from mesh.cli.session import Session, Verb, asynchronous
 @click.option("--patch-file", type=click.File(), metavar="FILE", help="A file with them.")
 @click.option("--type", type=click.Choice(["merge"]), default="merge", expose_value=False, show_default=True,
               help="How the patch is read.")  # fmt: skip
+@click.option("--subresource", type=click.Choice(["status"]),
+              help="The pod's conditions that its readinessGates name.")  # fmt: skip
 @click.option("-o", "--output", default="", metavar="FORMAT", help="name, yaml, json or jsonpath=TEMPLATE.")
 @click.pass_obj
 @asynchronous
 async def command(
     session: Session, what: tuple[str, ...], patch: str, patch_file: TextIO | None, output: str,
+    subresource: str | None,
 ) -> None:  # fmt: skip
     """Change fields of an object. A list replaces the whole list that is there.
 
     \b
     mesh patch deployment web -p '{"spec":{"replicas":4}}'
     mesh patch node/host1 -p 'spec: {unschedulable: true}'
+    mesh patch pod web --subresource=status -p 'status: {conditions: [{type: example.com/gate, status: "True"}]}'
     """
     import yaml
 
@@ -44,7 +48,7 @@ async def command(
     async with session.client() as client:
         target = targets.one(what)
         held = await client.get(target.kind.name, target.names[0])
-        wanted = await client.patch(target.kind.name, target.names[0], fields)
+        wanted = await client.patch(target.kind.name, target.names[0], fields, subresource=subresource or "")
     if form.name and not form.table:
         click.echo(outputs.documents(form, [wanted], single=True), nl=False)
         return

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from mesh.fleet.needs import is_retired
 from mesh.fleet.registration import node_write, stamp
-from mesh.model import claims
+from mesh.model import claims, conditions, gates
 from mesh.model.keys import Key
 from mesh.model.kinds import key_of, revision_of
 from mesh.model.pods import MIRROR, TERMINAL, is_mirror
@@ -18,6 +18,7 @@ from mesh.v1.core_pb2 import Event, PersistentVolume, Pod, PodStatus
 from mesh.v1.node_pb2 import Observed, PodReport
 from mesh.view import View
 
+_PASSING = ("PodResizePending", "PodResizeInProgress")  # there while the host says them (L20)
 EVENT_MEMORY = 3600 * SECOND  # S8
 
 
@@ -35,7 +36,7 @@ def writes_for(observed: Observed, view: View, now_ns: int, pod_cidr: str) -> li
         if _is_mirror(report, view):
             _add(writes, _mirror(observed.node, report, view, now_ns))
         else:
-            _add(writes, _pod(observed.node, report, view))
+            _add(writes, _pod(observed.node, report, view, now_ns))
     if observed.full:
         for write in _vanished_mirrors(observed, view):
             _add(writes, write)
@@ -66,7 +67,7 @@ def _removed_volume(node: str, name: str, view: View) -> Write | None:
 # ---- its pods ---------------------------------------------------------------------------------------------------
 
 
-def _pod(node: str, report: PodReport, view: View) -> Write | None:
+def _pod(node: str, report: PodReport, view: View, now_ns: int) -> Write | None:
     held = view.pod(report.namespace, report.name)
     if held is None or held.metadata.uid != report.uid or held.spec.node_name != node:
         return None
@@ -77,6 +78,7 @@ def _pod(node: str, report: PodReport, view: View) -> Write | None:
     pod.CopyFrom(held)
     if report.HasField("status"):
         pod.status.CopyFrom(_status(held.status, report.status))
+        gates.judge(pod, conditions.find(held.status.conditions, "Ready"), now_ns)
     if report.gone and deleted:
         pod.metadata.deletion_grace_period_seconds = 0  # nothing is left but what the finalizers wait for
     return None if pod == held else Write(key_of(pod), pod, revision_of(held))
@@ -91,7 +93,7 @@ def _status(held: PodStatus, said: PodStatus) -> PodStatus:
     if not status.qos_class and held.qos_class:
         status.qos_class = held.qos_class
     types = {c.type for c in said.conditions}
-    kept = [c for c in held.conditions if c.type not in types]
+    kept = [c for c in held.conditions if c.type not in types and c.type not in _PASSING]
     del status.conditions[:]
     status.conditions.extend([*kept, *said.conditions])
     return status
@@ -131,7 +133,9 @@ def _mirror(node: str, report: PodReport, view: View, now_ns: int) -> Write | No
     pod.metadata.name, pod.metadata.namespace, pod.metadata.uid = report.name, report.namespace, report.uid
     pod.metadata.annotations[MIRROR] = report.uid
     pod.spec.node_name = node
-    pod.status.CopyFrom(_status(pod.status, report.status))
+    before = Pod(status=pod.status)
+    pod.status.CopyFrom(_status(before.status, report.status))
+    gates.judge(pod, conditions.find(before.status.conditions, "Ready"), now_ns)
     if pod == held:
         return None
     return Write(key_of(pod), pod, revision_of(held) if held is not None else 0)

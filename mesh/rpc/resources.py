@@ -14,7 +14,7 @@ from google.protobuf import json_format
 from grpc import aio
 
 from mesh.access.asks import on_object, written
-from mesh.admission import admit, allocate
+from mesh.admission import admit, allocate, podstatus
 from mesh.admission.admit import Admitted, Deletion, Stamp
 from mesh.errors import AlreadyExists, Conflict, Invalid, NotFound, Violation
 from mesh.model.keys import Key
@@ -112,12 +112,14 @@ class Resources(ResourcesServicer):
         return await self._one(verb, request.dry_run)
 
     async def Patch(self, request: pb.PatchRequest, context: Context) -> pb.ObjectResponse:
-        """Merges a JSON merge patch into one object."""
+        """Merges a JSON merge patch into one object, or sets conditions of its status (P22)."""
         key, patch = _key(request.key), json_format.MessageToDict(request.patch)
 
         def verb(view: View) -> tuple[Object, Admitted]:
             old = found(view, key)
             _check_revision(old, request.resource_version)
+            if request.subresource:
+                return old, Admitted(podstatus.patch(patch, old, request.subresource, self._clock()))
             return old, admit.patch(patch, old, view, self._stamp())
 
         return await self._one(verb, request.dry_run)

@@ -78,12 +78,19 @@ class Client:
         return self._run(self._inner.update(obj, dry_run=dry_run))
 
     @overload
-    def patch(self, kind: type[T], name: str, patch: Mapping[str, Any], *, namespace: str | None = None) -> T: ...
+    def patch(
+        self, kind: type[T], name: str, patch: Mapping[str, Any], *, namespace: str | None = None, subresource: str = ""
+    ) -> T: ...
     @overload
-    def patch(self, kind: str, name: str, patch: Mapping[str, Any], *, namespace: str | None = None) -> Object: ...
-    def patch(self, kind: Any, name: str, patch: Mapping[str, Any], *, namespace: str | None = None) -> Any:
-        """Merges a JSON merge patch (RFC 7386), with field names as in a manifest."""
-        return self._run(self._inner.patch(kind, name, patch, namespace=namespace))
+    def patch(
+        self, kind: str, name: str, patch: Mapping[str, Any], *, namespace: str | None = None, subresource: str = ""
+    ) -> Object: ...
+    def patch(
+        self, kind: Any, name: str, patch: Mapping[str, Any], *, namespace: str | None = None, subresource: str = ""
+    ) -> Any:
+        """Merges a JSON merge patch (RFC 7386), with field names as in a manifest. With `subresource` "status" the
+        conditions that a Pod's readiness gates name are set instead."""
+        return self._run(self._inner.patch(kind, name, patch, namespace=namespace, subresource=subresource))
 
     @overload
     def get(self, kind: type[T], name: str, *, namespace: str | None = None) -> T: ...

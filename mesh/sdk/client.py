@@ -110,16 +110,22 @@ class AsyncClient(Measuring):
         )
 
     @overload
-    async def patch(self, kind: type[T], name: str, patch: Mapping[str, Any], *, namespace: str | None = None) -> T: ...
+    async def patch(
+        self, kind: type[T], name: str, patch: Mapping[str, Any], *, namespace: str | None = None, subresource: str = ""
+    ) -> T: ...
     @overload
     async def patch(
-        self, kind: str, name: str, patch: Mapping[str, Any], *, namespace: str | None = None
+        self, kind: str, name: str, patch: Mapping[str, Any], *, namespace: str | None = None, subresource: str = ""
     ) -> Object: ...
-    async def patch(self, kind: Any, name: str, patch: Mapping[str, Any], *, namespace: str | None = None) -> Any:
-        """Merges a JSON merge patch (RFC 7386), with field names as in a manifest."""
+    async def patch(
+        self, kind: Any, name: str, patch: Mapping[str, Any], *, namespace: str | None = None, subresource: str = ""
+    ) -> Any:
+        """Merges a JSON merge patch (RFC 7386), with field names as in a manifest. With `subresource` "status" the
+        conditions that a Pod's readiness gates name are set instead."""
         body = struct_pb2.Struct()
         json_format.ParseDict(dict(patch), body)
-        request = control_pb2.PatchRequest(key=self._key(kind, name, namespace), patch=body)
+        key = self._key(kind, name, namespace)
+        request = control_pb2.PatchRequest(key=key, patch=body, subresource=subresource)
         return self._object(await self._call((await self._resources()).Patch(request, timeout=self._timeout)))
 
     @overload

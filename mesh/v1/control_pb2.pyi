@@ -203,9 +203,12 @@ class PatchRequest(_message.Message):
     PATCH_FIELD_NUMBER: _builtins.int
     DRY_RUN_FIELD_NUMBER: _builtins.int
     RESOURCE_VERSION_FIELD_NUMBER: _builtins.int
+    SUBRESOURCE_FIELD_NUMBER: _builtins.int
     dry_run: _builtins.bool
     resource_version: _builtins.str
     """when set, the patch applies to this version only"""
+    subresource: _builtins.str
+    """"": the object; "status": the conditions of a Pod's readiness gates"""
     @_builtins.property
     def key(self) -> Global___ObjectKey: ...
     @_builtins.property
@@ -217,10 +220,11 @@ class PatchRequest(_message.Message):
         patch: _struct_pb2.Struct | None = ...,
         dry_run: _builtins.bool = ...,
         resource_version: _builtins.str = ...,
+        subresource: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "patch", b"patch"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dry_run", b"dry_run", "key", b"key", "patch", b"patch", "resource_version", b"resource_version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dry_run", b"dry_run", "key", b"key", "patch", b"patch", "resource_version", b"resource_version", "subresource", b"subresource"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

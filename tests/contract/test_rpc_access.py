@@ -11,14 +11,14 @@ from grpc import StatusCode, aio
 
 from mesh.config import Limits
 from mesh.meshd import Settings
-from mesh.model.kinds import Object, pack
+from mesh.model.kinds import Object, pack, unpack
 from mesh.model.manifest import load
 from mesh.rpc.audit import AuditFile
 from mesh.v1 import access_pb2
 from mesh.v1 import control_pb2 as pb
 from mesh.v1.access_pb2_grpc import AccessStub
 from mesh.v1.control_pb2_grpc import PodsStub, ResourcesStub
-from mesh.v1.core_pb2 import Secret
+from mesh.v1.core_pb2 import Pod, Secret
 from tests.harness.audits import Audits
 from tests.harness.cli import Cli
 from tests.harness.control import RunningMeshd, control
@@ -142,6 +142,31 @@ def _patch(kind: str, name: str, patch: dict[str, object]) -> pb.PatchRequest:
     request = pb.PatchRequest(key=key(kind, name))
     request.patch.update(patch)
     return request
+
+
+async def test_the_status_of_a_pod_is_a_right_of_its_own(doors: Doors) -> None:  # P22
+    admin, ada = doors.mesh.channel(), doors.mesh.user("ada")
+    waiting = pod("web", "team")
+    waiting.spec.readiness_gates.add(condition_type="example.com/gate")
+    await doors.apply(admin, EDITOR, waiting)
+    request = _patch("Pod", "web", {"status": {"conditions": [{"type": "example.com/gate", "status": "True"}]}})
+    request.subresource = "status"
+    refusal = await refused(ResourcesStub(ada).Patch(request))
+    assert (refusal.code, "pods/status" in refusal.message) == (StatusCode.PERMISSION_DENIED, True)
+    await doors.apply(
+        admin,
+        f"{RBAC}\nkind: Role\nmetadata: {{name: gates, namespace: team}}\n"
+        "rules: [{verbs: [patch], apiGroups: [''], resources: [pods/status]}]\n",
+        EDITOR.replace("ada-edits", "ada-gates").replace(
+            "{kind: ClusterRole, name: edit}", "{kind: Role, name: gates}"
+        ),
+    )
+    await ResourcesStub(ada).Patch(request)
+    held = unpack((await ResourcesStub(ada).Get(pb.GetRequest(key=key("Pod", "web")))).object)
+    assert isinstance(held, Pod)
+    assert ("example.com/gate", "True") in [(c.type, c.status) for c in held.status.conditions]
+    request.subresource = "scale"
+    assert (await refused(ResourcesStub(admin).Patch(request))).code is StatusCode.INVALID_ARGUMENT
 
 
 async def test_a_watch_ends_when_its_role_is_taken_away(doors: Doors) -> None:

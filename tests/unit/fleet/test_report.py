@@ -127,6 +127,52 @@ def test_a_status_is_written_with_what_others_said_kept() -> None:
     assert write.expect == int(pod.metadata.resource_version)
 
 
+def gated(gate: str = "") -> tuple[Pod, PodReport]:
+    pod = bound_pod()
+    pod.spec.readiness_gates.add(condition_type="example.com/gate")
+    if gate:
+        pod.status.conditions.add(type="example.com/gate", status=gate)
+    report = said(pod)
+    report.status.conditions[0].status = "False"  # a host does not know of gates
+    report.status.conditions[0].last_transition_time.CopyFrom(to_timestamp(NOW))
+    report.status.conditions.add(type="ContainersReady", status="True")
+    return pod, report
+
+
+def ready_of(write: Write) -> PodCondition:
+    assert isinstance(write.object, Pod)
+    [ready] = [c for c in write.object.status.conditions if c.type == "Ready"]
+    return ready
+
+
+def test_a_pod_with_gates_is_ready_when_its_containers_and_all_gates_are() -> None:  # P22
+    for gate, status, reason in (("", "False", "ReadinessGatesNotReady"), ("False", "False", "ReadinessGatesNotReady"),
+                                 ("True", "True", "")):  # fmt: skip
+        pod, report = gated(gate)
+        ready = ready_of(written(news(report), view_of(pod))[0])
+        assert (ready.status, ready.reason, ready.last_transition_time.seconds) == (status, reason, NOW // SECOND)
+    pod, report = gated("True")
+    report.status.conditions[1].status, report.status.conditions[1].reason = "False", "ContainersNotReady"
+    assert ready_of(written(news(report), view_of(pod))[0]).reason == "ContainersNotReady"
+
+
+def test_what_a_host_repeats_of_a_pod_with_gates_moves_no_time() -> None:  # S2
+    pod, report = gated("True")
+    [first] = written(news(report), view_of(pod))
+    assert first.object is not None
+    report.status.pod_ip = "10.244.3.7"
+    [second] = written(news(report), view_of(first.object), NOW + 60 * SECOND)
+    assert ready_of(second) == ready_of(first)
+
+
+def test_a_resize_that_the_host_no_longer_speaks_of_is_over() -> None:  # L20
+    pod = bound_pod()
+    pod.status.conditions.add(type="PodResizePending", status="True")
+    [write] = written(news(said(pod)), view_of(pod))
+    assert isinstance(write.object, Pod)
+    assert "PodResizePending" not in [c.type for c in write.object.status.conditions]
+
+
 def test_news_of_strangers_mean_nothing() -> None:
     stranger, elsewhere = bound_pod("u2"), bound_pod(node="b")
     assert written(news(said(stranger)), view_of(bound_pod("u1"))) == []
