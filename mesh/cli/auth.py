@@ -39,7 +39,8 @@ def command() -> None:
 async def _whoami(session: Session, output: str) -> None:
     """Say whom meshd takes you for, and by what."""
     from mesh.cli import tables
-    from mesh.cli.printers import NONE, Table
+    from mesh.cli.columns import NONE
+    from mesh.cli.printers import Table
     from mesh.sdk.access import Access
 
     async with session.client() as client:

@@ -3,31 +3,17 @@
 Rule: pure; `now` is seconds since the epoch. A kind without an entry prints its name and age.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from mesh.cli.columns import AGE, NAME, NONE, Cell, Column, name_of, pairs
+from mesh.cli.workloadcolumns import WORKLOADS
 from mesh.model.claims import host_of
 from mesh.model.kinds import Kind, Object
-from mesh.model.selectors import format_labels
-from mesh.model.workloads import controller_of, selector_of, template_of
-from mesh.sdk.words import age, duration, seconds_of, summary
+from mesh.sdk.words import duration, seconds_of, summary
 from mesh.v1.auth_pb2 import RoleBinding
-from mesh.v1.batch_pb2 import CronJob, Job
 from mesh.v1.core_pb2 import Event, Node, Pod
 from mesh.v1.net_pb2 import Endpoints, EndpointSlice, Service
-
-NONE = "<none>"
-Cell = Callable[[Any, float], str]  # (object of the kind, now) -> text
-
-
-@dataclass(frozen=True, slots=True)
-class Column:
-    """One column; `wide`: only with -o wide."""
-
-    title: str
-    cell: Cell
-    wide: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +53,6 @@ def columns_of(kind: str, look: Look) -> list[Column]:
     return columns
 
 
-def pairs(values: Mapping[str, str]) -> str:
-    """ "a=1,b=2", or <none>."""
-    return ",".join(f"{k}={values[k]}" for k in sorted(values)) or NONE
-
-
 _MODES = {"ReadWriteOnce": "RWO", "ReadOnlyMany": "ROX", "ReadWriteMany": "RWX", "ReadWriteOncePod": "RWOP"}
 
 
@@ -107,14 +88,6 @@ def _initializing(cell: str) -> bool:
 
 def _prefixed(cell: Cell, prefix: str) -> Cell:
     return lambda obj, now: prefix + cell(obj, now)
-
-
-def _name(obj: Object, _now: float) -> str:
-    return obj.metadata.name
-
-
-def _age(obj: Object, now: float) -> str:
-    return age(obj.metadata.creation_timestamp, now)
 
 
 # ---- pods ---------------------------------------------------------------------------------------------------------
@@ -243,69 +216,25 @@ def _subjects(kind: str) -> Cell:
     return cell
 
 
-# ---- workloads ----------------------------------------------------------------------------------------------------
-
-
-def _containers(title: str, field: str) -> Column:
-    return Column(
-        title, lambda o, _: ",".join(getattr(c, field) for c in template_of(o).spec.containers) or NONE, wide=True
-    )
-
-
-def _selector(obj: Any, _now: float) -> str:
-    return format_labels(selector_of(obj))
-
-
-def _job_status(job: Job, _now: float) -> str:
-    kinds = [c.type for c in job.status.conditions if c.status == "True"]
-    for kind in ("Complete", "Failed", "Suspended", "FailureTarget", "SuccessCriteriaMet"):
-        if kind in kinds:
-            return kind
-    return "Terminating" if job.metadata.HasField("deletion_timestamp") else "Running"
-
-
-def _completions(job: Job, _now: float) -> str:
-    if job.spec.HasField("completions"):
-        return f"{job.status.succeeded}/{job.spec.completions}"
-    return f"{job.status.succeeded}/1 of {job.spec.parallelism}" if job.spec.parallelism > 1 else "0/1"
-
-
-def _job_duration(job: Job, now: float) -> str:
-    if not job.status.HasField("start_time"):
-        return ""
-    end = seconds_of(job.status.completion_time) or now
-    return duration(end - seconds_of(job.status.start_time))
-
-
-def _last_schedule(cron: CronJob, now: float) -> str:
-    return age(cron.status.last_schedule_time, now) if cron.status.HasField("last_schedule_time") else NONE
-
-
-def _owner(obj: Object, _now: float) -> str:
-    ref = controller_of(obj.metadata)
-    return f"{ref.kind.lower()}.{ref.api_version.partition('/')[0]}/{ref.name}" if ref is not None else NONE
-
-
-_NAME, _AGE = Column("NAME", _name), Column("AGE", _age)
-_WIDE = (_containers("CONTAINERS", "name"), _containers("IMAGES", "image"), Column("SELECTOR", _selector, wide=True))
-_GENERIC: Sequence[Column] = (_NAME, _AGE)
+_GENERIC: Sequence[Column] = (NAME, AGE)
 _COLUMNS: dict[str, Sequence[Column]] = {
+    **WORKLOADS,
     "Pod": (
-        _NAME,
+        NAME,
         Column("READY", _ready),
         Column("STATUS", lambda pod, _: summary(pod).status),
         Column("RESTARTS", lambda pod, now: summary(pod).restarts_text(now)),
-        _AGE,
+        AGE,
         Column("IP", lambda pod, _: pod.status.pod_ip or NONE, wide=True),
         Column("NODE", lambda pod, _: pod.spec.node_name or NONE, wide=True),
         Column("NOMINATED NODE", lambda pod, _: pod.status.nominated_node_name or NONE, wide=True),
         Column("READINESS GATES", _gates, wide=True),
     ),
     "Node": (
-        _NAME,
+        NAME,
         Column("STATUS", lambda node, _: node_status(node)),
         Column("ROLES", lambda node, _: node_roles(node)),
-        _AGE,
+        AGE,
         Column("VERSION", _info("kubelet_version")),
         Column("INTERNAL-IP", _address("InternalIP"), wide=True),
         Column("EXTERNAL-IP", _address("ExternalIP"), wide=True),
@@ -313,7 +242,7 @@ _COLUMNS: dict[str, Sequence[Column]] = {
         Column("KERNEL-VERSION", _info("kernel_version"), wide=True),
         Column("CONTAINER-RUNTIME", _info("container_runtime_version"), wide=True),
     ),
-    "Namespace": (_NAME, Column("STATUS", lambda namespace, _: namespace.status.phase or "Active"), _AGE),
+    "Namespace": (NAME, Column("STATUS", lambda namespace, _: namespace.status.phase or "Active"), AGE),
     "Event": (
         Column("LAST SEEN", lambda event, now: _since(last_seen(event), now)),
         Column("TYPE", lambda event, _: event.type),
@@ -324,114 +253,49 @@ _COLUMNS: dict[str, Sequence[Column]] = {
         Column("MESSAGE", lambda event, _: " ".join(event.message.split())),
         Column("FIRST SEEN", lambda event, now: _since(first_seen(event), now), wide=True),
         Column("COUNT", lambda event, _: str(event.count or 1), wide=True),
-        Column("NAME", _name, wide=True),
+        Column("NAME", name_of, wide=True),
     ),
     "Service": (
-        _NAME,
+        NAME,
         Column("TYPE", lambda service, _: service.spec.type),
         Column("CLUSTER-IP", lambda service, _: service.spec.cluster_ip or NONE),
         Column("EXTERNAL-IP", _external_ips),
         Column("PORT(S)", lambda service, _: service_ports(service)),
-        _AGE,
+        AGE,
         Column("SELECTOR", lambda service, _: pairs(service.spec.selector), wide=True),
     ),
-    "Endpoints": (_NAME, Column("ENDPOINTS", lambda endpoints, _: subset_addresses(endpoints)), _AGE),
+    "Endpoints": (NAME, Column("ENDPOINTS", lambda endpoints, _: subset_addresses(endpoints)), AGE),
     "EndpointSlice": (
-        _NAME,
+        NAME,
         Column("ADDRESSTYPE", lambda slice_, _: slice_.address_type),
         Column("PORTS", lambda slice_, _: ",".join(str(p.port) for p in slice_.ports) or "<unset>"),
         Column("ENDPOINTS", _slice_addresses),
-        _AGE,
+        AGE,
     ),
     "AddressReservation": (
-        _NAME,
+        NAME,
         Column("KIND", lambda reservation, _: reservation.spec.type),
         Column("ADDRESS", lambda reservation, _: reservation.spec.address),
-        _AGE,
-    ),
-    "ReplicationController": (
-        _NAME,
-        Column("DESIRED", lambda o, _: str(o.spec.replicas)),
-        Column("CURRENT", lambda o, _: str(o.status.replicas)),
-        Column("READY", lambda o, _: str(o.status.ready_replicas)),
-        _AGE,
-        *_WIDE,
-    ),
-    "ReplicaSet": (
-        _NAME,
-        Column("DESIRED", lambda o, _: str(o.spec.replicas)),
-        Column("CURRENT", lambda o, _: str(o.status.replicas)),
-        Column("READY", lambda o, _: str(o.status.ready_replicas)),
-        _AGE,
-        *_WIDE,
-    ),
-    "Deployment": (
-        _NAME,
-        Column("READY", lambda o, _: f"{o.status.ready_replicas}/{o.spec.replicas}"),
-        Column("UP-TO-DATE", lambda o, _: str(o.status.updated_replicas)),
-        Column("AVAILABLE", lambda o, _: str(o.status.available_replicas)),
-        _AGE,
-        *_WIDE,
-    ),
-    "DaemonSet": (
-        _NAME,
-        Column("DESIRED", lambda o, _: str(o.status.desired_number_scheduled)),
-        Column("CURRENT", lambda o, _: str(o.status.current_number_scheduled)),
-        Column("READY", lambda o, _: str(o.status.number_ready)),
-        Column("UP-TO-DATE", lambda o, _: str(o.status.updated_number_scheduled)),
-        Column("AVAILABLE", lambda o, _: str(o.status.number_available)),
-        Column("NODE SELECTOR", lambda o, _: pairs(o.spec.template.spec.node_selector)),
-        _AGE,
-        *_WIDE,
-    ),
-    "StatefulSet": (
-        _NAME,
-        Column("READY", lambda o, _: f"{o.status.ready_replicas}/{o.spec.replicas}"),
-        _AGE,
-        *_WIDE[:2],
-    ),
-    "ControllerRevision": (
-        _NAME,
-        Column("CONTROLLER", _owner),
-        Column("REVISION", lambda o, _: str(o.revision)),
-        _AGE,
-    ),
-    "Job": (
-        _NAME,
-        Column("STATUS", _job_status),
-        Column("COMPLETIONS", _completions),
-        Column("DURATION", _job_duration),
-        _AGE,
-        *_WIDE,
-    ),
-    "CronJob": (
-        _NAME,
-        Column("SCHEDULE", lambda o, _: o.spec.schedule),
-        Column("TIMEZONE", lambda o, _: o.spec.time_zone or NONE),
-        Column("SUSPEND", lambda o, _: str(o.spec.suspend)),
-        Column("ACTIVE", lambda o, _: str(len(o.status.active))),
-        Column("LAST SCHEDULE", _last_schedule),
-        _AGE,
-        *_WIDE[:2],
+        AGE,
     ),
     "PriorityClass": (
-        _NAME,
+        NAME,
         Column("VALUE", lambda o, _: str(o.value)),
         Column("GLOBAL-DEFAULT", lambda o, _: str(o.global_default).lower()),
-        _AGE,
+        AGE,
         Column("PREEMPTIONPOLICY", lambda o, _: o.preemption_policy or "PreemptLowerPriority", wide=True),
     ),
     "PersistentVolumeClaim": (
-        _NAME,
+        NAME,
         Column("STATUS", lambda o, _: "Terminating" if o.metadata.HasField("deletion_timestamp") else o.status.phase),
         Column("VOLUME", lambda o, _: o.spec.volume_name),
         Column("CAPACITY", lambda o, _: o.status.capacity.get("storage", "")),
         Column("ACCESS MODES", lambda o, _: modes(o.spec.access_modes)),
         Column("STORAGECLASS", lambda o, _: o.spec.storage_class_name),
-        _AGE,
+        AGE,
     ),
     "PersistentVolume": (
-        _NAME,
+        NAME,
         Column("CAPACITY", lambda o, _: o.spec.capacity.get("storage", "")),
         Column("ACCESS MODES", lambda o, _: modes(o.spec.access_modes)),
         Column("RECLAIM POLICY", lambda o, _: o.spec.persistent_volume_reclaim_policy),
@@ -439,19 +303,19 @@ _COLUMNS: dict[str, Sequence[Column]] = {
         Column("CLAIM", lambda o, _: "/".join(filter(None, (o.spec.claim_ref.namespace, o.spec.claim_ref.name)))),
         Column("STORAGECLASS", lambda o, _: o.spec.storage_class_name),
         Column("NODE", lambda o, _: host_of(o) or NONE, wide=True),
-        _AGE,
+        AGE,
     ),
-    "ConfigMap": (_NAME, Column("DATA", lambda c, _: str(len(c.data) + len(c.binary_data))), _AGE),
+    "ConfigMap": (NAME, Column("DATA", lambda c, _: str(len(c.data) + len(c.binary_data))), AGE),
     "Secret": (
-        _NAME,
+        NAME,
         Column("TYPE", lambda secret, _: secret.type or "Opaque"),
         Column("DATA", lambda secret, _: str(len(secret.data))),
-        _AGE,
+        AGE,
     ),
     "RoleBinding": (
-        _NAME,
+        NAME,
         Column("ROLE", lambda binding, _: f"{binding.role_ref.kind}/{binding.role_ref.name}"),
-        _AGE,
+        AGE,
         Column("USERS", _subjects("User"), wide=True),
         Column("GROUPS", _subjects("Group"), wide=True),
         Column("SERVICEACCOUNTS", _subjects("ServiceAccount"), wide=True),

@@ -224,7 +224,8 @@ def _show(session: Session, told: "SecretDeliveryResponse") -> None:
     import time
 
     from mesh.cli import tables
-    from mesh.cli.printers import NONE, Table
+    from mesh.cli.columns import NONE
+    from mesh.cli.printers import Table
     from mesh.sdk.words import age
 
     now = time.time()

@@ -100,7 +100,8 @@ def _show(
     status: "StatusResponse", nodes: "Sequence[Node]", pods: "Sequence[Pod]", server: str, color: bool
 ) -> None:  # fmt: skip
     from mesh.cli import tables
-    from mesh.cli.printers import NONE, Table, node_status
+    from mesh.cli.columns import NONE
+    from mesh.cli.printers import Table, node_status
     from mesh.sdk.words import age
 
     now = time.time()

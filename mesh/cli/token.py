@@ -79,7 +79,8 @@ def _tell(made: "CreateTokenResponse") -> None:
 async def _list(session: Session) -> None:
     """List the tokens that count, without their secrets."""
     from mesh.cli import tables
-    from mesh.cli.printers import NONE, Table
+    from mesh.cli.columns import NONE
+    from mesh.cli.printers import Table
     from mesh.sdk.access import Access
 
     async with session.client() as client:
