@@ -68,7 +68,8 @@ def _about(pod: Pod, container: str) -> ObjectReference:
     meta = pod.metadata
     about = ObjectReference(kind="Pod", api_version="v1", namespace=meta.namespace, name=meta.name, uid=meta.uid)
     if container:
-        about.field_path = f"spec.containers{{{container}}}"
+        kind, _, volume = container.rpartition("/")  # "volume/data" is the subject of an image volume
+        about.field_path = f"spec.{kind or 'container'}s{{{volume}}}"
     return about
 
 

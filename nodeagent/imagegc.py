@@ -13,6 +13,7 @@ import structlog
 from mesh.model.pods import containers
 from mesh.v1.core_pb2 import Pod
 from nodeagent.config import AgentConfig
+from nodeagent.pods.imagevolumes import image_volumes
 from nodeagent.runtime.port import Image, Runtime, RuntimeFailure
 from nodeagent.vitals import Vitals
 
@@ -44,17 +45,18 @@ def removable(
 
 
 def images_of(pods: Iterable[Pod]) -> set[str]:
-    """The images that pods name: of their containers."""
-    return {container.image for pod in pods for container in containers(pod.spec)}
+    """The images that pods name: of their containers and volumes."""
+    return {user.image for pod in pods for user in (*containers(pod.spec), *image_volumes(pod.spec))}
 
 
 async def used_by(runtime: Runtime, references: Iterable[str]) -> set[str]:
-    """The ids of images of every container there is, and of those that `references` name.
+    """The ids of images of every container and image volume there is, and of those that `references` name.
 
     Raises:
         RuntimeFailure: it can't be known.
     """
     used = {c.image_id for pod in (await runtime.pods()).values() for c in pod.containers}
+    used |= await runtime.mounted_images()
     for reference in references:
         try:
             image = await runtime.image(reference)

@@ -250,6 +250,8 @@ def _check_volumes(spec: PodSpec, path: str) -> Iterator[Violation]:
 def _check_volume(volume: Volume, path: str) -> Iterator[Violation]:
     if ".." in volume.host_path.path.split("/"):
         yield Violation(f"{path}.hostPath.path", f'must not contain a ".." element, is "{volume.host_path.path}"')
+    if volume.HasField("image") and not volume.image.reference:
+        yield Violation(f"{path}.image.reference", "is required")
     if volume.empty_dir.size_limit and _read({"": volume.empty_dir.size_limit}, "") < quantity.Quantity(0):
         yield Violation(f"{path}.emptyDir.sizeLimit", f"must not be negative, is {volume.empty_dir.size_limit}")
 

@@ -81,6 +81,8 @@ def _fill_volume(volume: Volume) -> None:
         volume.empty_dir.SetInParent()
     if volume.HasField("host_path") and not volume.host_path.HasField("type"):
         volume.host_path.type = ""
+    if volume.HasField("image"):
+        _set(volume.image, pull_policy=pull_policy(volume.image.reference))
     for name in ("secret", "config_map", "downward_api", "projected"):
         source = part(volume, name)
         if source is not None and not has(source, "default_mode"):

@@ -52,7 +52,8 @@ _PROFILES = _refused("security profiles are not honoured yet: they come with a l
 _DEVICES = _refused("devices and resource claims are not honoured yet")
 _NAMESPACES = _refused("sharing these namespaces is not honoured yet: it comes with a later release", _values(False))
 _LATER_VOLUME = _refused(
-    "this kind of volume is not honoured yet: configMap, secret, downwardAPI, projected, emptyDir and hostPath are"
+    "this kind of volume is not honoured yet: "
+    "configMap, secret, downwardAPI, projected, emptyDir, hostPath and image are"
 )
 _TOKEN = _refused("service accounts are not part of this release")
 
@@ -173,7 +174,7 @@ _VOLUME: dict[str, Support] = {
     "projected": _YES,
     "persistentVolumeClaim": _YES,
     "nfs": _LATER_VOLUME,
-    "image": _LATER_VOLUME,
+    "image": _YES,
     "csi": _LATER_VOLUME,
     "ephemeral": _CLAIMS,
 }
@@ -261,6 +262,7 @@ TABLE: dict[str, dict[str, Support]] = {
     "ConfigMapProjection": {"name": _YES, "items": _YES, "optional": _YES},
     "DownwardAPIProjection": {"items": _YES},
     "Volume": _VOLUME,
+    "ImageVolumeSource": {"reference": _YES, "pullPolicy": _YES},
     "EmptyDirVolumeSource": {"medium": _YES, "sizeLimit": _YES},
     "PersistentVolumeClaimVolumeSource": {"claimName": _YES, "readOnly": _YES},
     "HostPathVolumeSource": {"path": _YES, "type": _YES},

@@ -70,6 +70,10 @@ class Memory:
         """With the image of a container."""
         return replace(self, images={**self.images, name: fact})
 
+    def without_image(self, name: str) -> "Memory":
+        """What was known of the image of a container is forgotten."""
+        return replace(self, images={k: v for k, v in self.images.items() if k != name})
+
     def with_failure(self, subject: str, failure: Failure | None) -> "Memory":
         """With a failure, or (None) without the one that was."""
         rest = {k: v for k, v in self.failures.items() if k != subject}

@@ -14,7 +14,7 @@ import structlog
 
 from mesh.model.pods import container_named
 from mesh.model.references import environment_secrets
-from mesh.v1.core_pb2 import Container, Pod
+from mesh.v1.core_pb2 import Container, Pod, Volume
 from nodeagent.events import Events
 from nodeagent.images import Images
 from nodeagent.names import Names, variables
@@ -23,6 +23,7 @@ from nodeagent.pods import etc
 from nodeagent.pods.environment import environment
 from nodeagent.pods.failures import Failures
 from nodeagent.pods.hooks import Hooks
+from nodeagent.pods.imagevolumes import PREFIX, user_of_image
 from nodeagent.pods.podstate import PodState
 from nodeagent.pods.pulling import Pulling
 from nodeagent.pods.reactions import Reactions
@@ -167,10 +168,28 @@ class Executor:
 
     async def _prepare_volumes(self, state: PodState) -> None:
         contents = self._contents(state)
+        await self._mount_images(state)
         await asyncio.to_thread(self.tree.prepare, state.pod, self.host.memory, contents, state.given.claims)
         shown = {name: content.revision for name, content in contents.items()}
         ready = replace(state.memory, volumes=do.Volumes.READY, projected=shown)
         state.memory = ready.with_failure(do.VOLUMES, None)
+
+    async def _mount_images(self, state: PodState) -> None:
+        """Image volumes, once their images are here (I7); an image that can't be mounted is looked for again."""
+        for volume in state.pod.spec.volumes:
+            subject = PREFIX + volume.name
+            fact = state.memory.images.get(subject) if volume.HasField("image") else None
+            if fact is None or fact.image is None:
+                continue
+            try:
+                await self.runtime.mount_image(fact.image, Path(self.tree.volume_path(state.pod, volume)))
+            except RuntimeFailure as failure:
+                if not failure.transient:
+                    self.images.forget(fact.reference)
+                    state.memory = state.memory.without_image(subject)
+                raise RuntimeFailure(
+                    failure.reason, f'volume "{volume.name}": {failure.message}', transient=failure.transient
+                ) from failure
 
     async def _project_volumes(self, state: PodState) -> None:
         fresh: set[str] = set()
@@ -269,7 +288,7 @@ class Executor:
             words = self.tree.termination_file(state.uid, container.name, attempt)
         return replace(
             wanted, volumes=volumes, sub_paths=bound, configs=state.given.configs, termination=words,
-            read_only=frozenset(n for n, v in by_name.items() if has_content(v) or v.persistent_volume_claim.read_only),
+            read_only=frozenset(n for n, v in by_name.items() if _read_only(v)),
         )  # fmt: skip
 
     async def last_words(self, pod: Pod, ended: Sequence[SeenContainer]) -> dict[str, str]:
@@ -338,7 +357,7 @@ class Executor:
 
 
 def _container(pod: Pod, name: str) -> Container:
-    found = container_named(pod.spec, name)
+    found = user_of_image(pod, name)
     if found is None:
         raise KeyError(name)
     return found
@@ -350,6 +369,10 @@ def _with(seen: SeenPod | None, container: SeenContainer) -> SeenPod:
     others = [c for c in seen.containers if (c.name, c.attempt) != (container.name, container.attempt)]
     ordered = sorted([*others, container], key=lambda c: (c.name, c.attempt))
     return replace(seen, containers=tuple(ordered))
+
+
+def _read_only(volume: Volume) -> bool:
+    return has_content(volume) or volume.HasField("image") or volume.persistent_volume_claim.read_only
 
 
 def _read(path: str) -> str:

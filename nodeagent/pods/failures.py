@@ -4,15 +4,15 @@ Rule: it decides nothing but when something may be tried again; nothing is raise
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import structlog
 
-from mesh.model.pods import container_named
 from mesh.model.times import SECOND
 from nodeagent.events import Events
 from nodeagent.images import Images
 from nodeagent.pods import actions as do
+from nodeagent.pods.imagevolumes import user_of_image
 from nodeagent.pods.podstate import PodState
 from nodeagent.pods.record import Death
 from nodeagent.runtime.port import PULL_FAILURES, RuntimeFailure
@@ -98,7 +98,7 @@ class Failures:
         self.events.warning(state.pod, "Failed", f"Error: {failure.message}", action.container)
 
     def _image_failed(self, action: do.ResolveImage, state: PodState, failure: RuntimeFailure) -> None:
-        container = container_named(state.pod.spec, action.container)
+        container = user_of_image(state.pod, action.container)
         reference = container.image if container else ""
         now = self.clock()
         delay = self.images.failed(state.uid, reference, failure)
@@ -116,5 +116,4 @@ class Failures:
 
     @staticmethod
     def _forget_image(state: PodState, name: str) -> None:
-        rest = {k: v for k, v in state.memory.images.items() if k != name}
-        state.memory = replace(state.memory, images=rest)
+        state.memory = state.memory.without_image(name)

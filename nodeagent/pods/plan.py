@@ -33,6 +33,7 @@ from nodeagent.pods.actions import (
     Volumes,
 )
 from nodeagent.pods.draining import drain
+from nodeagent.pods.imagevolumes import ATTEMPT, image_volumes
 from nodeagent.pods.resize import lagging, needs_restart
 from nodeagent.pods.restart import grown, next_start, over, policy_of, should_restart
 from nodeagent.pods.standing import Standing, init_turn, initialized, standings
@@ -244,6 +245,9 @@ def _ground(facts: Facts) -> Decision | None:
         return None
     steps: list[Action] = []
     wake_at = 0
+    if needs_volumes and (images := _volume_images(facts)) is not None:
+        steps, wake_at = list(images.actions), images.wake_at
+        needs_volumes = False  # not yet
     for needed, subject, step in (
         (needs_volumes, VOLUMES, PrepareVolumes()),
         (needs_sandbox, SANDBOX, MakeSandbox(changed=bool(facts.record.attempts))),
@@ -254,6 +258,20 @@ def _ground(facts: Facts) -> Decision | None:
         elif needed:
             steps.append(step)
     return Decision(tuple(steps), wake_at)
+
+
+def _volume_images(facts: Facts) -> Decision | None:
+    """Towards the images that volumes show (I7). None when all are here."""
+    missing, decision = False, Decision()
+    for user in image_volumes(facts.pod.spec):
+        fact = facts.memory.images.get(user.name)
+        if fact is not None and fact.image is not None:
+            continue
+        missing = True
+        if fact is None or not fact.pulling:
+            due = fact.failure.retry_at if fact and fact.failure else 0
+            decision = both(decision, _at(due, facts.now, ResolveImage(user.name, ATTEMPT)))
+    return decision if missing else None
 
 
 def _step(facts: Facts, standing: Standing) -> Decision:

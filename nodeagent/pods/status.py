@@ -19,6 +19,7 @@ from mesh.v1.core_pb2 import (
     PodStatus,
 )
 from nodeagent.pods.actions import RESIZE, VOLUMES, Facts
+from nodeagent.pods.imagevolumes import image_volumes
 from nodeagent.pods.record import Death
 from nodeagent.pods.resize import lagging, requirements
 from nodeagent.pods.restart import next_start, over, policy_of, should_restart
@@ -163,8 +164,13 @@ def _trouble(facts: Facts, standing: Standing) -> ContainerStateWaiting | None:
     failure = facts.memory.failures.get(standing.name)
     if failure is not None:
         return ContainerStateWaiting(reason=failure.reason, message=failure.message)
-    fact = facts.memory.images.get(standing.name)
-    if fact is None or fact.failure is None or fact.attempt != standing.next_attempt:
+    of_volumes = [facts.memory.images.get(user.name) for user in image_volumes(facts.pod.spec)]
+    fact = next((f for f in of_volumes if f and f.failure), None)  # every container waits for it (I7)
+    if fact is None:
+        fact = facts.memory.images.get(standing.name)
+        if fact is None or fact.attempt != standing.next_attempt:
+            return None
+    if fact.failure is None:
         return None
     reason, message = fact.failure.reason, fact.failure.message
     if reason in PULL_FAILURES and facts.now >= fact.failure.at + FRESH:

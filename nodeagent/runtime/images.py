@@ -4,6 +4,7 @@ Rule: an answer of "it is here" is remembered for half a minute, because every s
 failed create forgets it.
 """
 
+import asyncio
 import base64
 import json
 import re
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from nodeagent.runtime import translate
+from nodeagent.runtime import imagemounts, translate
 from nodeagent.runtime.port import Credentials, Image, RuntimeFailure
 from nodeagent.runtime.rest import Refused, Rest
 
@@ -92,12 +93,27 @@ class Images:
                 raise RuntimeFailure("ImageInUse" if refused.status == 409 else "ImageRemoveError", why) from refused
 
     async def _refuse_if_used(self, image: Image) -> None:
-        """Podman itself would refuse only at the last name."""
+        """Podman itself would refuse only at the last name, and knows nothing of mounts."""
+        if image.id in (await asyncio.to_thread(imagemounts.mounted)).values():
+            raise RuntimeFailure("ImageInUse", f"cannot remove image {image.id}: a pod's volume shows it")
         filters = json.dumps({"ancestor": [image.id.removeprefix("sha256:")]})
         used = await self._rest.ask("get", "/containers/json", all="true", filters=filters)
         if used:
             who = (used[0].get("Names") or [used[0]["Id"][:12]])[0]
             raise RuntimeFailure("ImageInUse", f"cannot remove image {image.id}: container {who} uses it")
+
+    async def mount(self, image: Image, target: Path) -> None:
+        """See the port's `mount_image`."""
+        try:
+            inspected = await self._rest.ask("get", f"/images/{quote(image.id)}/json")
+            found = imagemounts.layers(inspected["GraphDriver"])
+            await asyncio.to_thread(imagemounts.mount, image.id, found, target)
+        except Refused as refused:
+            self.forget()
+            why = f"cannot mount image {image.id}: {translate.words(refused.text)}"
+            raise RuntimeFailure("FailedMount", why) from refused
+        except OSError as error:
+            raise RuntimeFailure("FailedMount", f"cannot mount image {image.id}: {error.strerror or error}") from error
 
     async def load(self, archive: Path) -> list[Image]:
         """See the port's `load_image`."""

@@ -4,6 +4,7 @@ Rules: needs a prepared host and Podman's service (`python -m nodeagent podman`)
 again, see `containers` and `sandboxes`; everything that fails is a RuntimeFailure.
 """
 
+import asyncio
 import os
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from nodeagent.config import AgentConfig
-from nodeagent.runtime import names, oci
+from nodeagent.runtime import imagemounts, names, oci
 from nodeagent.runtime.containers import Containers
 from nodeagent.runtime.images import Images
 from nodeagent.runtime.places import Places
@@ -64,6 +65,12 @@ class PodmanRuntime:
 
     async def remove_image(self, image: Image) -> None:
         await self._answer(self._images.remove(image))
+
+    async def mount_image(self, image: Image, target: Path) -> None:
+        await self._answer(self._images.mount(image, target))
+
+    async def mounted_images(self) -> set[str]:
+        return set((await asyncio.to_thread(imagemounts.mounted)).values())
 
     async def load_image(self, archive: Path) -> list[Image]:
         return await self._answer(self._images.load(archive))

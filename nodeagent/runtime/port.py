@@ -164,6 +164,15 @@ class Runtime(Protocol):
         container has it; nothing that runs is ever touched."""
         ...
 
+    async def mount_image(self, image: Image, target: Path) -> None:
+        """Shows the image's files on the directory `target`, read-only, and makes it; what is mounted there stays.
+        Whoever unmounts `target` undoes it. Raises RuntimeFailure(FailedMount)."""
+        ...
+
+    async def mounted_images(self) -> set[str]:
+        """The ids of all images that are mounted; they can't be removed (ImageInUse)."""
+        ...
+
     async def load_image(self, archive: Path) -> list[Image]:
         """Takes the images of an archive on this host (`podman save`, OCI or Docker, also compressed).
 

@@ -15,6 +15,7 @@ CLONE_NEWUTS = 0x04000000
 CLONE_NEWIPC = 0x08000000
 CLONE_NEWNET = 0x40000000
 
+MS_RDONLY = 0x1
 MS_NOSUID = 0x2
 MS_NODEV = 0x4
 MS_NOEXEC = 0x8
@@ -80,6 +81,7 @@ class Mounted:
     slave: bool
     kind: str = ""
     options: frozenset[str] = frozenset()
+    source: str = ""
 
 
 def mounts() -> list[Mounted]:
@@ -91,7 +93,7 @@ def mounts() -> list[Mounted]:
         tags, kind, options = words[6:dash], words[dash + 1], words[-1]
         place = re.sub(r"\\([0-7]{3})", lambda code: chr(int(code[1], 8)), words[4])
         shared, slave = (any(t.startswith(kind) for t in tags) for kind in ("shared:", "master:"))
-        found.append(Mounted(place, shared, slave, kind, frozenset(options.split(","))))
+        found.append(Mounted(place, shared, slave, kind, frozenset(options.split(",")), words[dash + 2]))
     return found
 
 

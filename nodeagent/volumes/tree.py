@@ -91,6 +91,8 @@ class Tree:
             elif volume.HasField("persistent_volume_claim"):
                 name = volume.persistent_volume_claim.claim_name
                 self._claimed[pod.metadata.uid, volume.name] = self._local.prepare(pod, volume, claims.get(name))
+            elif volume.HasField("image"):
+                pass  # the runtime has mounted it
             elif volume.name not in contents:
                 kind = next((f.json_name for f, _ in volume.ListFields() if f.message_type), "this type")
                 raise Unmountable(f'volume "{volume.name}": {kind} is not honoured yet')

@@ -56,6 +56,7 @@ class FakeHost:
     log_dir: Path | None = None
     pod_cidr: str = ""
     cluster_cidr: str = ""
+    mounts: dict[Path, str] = field(default_factory=dict)  # ids of images by place; what is no directory is no more
     sandboxes: dict[str, SeenSandbox] = field(default_factory=dict)
     containers: dict[str, SeenContainer] = field(default_factory=dict)
     specs: dict[str, ContainerSpec] = field(default_factory=dict)
@@ -197,10 +198,22 @@ class FakeRuntime:
 
     async def remove_image(self, image: Image) -> None:
         self._call("remove_image", image.id)
-        if any(c.image_id == image.id for c in self.host.containers.values()):
+        used = {c.image_id for c in self.host.containers.values()} | await self.mounted_images()
+        if image.id in used:
             raise RuntimeFailure("ImageInUse", f"cannot remove image {image.id}: a container uses it")
         self.host.local_images = {name: i for name, i in self.host.local_images.items() if i.id != image.id}
         self.host.tell_images()
+
+    async def mount_image(self, image: Image, target: Path) -> None:
+        self._call("mount_image", image.id, str(target))
+        if image.id not in self.host.local_images:
+            raise RuntimeFailure("FailedMount", f"cannot mount image {image.id}: no such image")
+        if target not in self.host.mounts or not target.is_dir():
+            target.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self.host.mounts[target] = image.id
+
+    async def mounted_images(self) -> set[str]:
+        return {image for target, image in self.host.mounts.items() if target.is_dir()}
 
     async def load_image(self, archive: Path) -> list[Image]:
         """The fake's archive is a text: the images' names, one in a line."""

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from mesh.v1.core_pb2 import SecurityContext, Volume, VolumeMount
-from tests.harness.podman import PodmanHost, podman_host
+from nodeagent.runtime import imagemounts
+from tests.harness.podman import IMAGE, PodmanHost, podman_host
 from tests.harness.podman_node import DEADLINE, Node, a_container, a_pod, is_ready
 
 pytestmark = pytest.mark.host
@@ -67,6 +68,29 @@ async def test_a_container_is_who_its_manifest_says(node: Node) -> None:  # E11,
     assert await node.said(pod, "id -u; id -g; echo $TWICE; touch /x 2>/dev/null || echo no") == (
         f"1234\n5678\n{ip} {ip}\nno\n"
     )  # fmt: skip
+
+
+async def test_an_image_is_a_volume(node: Node) -> None:  # I7, V14
+    volume = Volume(name="data")
+    volume.image.reference = IMAGE
+    mounts = [
+        VolumeMount(name="data", mount_path="/data"),
+        VolumeMount(name="data", mount_path="/part", sub_path="etc"),
+    ]
+    pod = a_pod(3, a_container("main", volume_mounts=mounts), volumes=[volume])
+    await node.running(pod)
+    assert await node.said(pod, "cat /data/etc/group | head -1; head -1 /part/group") == "root:x:0:\nroot:x:0:\n"
+    assert await node.said(pod, "touch /data/no /part/no 2>/dev/null || echo read-only") == "read-only\n"
+    assert await node.said(pod, "/data/bin/busybox true 2>/dev/null || echo no") == "no\n"  # nothing of it is executed
+    before = set(imagemounts.mounted())
+    await node.kill()
+    node.heard.clear()
+    await node.start()
+    await node.running(pod)
+    assert set(imagemounts.mounted()) == before
+    await node.assign()
+    await node.until(lambda heard: heard[pod.metadata.uid].gone)
+    assert not [place for place in imagemounts.mounted() if pod.metadata.uid in place]
 
 
 async def test_a_restarted_agent_restarts_nothing(node: Node) -> None:  # L18, P21

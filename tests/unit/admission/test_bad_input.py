@@ -213,6 +213,11 @@ BAD = {
         "spec.volumes[0].hostPath.path",
         '".." element',
     ),
+    "an image volume of nothing": (
+        spec("volumes: [{name: v, image: {pullPolicy: Always}}]"),
+        "spec.volumes[0].image.reference",
+        "is required",
+    ),
     "bad hostPath type": (
         spec("volumes: [{name: v, hostPath: {path: /a, type: Folder}}]"),
         "spec.volumes[0].hostPath.type",

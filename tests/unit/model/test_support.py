@@ -69,7 +69,7 @@ def spec(text: str) -> PodSpec:
             "volumes[0].ephemeral",
             "use persistentVolumeClaim",
         ),
-        ("volumes: [{name: v, nfs: {server: a, path: /b}}]", "volumes[0].nfs", "projected, emptyDir and hostPath are"),
+        ("volumes: [{name: v, nfs: {server: a, path: /b}}]", "volumes[0].nfs", "emptyDir, hostPath and image are"),
         ("serviceAccountName: robot", "serviceAccountName", "service accounts are not part"),
         ("automountServiceAccountToken: true", "automountServiceAccountToken", "no token is mounted"),
         ("hostPID: true", "hostPID", "not honoured yet"),
@@ -92,6 +92,7 @@ def test_refuses_by_name(text: str, field: str, words: str) -> None:
         "{postStart: {sleep: {seconds: 1}}, preStop: {httpGet: {port: web}}}, startupProbe: {grpc: {port: 1}}, "
         "readinessProbe: {httpGet: {port: 80, httpHeaders: [{name: a, value: b}]}}}]",
         "initContainers: [{name: a, restartPolicy: Always}]",
+        "volumes: [{name: v, image: {reference: a/b:1, pullPolicy: Never}}]",
         "hostNetwork: true\ncontainers: [{name: a, ports: [{containerPort: 80, hostPort: 80}]}]",
         "containers: [{name: a, ports: [{containerPort: 80, hostPort: 8080, hostIP: 10.0.0.1}]}]",
         "subdomain: a\nsetHostnameAsFQDN: true\ndnsPolicy: ClusterFirstWithHostNet",
