@@ -29,6 +29,10 @@ class Events:
         """Something went as it should."""
         self._tell(_about(pod, container), "Normal", reason, message)
 
+    def follow(self, pod: Pod, reason: str, first: str, message: str, container: str = "") -> None:
+        """How far that has come which was told as `first`: the same Event says something else from now on."""
+        self._tell(_about(pod, container), "Normal", reason, message, first)
+
     def warning(self, pod: Pod, reason: str, message: str, container: str = "") -> None:
         """Something did not."""
         self._tell(_about(pod, container), "Warning", reason, message)
@@ -39,9 +43,9 @@ class Events:
         about = ObjectReference(kind="Node", api_version="v1", name=node, uid=node)
         self._tell(about, "Warning", reason, message)
 
-    def _tell(self, about: ObjectReference, kind: str, reason: str, message: str) -> None:
+    def _tell(self, about: ObjectReference, kind: str, reason: str, message: str, first: str = "") -> None:
         now = to_timestamp(self._clock())
-        identity = "\0".join((self._board.boot, about.uid, about.field_path, kind, reason, message))
+        identity = "\0".join((self._board.boot, about.uid, about.field_path, kind, reason, first or message))
         name = f"{about.name}.{hashlib.sha256(identity.encode()).hexdigest()[:16]}"
         event = Event()
         known = self._known.pop(name, None)
@@ -52,12 +56,13 @@ class Events:
             event.metadata.namespace = about.namespace or "default"
             event.metadata.creation_timestamp.CopyFrom(now)
             event.involved_object.CopyFrom(about)
-            event.reason, event.message, event.type = reason, message, kind
+            event.reason, event.type = reason, kind
             event.source.component, event.source.host = COMPONENT, self._board.node
             event.reporting_component, event.reporting_instance = COMPONENT, self._board.node
             event.first_timestamp.CopyFrom(now)
         event.last_timestamp.CopyFrom(now)
-        event.count += 1
+        event.message = message
+        event.count += 1  # by which meshd knows that it is news
         self._known[name] = event
         if len(self._known) > REMEMBERED:
             self._known.popitem(last=False)

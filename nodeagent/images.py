@@ -12,11 +12,12 @@ from typing import Any
 from mesh.model import poddefaults
 from mesh.model.times import SECOND
 from mesh.v1.core_pb2 import Container
-from nodeagent.runtime.port import PULL_FAILURES, Credentials, Image, Runtime, RuntimeFailure
+from nodeagent.runtime.port import PULL_FAILURES, Credentials, Image, Progress, Runtime, RuntimeFailure
 
 FIRST, LONGEST = 10 * SECOND, 300 * SECOND  # I2
 FRESH = 0.5  # seconds that the answer to "is this image here" serves others who ask
 TRANSIENT = SECOND
+PROGRESS = 5 * SECOND  # between two words about one pull
 
 
 def pull_policy(container: Container) -> str:
@@ -46,6 +47,18 @@ class Pulled:
         return f'Successfully pulled image "{reference}" in {_seconds(self.seconds)} ({including}).{size}'
 
 
+def progress_words(reference: str, progress: Progress) -> str:
+    """What the event says while a pull goes on."""
+    received, expected = progress.received / 1e6, progress.expected / 1e6
+    layers = f"{progress.layers} layer{'s' if progress.layers != 1 else ''} begun, {progress.done} complete"
+    return f"{pulling_words(reference)}: {received:.1f} of {expected:.1f} MB have come ({layers})"
+
+
+def pulling_words(reference: str) -> str:
+    """What the event says first."""
+    return f'Pulling image "{reference}"'
+
+
 def _seconds(seconds: float) -> str:
     return f"{seconds:.3f}".rstrip("0").rstrip(".") + "s"
 
@@ -62,6 +75,7 @@ class Images:
         self._spawn = spawn  # starts a coroutine in the agent's task group
         self._slots = asyncio.Semaphore(at_once)
         self._pulls: dict[tuple[str, str], asyncio.Future[Pulled]] = {}
+        self._told: dict[tuple[str, str], list[Callable[[str], None]]] = {}  # who wants to know how far a pull is
         self._looks: dict[str, asyncio.Future[Image | None]] = {}
         self._backoffs: dict[tuple[str, str], _Backoff] = {}
 
@@ -89,14 +103,17 @@ class Images:
         self._looks.pop(reference, None)
 
     def pull(
-        self, reference: str, credentials: Sequence[Credentials] = (), which: str = ""
-    ) -> "asyncio.Future[Pulled]":
-        """Begins to pull, or joins the pull that goes on with the same credentials, which `which` names."""
+        self, reference: str, credentials: Sequence[Credentials] = (), which: str = "",
+        told: Callable[[str], None] = lambda _: None,
+    ) -> "asyncio.Future[Pulled]":  # fmt: skip
+        """Begins to pull, or joins the pull that goes on with the same credentials, which `which` names. A pull that
+        takes longer than a few seconds is `told` in words how far it is, now and then."""
         key = (reference, which)
         going_on = self._pulls.get(key)
         if going_on is None:
             going_on = self._pulls[key] = asyncio.get_running_loop().create_future()
             self._spawn(self._pull(key, credentials, going_on))
+        self._told.setdefault(key, []).append(told)
         return going_on
 
     async def _pull(
@@ -107,17 +124,32 @@ class Images:
         async with self._slots:
             begun = self._clock()
             image, failure = None, None
+            tell = self._teller(key, begun)
             for one in credentials or (None,):
                 try:
-                    image, failure = await self._runtime.pull(reference, one), None
+                    image, failure = await self._runtime.pull(reference, one, tell), None
                 except RuntimeFailure as raised:
                     failure = raised
                 if failure is None or failure.transient:
                     break
-        del self._pulls[key]
+        del self._pulls[key], self._told[key]
         self.forget(reference)
         if not result.cancelled():
             result.set_result(Pulled(image, failure, (self._clock() - begun) / SECOND, (begun - asked) / SECOND))
+
+    def _teller(self, key: tuple[str, str], begun: int) -> Callable[[Progress], None]:
+        """Hears how far a pull is, tells it at most every PROGRESS."""
+        last = begun
+
+        def tell(progress: Progress) -> None:
+            nonlocal last
+            now = self._clock()
+            if now - last >= PROGRESS:
+                last = now
+                for told in self._told.get(key, ()):
+                    told(progress_words(key[0], progress))
+
+        return tell
 
     # ---- back-off
 

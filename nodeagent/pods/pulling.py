@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from mesh.v1.core_pb2 import Container
 from nodeagent.credentials import credentials_for
 from nodeagent.events import Events
-from nodeagent.images import Images, Pulled, pull_policy
+from nodeagent.images import Images, Pulled, pull_policy, pulling_words
 from nodeagent.pods import actions as do
 from nodeagent.pods.failures import Failures
 from nodeagent.pods.podstate import PodState
@@ -53,10 +53,11 @@ class Pulling:
             raise RuntimeFailure("ErrImageNeverPull", words)
         credentials, which = self._credentials(container, state)
         known = state.memory.images.get(container.name)
-        self.events.normal(state.pod, "Pulling", f'Pulling image "{reference}"', container.name)
+        self.events.normal(state.pod, "Pulling", pulling_words(reference), container.name)
         fact = do.ImageFact(action.attempt, reference, failure=known.failure if known else None, pulling=True)
         state.memory = state.memory.with_image(container.name, fact)
-        self.images.pull(reference, credentials, which).add_done_callback(
+        told = lambda words: self._told(action, reference, state, words)  # noqa: E731
+        self.images.pull(reference, credentials, which, told).add_done_callback(
             lambda pull: self._pulled(action, reference, state, pull) if not pull.cancelled() else None
         )
 
@@ -77,10 +78,13 @@ class Pulling:
         credentials = credentials_for(translate.full_reference(container.image), names, secrets)
         return credentials, repr(refs) if credentials else ""
 
+    def _told(self, action: do.ResolveImage, reference: str, state: PodState, words: str) -> None:
+        if _is_pulling(action, reference, state):
+            self.events.follow(state.pod, "Pulling", pulling_words(reference), words, action.container)
+
     def _pulled(self, action: do.ResolveImage, reference: str, state: PodState, pull: "asyncio.Future[Pulled]") -> None:
         result = pull.result()
-        fact = state.memory.images.get(action.container)
-        if fact is None or not fact.pulling or (fact.attempt, fact.reference) != (action.attempt, reference):
+        if not _is_pulling(action, reference, state):
             return
         if result.failure is not None:
             self.failures.note(action, state, result.failure)
@@ -90,3 +94,9 @@ class Pulling:
             fact = do.ImageFact(action.attempt, reference, result.image)
             state.memory = state.memory.with_image(action.container, fact)
         self.poke(state.uid)
+
+
+def _is_pulling(action: do.ResolveImage, reference: str, state: PodState) -> bool:
+    """Whether the pod still waits for the pull that it began then."""
+    fact = state.memory.images.get(action.container)
+    return bool(fact and fact.pulling and (fact.attempt, fact.reference) == (action.attempt, reference))

@@ -9,16 +9,17 @@ import base64
 import json
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from nodeagent.runtime import imagemounts, translate
-from nodeagent.runtime.port import Credentials, Image, RuntimeFailure
+from nodeagent.runtime.port import Credentials, Image, Progress, RuntimeFailure
 from nodeagent.runtime.rest import Refused, Rest
 
 REMEMBERED = 30.0  # seconds
+BEGUN, DONE = frozenset({"Pulling fs layer"}), frozenset({"Download complete", "Already exists"})  # states of layers
 DOWN = re.compile(
     r"connection refused|no such host|i/o timeout|no route to host|network is unreachable|connection reset by peer"
     r"|TLS handshake timeout|context deadline exceeded|\bEOF$|\b(?:status|status code):? 5\d\d\b"
@@ -58,16 +59,22 @@ class Images:
         """See the port's `images`."""
         return [translate.listed_image(row) for row in await self._rest.ask("get", "/images/json") or []]
 
-    async def pull(self, reference: str, credentials: Credentials | None) -> Image:
+    async def pull(self, reference: str, credentials: Credentials | None, told: Callable[[Progress], None]) -> Image:
         """See the port's `pull`."""
         if not translate.is_reference(reference):
             raise RuntimeFailure("InvalidImageName", f'cannot read the image name "{reference}"')
         headers = {"X-Registry-Auth": _authorization(credentials)} if credentials else {}
         full = translate.full_reference(reference)
-        query = {"reference": full, "policy": "always"}
         self.forget()
+        loop = asyncio.get_running_loop()
+
+        def tell(progress: Progress) -> None:
+            loop.call_soon_threadsafe(told, progress)
+
         try:
-            error = await self._rest.run_pull(lambda: _last_error(self._rest.lines("/images/pull", headers, **query)))
+            error = await self._rest.run_pull(
+                lambda: follow_pull(self._rest.lines("/images/create", headers, compatible=True, fromImage=full), tell)
+            )
         except Refused as refused:
             error = refused.text
         if error:
@@ -142,10 +149,21 @@ def _authorization(credentials: Credentials) -> str:
     return base64.urlsafe_b64encode(text.encode()).decode()
 
 
-def _last_error(lines: Iterator[dict[str, Any]]) -> str:
+def follow_pull(lines: Iterable[Mapping[str, Any]], tell: Callable[[Progress], None]) -> str:
+    """Reads a pull to its end and tells whenever bytes have come; the last line's error, "" for none."""
     error = ""
+    layers: dict[str, tuple[int, int, bool]] = {}  # received, expected, done; by id
     for line in lines:
         error = str(line.get("error") or "")
+        received, expected, _ = layers.get(line.get("id", ""), (0, 0, False))
+        if line.get("status") == "Downloading":
+            detail = line["progressDetail"]
+            layers[line["id"]] = (detail.get("current", 0), detail.get("total", 0), False)
+            sums = [sum(column) for column in zip(*layers.values(), strict=True)]
+            tell(Progress(sums[0], sums[1], len(layers), sums[2]))
+        elif line.get("status") in BEGUN | DONE:
+            is_done = line["status"] in DONE
+            layers[line["id"]] = (expected if is_done else received, expected, is_done)
     return error
 
 

@@ -16,7 +16,7 @@ from nodeagent.runtime import imagemounts, names, oci
 from nodeagent.runtime.containers import Containers
 from nodeagent.runtime.images import Images
 from nodeagent.runtime.places import Places
-from nodeagent.runtime.port import ContainerSpec, Credentials, Image, Limits, RuntimeFailure, SandboxSpec
+from nodeagent.runtime.port import ContainerSpec, Credentials, Image, Limits, Progress, RuntimeFailure, SandboxSpec
 from nodeagent.runtime.rest import Away, Refused, Rest
 from nodeagent.runtime.sandboxes import Sandboxes
 from nodeagent.runtime.seen import SeenContainer, SeenPod, SeenSandbox, State
@@ -60,8 +60,10 @@ class PodmanRuntime:
     async def images(self) -> list[Image]:
         return await self._answer(self._images.all())
 
-    async def pull(self, reference: str, credentials: Credentials | None = None) -> Image:
-        return await self._answer(self._images.pull(reference, credentials))
+    async def pull(
+        self, reference: str, credentials: Credentials | None = None, told: Callable[[Progress], None] = lambda _: None
+    ) -> Image:
+        return await self._answer(self._images.pull(reference, credentials, told))
 
     async def remove_image(self, image: Image) -> None:
         await self._answer(self._images.remove(image))

@@ -123,6 +123,16 @@ class Credentials:
     password: str = field(repr=False)
 
 
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a pull is; layers that have not begun yet are in none of it."""
+
+    received: int = 0  # bytes
+    expected: int = 0  # bytes of the layers that have begun
+    layers: int = 0
+    done: int = 0  # layers; those that were here already too
+
+
 class Runtime(Protocol):
     """The host's containers. `poke` callbacks run on the event loop."""
 
@@ -154,9 +164,11 @@ class Runtime(Protocol):
         """Every image on the host."""
         ...
 
-    async def pull(self, reference: str, credentials: Credentials | None = None) -> Image:
+    async def pull(
+        self, reference: str, credentials: Credentials | None = None, told: Callable[[Progress], None] = lambda _: None
+    ) -> Image:
         """Fetches an image; raises RuntimeFailure with the registry's words: ErrImagePull, or RegistryUnavailable when
-        the registry can't be reached or has trouble of its own."""
+        the registry can't be reached or has trouble of its own. `told` is called on the event loop as bytes come."""
         ...
 
     async def remove_image(self, image: Image) -> None:

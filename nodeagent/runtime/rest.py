@@ -85,10 +85,14 @@ class Rest:
         except APIError as error:
             raise _failure(error) from error
 
-    def lines(self, path: str, headers: Mapping[str, str], **query: str) -> Iterator[dict[str, Any]]:
-        """The objects of a streamed answer to a POST, blocking; ten minutes of silence end it."""
+    def lines(
+        self, path: str, headers: Mapping[str, str], *, compatible: bool = False, **query: str
+    ) -> Iterator[dict[str, Any]]:
+        """The objects of a streamed answer to a POST, blocking; ten minutes of silence end it. `compatible`: of
+        Podman's other interface, that of Docker."""
+        options: dict[str, Any] = {"params": query, "headers": headers, "stream": True, "timeout": (10, 600)}
         try:
-            answer = self._api.post(path, params=query, headers=headers, stream=True, timeout=(10, 600))
+            answer = self._api.post(path, compatible=compatible, **options)
             answer.raise_for_status()
             for line in answer.iter_lines():
                 if line:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from nodeagent.runtime.addresses import choose
-from nodeagent.runtime.port import ContainerSpec, Credentials, Image, Limits, RuntimeFailure, SandboxSpec
+from nodeagent.runtime.port import ContainerSpec, Credentials, Image, Limits, Progress, RuntimeFailure, SandboxSpec
 from nodeagent.runtime.seen import SeenContainer, SeenPod, SeenSandbox, State
 
 EPOCH = 1_800_000_000  # seconds; the fake's date when its loop's clock shows 0
@@ -47,6 +47,7 @@ class FakeHost:
     local_images: dict[str, Image] = field(default_factory=dict)  # by every name and id
     registry: dict[str, Image | RuntimeFailure] = field(default_factory=dict)
     pull_seconds: float = 0.0
+    pull_progress: Sequence[Progress] = ()  # told one after the other over that time
     private: dict[str, Credentials] = field(default_factory=dict)  # images that only these are given
     any_image: bool = True  # an image that nobody named is there all the same
     sandbox_failure: RuntimeFailure | None = None
@@ -182,9 +183,14 @@ class FakeRuntime:
         self._call("images")
         return list({i.id: i for i in self.host.local_images.values()}.values())
 
-    async def pull(self, reference: str, credentials: Credentials | None = None) -> Image:
+    async def pull(
+        self, reference: str, credentials: Credentials | None = None, told: Callable[[Progress], None] = lambda _: None
+    ) -> Image:
         self._call("pull", reference)
-        await asyncio.sleep(self.host.pull_seconds)
+        for step in self.host.pull_progress:
+            await asyncio.sleep(self.host.pull_seconds / len(self.host.pull_progress))
+            told(step)
+        await asyncio.sleep(0 if self.host.pull_progress else self.host.pull_seconds)
         found = self.host.registry.get(reference)
         if reference in self.host.private and credentials != self.host.private[reference]:
             raise RuntimeFailure("ErrImagePull", f"cannot pull image {reference}: unauthorized")

@@ -30,9 +30,13 @@ class Registry:
 
 
 @contextlib.contextmanager
-def registry(root_file_system: bytes, port: int = 0, tls: Pair | None = None) -> Iterator[Registry]:
-    """Serves an image made of the tar given; port 0 takes a free one; with a certificate it speaks HTTPS."""
-    server = ThreadingHTTPServer(("127.0.0.1", port), type("Handler", (_Handler,), {"blobs": _image(root_file_system)}))
+def registry(
+    root_file_system: bytes, port: int = 0, tls: Pair | None = None, go_on: threading.Event | None = None
+) -> Iterator[Registry]:
+    """Serves an image made of the tar given; port 0 takes a free one; with a certificate it speaks HTTPS. Its layer
+    comes slowly until `go_on` is set."""
+    handler = type("Handler", (_Handler,), {"blobs": _image(root_file_system), "go_on": go_on})
+    server = ThreadingHTTPServer(("127.0.0.1", port), handler)
     if tls is not None:
         server.socket = _secured(server.socket, tls)
     thread = threading.Thread(target=server.serve_forever)
@@ -75,6 +79,7 @@ def _image(tar: bytes) -> dict[str, tuple[str, bytes]]:
 
 class _Handler(BaseHTTPRequestHandler):
     blobs: dict[str, tuple[str, bytes]]
+    go_on: threading.Event | None
     protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
@@ -102,7 +107,11 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("Docker-Content-Digest", _digest(data))
         self.end_headers()
         if self.command == "GET":
-            self.wfile.write(data)
+            piece = len(data) // 128 + 1 if kind == LAYER and self.go_on else len(data)
+            for at in range(0, len(data), piece):
+                self.wfile.write(data[at : at + piece])
+                if self.go_on:
+                    self.go_on.wait(0.2)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - http.server's name
         """Says nothing."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 from mesh import pki
 from nodeagent.registries import Registry
 from nodeagent.runtime.podman import PodmanRuntime
-from nodeagent.runtime.port import ContainerSpec, Credentials, Image, RuntimeFailure, SandboxSpec
+from nodeagent.runtime.port import ContainerSpec, Credentials, Image, Progress, RuntimeFailure, SandboxSpec
 from nodeagent.runtime.seen import Role
 from tests.harness import registry as served
 from tests.harness.podman import IMAGE, PodmanHost, podman_host, root_file_system
@@ -96,6 +97,30 @@ async def test_an_authority_of_ones_own(tmp_path: Path) -> None:
                 else:
                     assert "certificate" in (await failure(runtime, f"{registry.address}/hello:1")).message
                 await runtime.close()
+
+
+async def test_how_far_a_pull_is() -> None:  # I3
+    go_on, told = threading.Event(), asyncio.Event()
+    seen: list[Progress] = []
+
+    def tell(progress: Progress) -> None:
+        seen.append(progress)
+        told.set()
+
+    with served.registry(root_file_system(), go_on=go_on) as registry:
+        entry = Registry(registry.address, plain_http=True)
+        with podman_host(image=False, registries=(entry,)) as host:
+            runtime = PodmanRuntime(host.config)
+            pull = asyncio.create_task(runtime.pull(f"{registry.address}/hello:1", None, tell))
+            try:
+                await asyncio.wait_for(told.wait(), 30)
+            finally:
+                go_on.set()
+            image = await pull
+            await runtime.close()
+    assert image.names
+    assert 0 < seen[0].received < seen[0].expected < 100 << 20
+    assert (seen[0].layers, seen[0].done) == (1, 0)
 
 
 async def test_a_registry_that_is_away_and_comes_back(upstream: served.Registry) -> None:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from mesh.v1.core_pb2 import SecurityContext
-from nodeagent.runtime.port import Image, RuntimeFailure
+from nodeagent.runtime.port import Image, Progress, RuntimeFailure
 from nodeagent.runtime.seen import State
 from tests.harness.agents import a_container, a_pod
 from tests.harness.bent_time import bent
@@ -149,6 +149,36 @@ async def test_so_many_pulls_at_once_and_the_event_says_how_long(tmp_path: Path)
     await world.until(lambda: world.phase("p2") == "Running", 5)
     words = next(e.message for e in world.events.values() if "example:2" in e.message and e.reason == "Pulled")
     assert words == 'Successfully pulled image "example:2" in 2s (4s including waiting). Image size: 10 bytes.'
+    await world.kill()
+
+
+@bent
+async def test_a_long_pull_tells_how_far_it_is_in_one_event(tmp_path: Path) -> None:  # I3, S8
+    steps = [Progress(n * 100_000, 2_400_000, 2, n // 20) for n in range(1, 25)]  # one every half second
+    world = world_of(tmp_path, any_image=False, pull_seconds=12, pull_progress=steps)
+    world.host.registry["example:1"] = Image("sha256:1", ("example:1",), 10)
+    await world.start()
+    await world.assign(a_pod("web"), a_pod("late"))
+    heard: dict[str, list[str]] = {"web": [], "late": []}
+
+    def running() -> bool:
+        for name, words in heard.items():
+            mine = [
+                e.message for e in world.events.values() if e.reason == "Pulling" and e.involved_object.name == name
+            ]
+            assert len(mine) <= 1
+            words += [m for m in mine if m not in words]
+        return world.phase("web") == world.phase("late") == "Running"
+
+    await world.until(running, 20)
+    for words in heard.values():
+        assert words == [
+            'Pulling image "example:1"',
+            'Pulling image "example:1": 1.0 of 2.4 MB have come (2 layers begun, 0 complete)',
+            'Pulling image "example:1": 2.0 of 2.4 MB have come (2 layers begun, 1 complete)',
+        ]
+    assert world.event("web", "Pulling").count == 3
+    assert len([c for c in world.host.calls if c[0] == "pull"]) == 1
     await world.kill()
 
 
