@@ -155,15 +155,16 @@ def follow_pull(lines: Iterable[Mapping[str, Any]], tell: Callable[[Progress], N
     layers: dict[str, tuple[int, int, bool]] = {}  # received, expected, done; by id
     for line in lines:
         error = str(line.get("error") or "")
-        received, expected, _ = layers.get(line.get("id", ""), (0, 0, False))
+        layer = line.get("id", "")
+        received, expected, _ = layers.get(layer, (0, 0, False))
         if line.get("status") == "Downloading":
-            detail = line["progressDetail"]
-            layers[line["id"]] = (detail.get("current", 0), detail.get("total", 0), False)
+            detail = line.get("progressDetail") or {}
+            layers[layer] = (detail.get("current", 0), detail.get("total", 0), False)
             sums = [sum(column) for column in zip(*layers.values(), strict=True)]
             tell(Progress(sums[0], sums[1], len(layers), sums[2]))
         elif line.get("status") in BEGUN | DONE:
             is_done = line["status"] in DONE
-            layers[line["id"]] = (expected if is_done else received, expected, is_done)
+            layers[layer] = (expected if is_done else received, expected, is_done)
     return error
 
 
