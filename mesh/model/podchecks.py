@@ -137,6 +137,11 @@ def _check_mounts(container: Container, volumes: set[str], path: str) -> Iterato
             yield Violation(f"{where}.subPathExpr", "must be absent when subPath is given")
         if mount.mount_propagation == "Bidirectional" and not container.security_context.privileged:
             yield Violation(f"{where}.mountPropagation", 'must not be "Bidirectional" in a container not privileged')
+        if mount.recursive_read_only in ("IfPossible", "Enabled"):
+            if not mount.read_only:
+                yield Violation(f"{where}.recursiveReadOnly", "may only be given with readOnly: true")
+            if mount.mount_propagation not in ("", "None"):
+                yield Violation(f"{where}.recursiveReadOnly", "may only be given without mountPropagation")
 
 
 def _check_resources(resources: ResourceRequirements, path: str) -> Iterator[Violation]:

@@ -50,6 +50,10 @@ _RESTART_RULES = _refused("restart rules of single containers are not honoured y
 _CLAIMS = _refused("block devices and claims of single pods are not honoured yet: use persistentVolumeClaim")
 _PROFILES = _refused("security profiles are not honoured yet: they come with a later release")
 _DEVICES = _refused("devices and resource claims are not honoured yet")
+_NOT_RECURSIVE = _refused(
+    "the hosts' Podman can't make what is mounted below read-only too (it knows no `rro`): use readOnly, or IfPossible",
+    _values("Disabled", "IfPossible"),
+)
 _NAMESPACES = _refused("sharing these namespaces is not honoured yet: it comes with a later release", _values(False))
 _LATER_VOLUME = _refused(
     "this kind of volume is not honoured yet: "
@@ -233,7 +237,7 @@ TABLE: dict[str, dict[str, Support]] = {
     "VolumeMount": {
         "name": _YES,
         "readOnly": _YES,
-        "recursiveReadOnly": _refused("recursiveReadOnly is not honoured yet", _values("Disabled")),
+        "recursiveReadOnly": _NOT_RECURSIVE,
         "mountPath": _YES,
         "subPath": _YES,
         "mountPropagation": _YES,

@@ -109,7 +109,7 @@ class Executor:
                 if state.seen:
                     state.seen = replace(state.seen, sandbox=None)
             case do.RemoveVolumes():
-                await asyncio.to_thread(self.tree.remove_volumes, state.uid, logs=bool(state.record.evicted_at))
+                await asyncio.to_thread(self.tree.remove_volumes, state.uid)
                 state.memory = replace(state.memory, volumes=do.Volumes.REMOVED)
             case do.Fail():
                 state.record = replace(state.record, reason=action.reason, message=action.message)

@@ -16,7 +16,7 @@ from nodeagent.events import Events
 from nodeagent.pods import actions as do
 from nodeagent.pods.podstate import PodState
 from nodeagent.probes.checks import Checks
-from nodeagent.probes.state import COUNTS
+from nodeagent.probes.state import COUNTS, POST_START
 from nodeagent.probes.wanted import Check, Place, hook_check, verdict_of
 from nodeagent.runtime.seen import SeenContainer, State
 
@@ -46,7 +46,7 @@ class Hooks:
             if state.newest(seen.id) is None:
                 return
             verdict = verdict_of(state.record.verdicts, seen)
-            verdict = replace(verdict, failed="PostStart") if failure else replace(verdict, greeted=True)
+            verdict = replace(verdict, failed=POST_START) if failure else replace(verdict, greeted=True)
             if failure:  # it never counts as started
                 self.events.warning(state.pod, "FailedPostStartHook", "PostStartHook failed", seen.name)
             state.record = state.record.with_verdict(seen.name, verdict)

@@ -24,7 +24,8 @@ from nodeagent.pods.record import Death
 from nodeagent.pods.resize import lagging, requirements
 from nodeagent.pods.restart import next_start, over, policy_of, should_restart
 from nodeagent.pods.standing import Standing, init_done, initialized, standings
-from nodeagent.probes.wanted import has_started, is_ready, verdict_of
+from nodeagent.probes.state import POST_START
+from nodeagent.probes.wanted import has_greeted, has_started, is_ready, verdict_of
 from nodeagent.runtime.port import PULL_FAILURES
 from nodeagent.runtime.seen import Role, SeenSandbox, State
 
@@ -140,18 +141,31 @@ def _states(facts: Facts, standing: Standing) -> tuple[ContainerState, Death | N
     """The state and the end before it."""
     previous = facts.record.previous.get(standing.name)
     if standing.running and standing.seen:
+        verdict = verdict_of(facts.record.verdicts, standing.seen)
+        if verdict.failed == POST_START:
+            return ContainerState(waiting=_ungreeted()), standing.death
+        if not has_greeted(standing.container, verdict):
+            return ContainerState(waiting=_unbegun(facts)), standing.death
         started_at = to_timestamp(standing.seen.started_at)
         return ContainerState(running=ContainerStateRunning(started_at=started_at)), standing.death
     waiting = _trouble(facts, standing)
     if waiting is None and standing.death is not None and not standing.ready_to_start:
         return ContainerState(terminated=_terminated(standing.death)), previous
     if waiting is None:
-        reason = "PodInitializing" if facts.pod.spec.init_containers else "ContainerCreating"
-        waiting = ContainerStateWaiting(reason=reason)
+        waiting = _unbegun(facts)
         mount = facts.memory.failures.get(VOLUMES)
         if mount is not None:
             waiting.message = f"{mount.reason}: {mount.message}"
     return ContainerState(waiting=waiting), standing.death
+
+
+def _unbegun(facts: Facts) -> ContainerStateWaiting:
+    return ContainerStateWaiting(reason="PodInitializing" if facts.pod.spec.init_containers else "ContainerCreating")
+
+
+def _ungreeted() -> ContainerStateWaiting:
+    """Its postStart hook has failed (L7); what the hook said is for no one but the host's log."""
+    return ContainerStateWaiting(reason="PostStartHookError", message="PostStartHook failed")
 
 
 def _trouble(facts: Facts, standing: Standing) -> ContainerStateWaiting | None:
@@ -161,6 +175,9 @@ def _trouble(facts: Facts, standing: Standing) -> ContainerStateWaiting | None:
     backoff = _crash_loop(facts, standing)
     if backoff is not None:
         return backoff
+    verdict, death = facts.record.verdicts.get(standing.name), standing.death
+    if verdict and death and (verdict.failed, verdict.container_id) == (POST_START, death.container_id):
+        return _ungreeted()
     failure = facts.memory.failures.get(standing.name)
     if failure is not None:
         return ContainerStateWaiting(reason=failure.reason, message=failure.message)

@@ -54,6 +54,9 @@ class Streak:
         return Streak(good, self.length + 1 if good == self.good else 1)
 
 
+POST_START = "PostStart"  # what condemned a container whose hook has failed (L7)
+
+
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """What probes and hooks have decided of one container instance; a new one is neither started nor ready (P4).

@@ -164,14 +164,12 @@ class Tree:
 
     # ---- removal
 
-    def remove_volumes(self, uid: str, *, logs: bool = False) -> None:
-        """Removes what the volumes and /etc files hold, and the logs if asked to; the record stays."""
+    def remove_volumes(self, uid: str) -> None:
+        """Removes what the volumes and /etc files hold; the record and the logs stay."""
         directory = self.directory(uid)
         for group in ("subpaths", "volumes", "etc", "termination"):
             _remove(directory / group)
         _remove(self._memory / uid)
-        for written in self._logs.glob(f"*_{uid}") if logs else ():
-            _remove(written)
 
     def retire(self, names: Iterable[str]) -> list[str]:
         """Removes directories that claims had; returns those of which nothing is left."""
@@ -179,7 +177,9 @@ class Tree:
 
     def remove(self, uid: str) -> None:
         """Removes everything of the pod, logs included; what its claims hold stays."""
-        self.remove_volumes(uid, logs=True)
+        self.remove_volumes(uid)
+        for written in self._logs.glob(f"*_{uid}"):
+            _remove(written)
         _remove(self.directory(uid))
 
     def remove_old_logs(self, uid: str, container: str, newest: int) -> None:

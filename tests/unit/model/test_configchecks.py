@@ -50,6 +50,16 @@ def wrong(container: str = "stdin: false", volume: str = "emptyDir: {}") -> list
             "env[0].valueFrom.fieldRef.fieldPath",
         ),
         ("volumeMounts: [{name: v, mountPath: /a, mountPropagation: HostToContainer}]", ""),
+        ("volumeMounts: [{name: v, mountPath: /a, readOnly: true, recursiveReadOnly: IfPossible}]", ""),
+        (
+            "volumeMounts: [{name: v, mountPath: /a, recursiveReadOnly: IfPossible}]",
+            "volumeMounts[0].recursiveReadOnly",
+        ),
+        (
+            "volumeMounts: [{name: v, mountPath: /a, readOnly: true, recursiveReadOnly: IfPossible, "
+            "mountPropagation: HostToContainer}]",
+            "volumeMounts[0].recursiveReadOnly",
+        ),
         (
             "volumeMounts: [{name: v, mountPath: /a, mountPropagation: Bidirectional}]",
             "volumeMounts[0].mountPropagation",

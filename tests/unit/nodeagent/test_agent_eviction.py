@@ -283,6 +283,26 @@ async def test_one_pod_a_pass_until_the_pressure_is_gone(tmp_path: Path) -> None
 
 
 @bent
+async def test_the_logs_of_an_evicted_pod_stay_until_it_is_deleted(tmp_path: Path) -> None:  # R10
+    world = World(tmp_path)
+    await up(world, a_pod("a"))
+    written = world.config.log_dir / "default_a_uid-a" / "main" / "0.log"
+    scratch = world.config.state_dir / "pods" / "uid-a" / "volumes" / "scratch"
+    for path in (written.parent, scratch):
+        path.mkdir(parents=True, exist_ok=True)
+    written.write_text("the last words\n")
+    world.measure.used = {"a": Usage(disk=1 << 20)}
+    world.vitals = FULL_DISK
+    await world.until(lambda: world.phase("a") == "Failed")
+    world.vitals = VITALS
+    await world.until(lambda: not scratch.exists())
+    assert written.read_text() == "the last words\n"
+    await world.delete("a")
+    await world.until(lambda: not written.exists())
+    await world.kill()
+
+
+@bent
 async def test_pressure_is_told_for_five_minutes_more(tmp_path: Path) -> None:  # R10
     world = World(tmp_path)
     await up(world)

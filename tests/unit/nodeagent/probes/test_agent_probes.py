@@ -306,6 +306,7 @@ async def test_post_start_holds_everything_up(tmp_path: Path) -> None:  # L7, L6
     await world.assign(a_pod("web", containers=(first, a_container("second"))))
     await asyncio.sleep(4)
     assert not started(world, "first")
+    assert (world.waiting("web", "first"), world.status("web").phase) == ("ContainerCreating", "Pending")
     assert world.checks.times("r") == []
     assert not [c for c in world.host.containers.values() if c.name == "second"]
     await world.until(lambda: all(s.ready for s in world.status("web").container_statuses))
@@ -326,10 +327,15 @@ async def test_a_hook_of_an_attempt_that_is_over_decides_nothing(tmp_path: Path)
 
 @bent
 async def test_a_failed_post_start_ends_the_container(tmp_path: Path) -> None:  # L7
-    world = World(tmp_path)
+    world = World(tmp_path, FakeHost(default=Program(on_term=None)))
     world.checks.answers["hello"] = Result.FAILURE
     await world.start()
-    await world.assign(a_pod("web", containers=(a_container(lifecycle=hooked(post_start="hello")),)))
+    pod = a_pod(
+        "web", containers=(a_container(lifecycle=hooked(post_start="hello")),), termination_grace_period_seconds=9
+    )
+    await world.assign(pod)
+    await world.until(lambda: world.waiting("web") == "PostStartHookError")
+    assert "hello" not in world.status("web").container_statuses[0].state.waiting.message  # what it said is hidden
     await world.until(lambda: world.restarts("web") == 1)
     assert world.event("web", "FailedPostStartHook").message == "PostStartHook failed"
     assert killing(world) == "FailedPostStartHook"
