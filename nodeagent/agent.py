@@ -129,6 +129,7 @@ class Agent(StreamCalls):
         self._room = Room(
             config, self._tree, self._workers, lambda: self._desired.node_labels, vitals=self._vitals, clock=clock,
             gauge=gauge, measure=measure, events=events, images=self._gc, remove=runtime.remove,
+            weigh=runtime.weigh,
         )  # fmt: skip
         self._shutdown = Shutdown(config.run_dir, self._workers, self.board, self._beat.set)
         self._room.closing = lambda: self._shutdown.closing

@@ -16,11 +16,12 @@ from nodeagent import pressure
 from nodeagent.config import AgentConfig
 from nodeagent.events import Events
 from nodeagent.imagegc import ImageGc
-from nodeagent.machine import allocatable
+from nodeagent.machine import allocatable, amounts
 from nodeagent.pods.admit import Answer, Space, answer
 from nodeagent.pods.worker import Worker
 from nodeagent.pressure import Gauge, Signal
 from nodeagent.runtime.port import RuntimeFailure
+from nodeagent.shares import shares_of
 from nodeagent.usage import HostMeasure, Measure
 from nodeagent.vitals import Vitals
 from nodeagent.volumes.tree import Tree
@@ -33,12 +34,14 @@ HARD_GRACE = 1  # seconds (R10)
 
 
 class Room:
-    """A host's; `workers` are those of its pods now, `labels` those of its Node; `remove` removes a container."""
+    """A host's; `workers` are those of its pods now, `labels` those of its Node; `remove` removes a container,
+    `weigh` gives cgroups their shares."""
 
     def __init__(  # noqa: PLR0913 - what room depends on
         self, config: AgentConfig, tree: Tree, workers: Mapping[str, Worker], labels: Callable[[], Mapping[str, str]],
         *, vitals: Callable[[], Vitals], clock: Callable[[], int], gauge: Gauge, measure: Measure | None,
         events: Events, images: ImageGc, remove: Callable[[str], Awaitable[None]],
+        weigh: Callable[[Mapping[str, int]], Awaitable[None]],
     ) -> None:  # fmt: skip
         self._config = config
         self._workers = workers
@@ -50,6 +53,7 @@ class Room:
         self._events = events
         self._images = images
         self._remove = remove
+        self._weigh = weigh
         self.closing: Callable[[], bool] = lambda: False  # whether the host shuts down (L19)
         self._due: dict[str, float] = {}  # when a pod with limits is measured next, by the loop's time
 
@@ -85,7 +89,13 @@ class Room:
         while True:
             await asyncio.sleep(EVERY)
             await self._look(may)
+            await self._divide()
             self.freed()
+
+    async def _divide(self) -> None:
+        """The processor, between all pods and the rest of the host, and among them (R7)."""
+        there = [w.granted for w in self._workers.values() if w.admitted]
+        await self._weigh(shares_of(amounts(self._vitals(), self._config).cpu, there))
 
     async def _look(self, may: Callable[[], bool]) -> None:
         crossed = self._gauge.look(self._vitals(), self._clock()).crossed

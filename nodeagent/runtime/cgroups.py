@@ -7,6 +7,7 @@ import contextlib
 import os
 import select
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 from nodeagent.runtime.port import Limits
@@ -79,9 +80,23 @@ def limit(path: str, limits: Limits, root: Path = ROOT) -> None:
         _limit_hybrid(root, path.lstrip("/"), limits)
 
 
+def weigh(shares: Mapping[str, int], root: Path = ROOT) -> None:
+    """Gives cgroups their cpu shares, where they are there and have others."""
+    unified = version(root) == 2
+    for path, wanted in shares.items():
+        file = (root if unified else root / "cpu") / path.lstrip("/") / ("cpu.weight" if unified else "cpu.shares")
+        text = str(_weight(wanted) if unified else max(wanted, 2))
+        with contextlib.suppress(OSError):  # not there yet, or no longer
+            if file.read_text().strip() != text:
+                file.write_text(text)
+
+
+def _weight(shares: int) -> int:
+    return min(1 + (max(shares, 2) - 2) * 9999 // 262142, 10000)
+
+
 def _limit_unified(place: Path, limits: Limits) -> None:
-    weight = 1 + (max(limits.cpu_shares, 2) - 2) * 9999 // 262142
-    (place / "cpu.weight").write_text(str(min(weight, 10000)))
+    (place / "cpu.weight").write_text(str(_weight(limits.cpu_shares)))
     (place / "cpu.max").write_text(f"{limits.cpu_quota or 'max'} {PERIOD}")
     (place / "memory.max").write_text(str(limits.memory or "max"))
     swap = place / "memory.swap.max"

@@ -6,13 +6,13 @@ again, see `containers` and `sandboxes`; everything that fails is a RuntimeFailu
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
 from nodeagent.config import AgentConfig
-from nodeagent.runtime import imagemounts, names, oci
+from nodeagent.runtime import cgroups, imagemounts, names, oci
 from nodeagent.runtime.containers import Containers
 from nodeagent.runtime.images import Images
 from nodeagent.runtime.places import Places
@@ -95,6 +95,9 @@ class PodmanRuntime:
 
     async def resize(self, container_id: str, limits: Limits) -> None:
         await self._containers.resize(container_id, limits)
+
+    async def weigh(self, shares: Mapping[str, int]) -> None:
+        await asyncio.to_thread(cgroups.weigh, shares)
 
     async def remove(self, container_id: str) -> None:
         await self._answer(self._containers.remove(container_id))

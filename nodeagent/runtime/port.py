@@ -218,6 +218,10 @@ class Runtime(Protocol):
         """
         ...
 
+    async def weigh(self, shares: Mapping[str, int]) -> None:
+        """Gives cgroups above the containers' their cpu shares (R7); one that is not there is no error."""
+        ...
+
     async def remove(self, container_id: str) -> None:
         """Removes a container in whatever state, its log file excepted; none there is no error."""
         ...

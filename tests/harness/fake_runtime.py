@@ -9,7 +9,7 @@ bends it. What a container does is its Program, looked up by "pod/container", th
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -55,6 +55,7 @@ class FakeHost:
     away: bool = False  # the runtime does not answer; see FakeRuntime.set_away
     memory_in_use: int = 0  # of every container
     log_dir: Path | None = None
+    shares: Mapping[str, int] = field(default_factory=dict)  # of cgroups, as last given
     pod_cidr: str = ""
     cluster_cidr: str = ""
     mounts: dict[Path, str] = field(default_factory=dict)  # ids of images by place; what is no directory is no more
@@ -273,6 +274,9 @@ class FakeRuntime:
             self.exit(container_id, 137)
         elif number == SIGNALS["TERM"] and on_term is not None:
             self.exit(container_id, on_term)
+
+    async def weigh(self, shares: Mapping[str, int]) -> None:
+        self.host.shares = dict(shares)
 
     async def resize(self, container_id: str, limits: Limits) -> None:
         seen = self.host.containers.get(container_id)

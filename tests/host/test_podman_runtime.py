@@ -393,6 +393,16 @@ async def test_images_are_pulled_with_and_without_a_password(agent: Agent) -> No
         assert failure.value.message.startswith(f"cannot pull image {served.address}/hello:2: ")
 
 
+async def test_a_pods_cgroup_is_given_its_shares(agent: Agent) -> None:  # R7
+    sandbox = await agent.sandbox()
+    group = f"/mesh/burstable/pod{sandbox.pod_uid}"
+    await agent.run(FOREVER, sandbox, name="one", cgroup_parent=group)
+    await agent.runtime.weigh({group: 512})
+    unified = cgroups.version() == 2
+    file = cgroups.ROOT / ("" if unified else "cpu") / group.lstrip("/") / ("cpu.weight" if unified else "cpu.shares")
+    assert file.read_text() == ("20\n" if unified else "512\n")
+
+
 async def test_nothing_is_left_of_a_pod(agent: Agent, host: PodmanHost) -> None:
     sandbox = await agent.sandbox()
     await agent.run(FOREVER, sandbox, name="one", cgroup_parent=f"/mesh/burstable/pod{sandbox.pod_uid}")

@@ -80,6 +80,22 @@ async def test_what_does_not_fit_fails_and_nothing_of_it_is_begun(tmp_path: Path
 
 
 @bent
+async def test_the_processor_is_divided_by_what_pods_ask_for(tmp_path: Path) -> None:  # R7
+    world = World(tmp_path)
+    await world.start()
+    await given(world, a={"cpu": "2"}, b={"cpu": "500m"}, c={}, d={"cpu": "9"})
+    await world.until(lambda: world.phase("d") == "Failed")
+    await world.until(lambda: "/mesh/besteffort/poduid-c" in world.host.shares)
+    assert world.host.shares == {
+        "/mesh": 4096, "/mesh/guaranteed": 2, "/mesh/burstable": 2560, "/mesh/besteffort": 2,
+        "/mesh/burstable/poduid-a": 2048, "/mesh/burstable/poduid-b": 512, "/mesh/besteffort/poduid-c": 2,
+    }  # fmt: skip
+    await world.delete("a")
+    await world.until(lambda: world.host.shares["/mesh/burstable"] == 512)
+    await world.kill()
+
+
+@bent
 async def test_room_that_a_stopping_pod_still_holds_is_waited_for(tmp_path: Path) -> None:
     world = World(tmp_path)
     world.host.programs["a/main"] = Program(on_term=None)  # it takes its whole grace

@@ -46,6 +46,22 @@ def test_version_one_and_hybrid(hybrid: Path) -> None:
     assert cgroups.oom_kills("/mesh/podu/libpod-c", hybrid) == 1
 
 
+@pytest.mark.parametrize(
+    ("version", "file", "whole", "least"),
+    [("unified", "cpu.weight", "157", "1"), ("hybrid", "cpu/cpu.shares", "4096", "2")],
+)
+def test_shares_are_given_to_what_is_there(  # R7
+    version: str, file: str, whole: str, least: str, request: pytest.FixtureRequest
+) -> None:
+    root: Path = request.getfixturevalue(version)
+    place, name = root / Path(file).parent / "mesh", Path(file).name
+    (place / name).write_text("1024\n")
+    (place / "podu" / name).write_text("1024\n")
+    cgroups.weigh({"/mesh": 4096, "/mesh/podu": 2, "/mesh/gone": 7}, root)
+    assert ((place / name).read_text(), (place / "podu" / name).read_text()) == (whole, least)
+    assert not (place / "gone").exists()
+
+
 def test_removal_takes_all_that_is_empty_in_every_hierarchy(hybrid: Path) -> None:
     (hybrid / "memory/mesh/podu/libpod-c/memory.oom_control").unlink()  # the kernel's files are no obstacle to rmdir
     assert cgroups.remove("/mesh/podu", hybrid)
