@@ -138,6 +138,21 @@ async def test_words_on_objects(mesh: Cli) -> None:
     assert (bad.code, "spec.replicass" in bad.err) == (1, True)
 
 
+async def test_a_pods_gate_is_passed_by_a_patch_of_its_status(mesh: Cli) -> None:  # P22
+    gated = (
+        "{apiVersion: v1, kind: Pod, metadata: {name: gated}, spec: "
+        "{readinessGates: [{conditionType: example.com/gate}], containers: [{name: a, image: i}]}}"
+    )
+    await mesh("apply", "-f", "-", stdin=gated)
+    gate = 'status: {conditions: [{type: example.com/gate, status: "True"}]}'
+    patched = await mesh("patch", "pod", "gated", "--subresource=status", "-p", gate)
+    assert patched.out == "pod/gated patched\n"
+    again = await mesh("patch", "pod", "gated", "--subresource=status", "-p", gate)
+    assert again.out == "pod/gated patched (no change)\n"
+    other = await mesh("patch", "pod", "gated", "--subresource=status", "-p", gate.replace("example.com/gate", "Ready"))
+    assert "status.conditions[0].type" in other.err
+
+
 async def test_diff_says_what_apply_would_change(mesh: Cli) -> None:
     new = await mesh("diff", "-f", "-", stdin=WEB)
     assert (new.code, new.out) == (1, "deployment.apps/web would be created\n")
