@@ -75,6 +75,7 @@ async def test_a_disk_filled_by_a_container(node: Node, where: str) -> None:
     assert "The node was low on resource: ephemeral-storage." in message(node, greedy)
     assert ("Container main was using" in message(node, greedy)) == (not where)  # a volume is no container's
     assert "Attempting to reclaim ephemeral-storage" in {e.message for e in node.events}
+    await node.until(lambda _: pressed(node))  # until the host has said so, its last word is of before
     await node.until(lambda _: not pressed(node))
     after = a_pod(3)
     await node.assign(calm, greedy, after)
