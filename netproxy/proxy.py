@@ -101,6 +101,8 @@ class Proxy:
         many connections were left."""
         flows = [*self._tcp.hand_over(), *self._udp.hand_over()]
         if self._holding.leave(flows):
+            self._tcp.let_go()
+            self._udp.let_go()
             return len(flows)
         self._tcp.stop()
         self._udp.stop()

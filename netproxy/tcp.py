@@ -88,6 +88,16 @@ class Engine(Relaying):
             found.append((flow, [link.client.fd, link.server.fd]))
         return found
 
+    def let_go(self) -> None:
+        """Touches nothing of what was handed over: every byte and every new connection is the next process's."""
+        for listener in self._listeners.values() if not self._paused else ():
+            self._turns.forget(listener.sock.fileno())
+        for fd in self._sides:
+            self._epoll.unregister(fd)
+        self._sides.clear()
+        self._connecting.clear()
+        self._again, self._retry, self._parking = [], [], []
+
     def adopt(self, words: dict[str, Any], sockets: list[socket.SocketType], pool: Pool, counts: Counts | None) -> None:
         """Carries on with a connection of the process before; without counts it is to be connected yet."""
         ip, port = words["peer"]

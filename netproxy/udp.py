@@ -99,6 +99,13 @@ class UdpEngine:
             for s in self.sessions
         ]  # fmt: skip
 
+    def let_go(self) -> None:
+        """Touches nothing of what was handed over: every datagram is the next process's."""
+        for port in self._ports.values():
+            self._turns.forget(port.sock.fileno())
+        for session in self.sessions:
+            self._turns.forget(session.way.fileno())
+
     def adopt(self, words: dict[str, Any], way: socket.socket, listen: Listen, counts: Counts) -> None:
         """Carries on with a session of the process before."""
         now = self._now()
