@@ -134,12 +134,12 @@ class _Look:
     def _remove_surplus(self) -> bool:
         """Whether nothing is too much, or need not be waited for; the largest ordinal goes first."""
         surplus = sorted((n for n in self.by_ordinal if n not in self.ordinals), reverse=True)
+        if self._ordered and any(is_deleting(self.by_ordinal[n]) for n in surplus):
+            return False  # one at a time, whoever asked it to go
         unhealthy = [n for n in sorted(self.by_ordinal) if not self._is_healthy(self.by_ordinal[n])]
         for ordinal in surplus:
             pod = self.by_ordinal[ordinal]
             if is_deleting(pod):
-                if self._ordered:
-                    return False
                 continue
             if self._ordered and not self._is_healthy(pod) and ordinal != unhealthy[0]:
                 return False
