@@ -66,6 +66,8 @@ def _check_containers(spec: PodSpec, path: str) -> Iterator[Violation]:
             if first != where and container.name:
                 yield Violation(f"{where}.name", f'"{container.name}" is the name of {first} too')
             yield from _check_container(container, volumes, every, where)
+            if spec.host_network:
+                yield from _check_host_ports(container, where)
             if group == "initContainers" and container.restart_policy != "Always":
                 yield from _no_probes(container, where)
                 if container.resize_policy:
@@ -78,6 +80,14 @@ def _check_containers(spec: PodSpec, path: str) -> Iterator[Violation]:
                 yield Violation(
                     f"{where}.restartPolicy", "is honoured only in an init container, which it makes a sidecar"
                 )
+
+
+def _check_host_ports(container: Container, path: str) -> Iterator[Violation]:
+    """In the host's network a container's port is the host's own (E12); elsewhere the proxy opens any other."""
+    for index, port in enumerate(container.ports):
+        if port.host_port not in (0, port.container_port):
+            where = f"{path}.ports[{index}].hostPort"
+            yield Violation(where, f"must be the containerPort {port.container_port} with hostNetwork")
 
 
 def _check_container(container: Container, volumes: set[str], names: Collection[str], path: str) -> Iterator[Violation]:
@@ -116,8 +126,6 @@ def _check_ports(container: Container, path: str) -> Iterator[Violation]:
         key = (port.container_port, port.protocol or "TCP")
         if numbers.setdefault(key, index) != index:
             yield Violation(f"{where}.containerPort", f"{key[0]}/{key[1]} is ports[{numbers[key]}] too")
-        if port.HasField("host_port") and port.host_port not in (0, port.container_port):
-            yield Violation(f"{where}.hostPort", f"must be the containerPort {port.container_port} with hostNetwork")
 
 
 def _check_mounts(container: Container, volumes: set[str], path: str) -> Iterator[Violation]:

@@ -73,7 +73,6 @@ def test_init_containers_have_no_probes_but_sidecars_do() -> None:
         ("ports: [{containerPort: 1}, {containerPort: 65535}]", ""),
         ("ports: [{containerPort: 53}, {containerPort: 53, protocol: UDP}]", ""),
         ("ports: [{containerPort: 53, protocol: UDP}, {containerPort: 53, protocol: UDP}]", "ports[1].containerPort"),
-        ("ports: [{containerPort: 80, hostPort: 81}]", "ports[0].hostPort"),
         ("env: [{name: A, value: x}, {name: A, value: z}]", ""),  # the later one wins (E3)
         ("env: [{name: A, valueFrom: {}}]", "env[0].valueFrom"),
         ("volumeMounts: [{name: v, mountPath: /a}, {name: v, mountPath: /b}]", ""),
@@ -197,3 +196,9 @@ def test_affinity_needs_a_term() -> None:
     required = "requiredDuringSchedulingIgnoredDuringExecution: {nodeSelectorTerms: []}"
     (field,) = wrong(f"containers: [C], affinity: {{nodeAffinity: {{{required}}}}}")
     assert field.endswith("nodeSelectorTerms")
+
+
+def test_a_port_of_the_host_may_differ_unless_the_network_is_the_hosts() -> None:
+    ports = "containers: [{name: c, image: i, ports: [{containerPort: 80, hostPort: 8081}]}]"
+    assert wrong(ports) == {}
+    assert list(wrong(f"hostNetwork: true, {ports}")) == ["spec.containers[0].ports[0].hostPort"]
