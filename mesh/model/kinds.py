@@ -42,8 +42,8 @@ class Kind:
         return not self.why_not
 
 
-_WORKLOADS = "autoscaling and disruption budgets are not part of this release"
-_SERVICES = "Ingress is not part of this release"
+_POLICY = "autoscaling and disruption budgets are not part of this release"
+_INGRESS = "Ingress is not part of this release"
 _OWN = "it is written by the mesh alone"
 _EXT, _APPS1, _APPS2 = "extensions/v1beta1", "apps/v1beta1", "apps/v1beta2"
 
@@ -72,13 +72,13 @@ KINDS: tuple[Kind, ...] = (
     Kind("AddressReservation", "mesh/v1", "addressreservations", net_pb2.AddressReservation),
     Kind("RangeAllocation", "mesh/v1", "rangeallocations", net_pb2.RangeAllocation, (), False, why_not=_OWN),
     Kind("Ingress", "networking.k8s.io/v1", "ingresses", net_pb2.Ingress, ("ing",),
-         old_versions=(_EXT, "networking.k8s.io/v1beta1"), why_not=_SERVICES),
+         old_versions=(_EXT, "networking.k8s.io/v1beta1"), why_not=_INGRESS),
     Kind("IngressClass", "networking.k8s.io/v1", "ingressclasses", net_pb2.IngressClass, (), False,
-         ("networking.k8s.io/v1beta1",), _SERVICES),
+         ("networking.k8s.io/v1beta1",), _INGRESS),
     Kind("HorizontalPodAutoscaler", "autoscaling/v2", "horizontalpodautoscalers",
-         policy_pb2.HorizontalPodAutoscaler, ("hpa",), old_versions=("autoscaling/v1",), why_not=_WORKLOADS),
+         policy_pb2.HorizontalPodAutoscaler, ("hpa",), old_versions=("autoscaling/v1",), why_not=_POLICY),
     Kind("PodDisruptionBudget", "policy/v1", "poddisruptionbudgets", policy_pb2.PodDisruptionBudget, ("pdb",),
-         why_not=_WORKLOADS),
+         why_not=_POLICY),
     Kind("PriorityClass", "scheduling.k8s.io/v1", "priorityclasses", policy_pb2.PriorityClass, ("pc",), False),
     Kind("Role", "rbac.authorization.k8s.io/v1", "roles", auth_pb2.Role),
     Kind("RoleBinding", "rbac.authorization.k8s.io/v1", "rolebindings", auth_pb2.RoleBinding),
