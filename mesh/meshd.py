@@ -27,6 +27,7 @@ from mesh.controllers.leftovers import Leftovers
 from mesh.controllers.namespaces import Namespaces
 from mesh.controllers.nodes import Nodes
 from mesh.controllers.replicaset import ReplicaSets
+from mesh.controllers.rolls import Rolls
 from mesh.controllers.statefulset import StatefulSets
 from mesh.controllers.volumes import Volumes
 from mesh.exposition.tally import Tally
@@ -167,7 +168,7 @@ class Meshd:
         settings = self.settings
         tasks.create_task(self.roster.run(), name="roster")
         workloads = (Deployments(), ReplicaSets(), StatefulSets(), DaemonSets(), Jobs(), CronJobs(), Garbage())
-        keepers = (Nodes(), Namespaces(), Leftovers(), Volumes(), Events(settings.event_ttl))
+        keepers = (Nodes(), Namespaces(), Leftovers(), Volumes(), Rolls(), Events(settings.event_ttl))
         controllers = (Scheduler(), *workloads, *keepers)
         loop = Loop(self.feed, self.store, controllers, settings.clock, self.tally)
         tasks.create_task(loop.run(), name="controllers")

@@ -11,8 +11,10 @@ from mesh.model import podchecks, secretchange, support
 from mesh.model.fields import copy_of, transfer
 from mesh.model.pods import DRAIN, LONGEST_DRAIN, is_sidecar, qos_class
 from mesh.model.rules import join
+from mesh.model.workloads import controller_of
 from mesh.model.writing import to_dict
 from mesh.v1.core_pb2 import Pod, ResourceRequirements
+from mesh.v1.meta_pb2 import ObjectMeta
 
 _MAY_CHANGE = (
     "only image, cpu and memory (in place), activeDeadlineSeconds (to be less), tolerations (to be more) and "
@@ -27,13 +29,18 @@ def written(pod: Pod) -> tuple[list[Violation], list[str]]:
 
 def check(pod: Pod) -> list[Violation]:
     """What is wrong with a completed pod."""
-    return [*podchecks.check(pod.spec, "spec"), *_check_drain(pod), *_check_reaction(pod)]
+    reaction = check_reaction(pod.metadata, "metadata", owned=controller_of(pod.metadata) is not None)
+    return [*podchecks.check(pod.spec, "spec"), *_check_drain(pod), *reaction]
 
 
-def _check_reaction(pod: Pod) -> Iterator[Violation]:
-    wanted = pod.metadata.annotations.get(secretchange.ANNOTATION, "")
-    if wanted and (why := secretchange.refused(wanted)):
-        yield Violation(f'metadata.annotations["{secretchange.ANNOTATION}"]', why)
+def check_reaction(meta: ObjectMeta, path: str, *, owned: bool) -> Iterator[Violation]:
+    """What a pod or template wants done when a Secret has changed; `owned`: somebody can replace its pods."""
+    wanted = meta.annotations.get(secretchange.ANNOTATION, "")
+    why = secretchange.refused(wanted) if wanted else ""
+    if secretchange.rolls(meta.annotations) and not owned:
+        why = "nobody rolls it: only pods of a Deployment, StatefulSet or DaemonSet are; use signal or exec"
+    if why:
+        yield Violation(f'{path}.annotations["{secretchange.ANNOTATION}"]', why)
 
 
 def _check_drain(pod: Pod) -> Iterator[Violation]:

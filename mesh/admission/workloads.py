@@ -6,12 +6,12 @@ Rule: pure; a pod template is held to all that a pod is held to, by its own path
 import re
 from collections.abc import Iterator
 
-from mesh.admission import frozen
+from mesh.admission import frozen, pods
 from mesh.errors import Violation
 from mesh.model import cron, podchecks, poddefaults, selectors, support
 from mesh.model.fields import part
 from mesh.model.kinds import Object
-from mesh.model.workloads import WORKLOADS, Workload, template_of
+from mesh.model.workloads import WORKLOADS, Workload, controller_of, template_of
 from mesh.v1.apps_pb2 import DaemonSet, Deployment, ReplicaSet, ReplicationController, StatefulSet
 from mesh.v1.batch_pb2 import CronJob, Job, JobSpec
 from mesh.v1.core_pb2 import PodTemplateSpec
@@ -149,6 +149,8 @@ def check_change(new: Anyone, old: Anyone) -> Iterator[Violation]:
 def _check_template(obj: Anyone) -> Iterator[Violation]:
     template, path = template_of(obj), path_of(obj)
     yield from podchecks.check(template.spec, f"{path}.spec")
+    rolled = isinstance(obj, Deployment | StatefulSet | DaemonSet) or controller_of(obj.metadata) is not None
+    yield from pods.check_reaction(template.metadata, f"{path}.metadata", owned=rolled)
     policy = template.spec.restart_policy
     if isinstance(obj, Job | CronJob):
         if policy not in ("OnFailure", "Never"):

@@ -32,6 +32,11 @@ class Tools(NamedTuple):
 
 def add(group: click.Group, tools: Tools) -> None:
     """Adds the typed ones to `mesh create secret`."""
+    _add_tls(group, tools)
+    _add_registry(group, tools)
+
+
+def _add_tls(group: click.Group, tools: Tools) -> None:
     create_object, output_options, read_file = tools
 
     @group.command("tls", cls=Verb)
@@ -50,32 +55,13 @@ def add(group: click.Group, tools: Tools) -> None:
         _check_pair(secret.data["tls.crt"], secret.data["tls.key"])
         create_object(session, secret, dry_run, output)
 
+
+def _add_registry(group: click.Group, tools: Tools) -> None:
+    create_object, output_options, read_file = tools
+
     @group.command("docker-registry", cls=Verb)
     @click.argument("name")
-    @click.option(
-        "--docker-server",
-        "server",
-        default="https://index.docker.io/v1/",
-        metavar="HOST",
-        help="The registry.",
-        show_default=True,
-    )
-    @click.option("--docker-username", "username", default="", metavar="NAME", help="Who pulls.")
-    @click.option(
-        "--docker-password",
-        "password",
-        default="",
-        metavar="WORD",
-        help="Seen by others on this host: rather use --docker-password-file.",
-    )
-    @click.option(
-        "--docker-password-file",
-        "password_file",
-        default="",
-        metavar="FILE",
-        help="A file whose first line is the password; - for standard input.",
-    )
-    @click.option("--docker-email", "email", default="", metavar="ADDRESS", help="Few registries want one.")
+    @_account_options
     @click.option("--from-file", "config", default="", metavar="FILE", help="docker's config.json, as it is.")
     @output_options
     @click.pass_obj
@@ -96,6 +82,25 @@ def add(group: click.Group, tools: Tools) -> None:
         text = read_file(Path(config)) if config else registry_config(server, username, password, email)
         secret.data[".dockerconfigjson"] = text
         create_object(session, secret, dry_run, output)
+
+
+def _account_options(verb: Any) -> Any:
+    """Who pulls, and from where."""
+
+    def option(flag: str, name: str, default: str, metavar: str, words: str) -> Any:
+        return click.option(flag, name, default=default, metavar=metavar, help=words, show_default=bool(default))
+
+    for add_option in reversed((
+        option("--docker-server", "server", "https://index.docker.io/v1/", "HOST", "The registry."),
+        option("--docker-username", "username", "", "NAME", "Who pulls."),
+        option("--docker-password", "password", "", "WORD",
+               "Seen by others on this host: rather use --docker-password-file."),
+        option("--docker-password-file", "password_file", "", "FILE",
+               "A file whose first line is the password; - for standard input."),
+        option("--docker-email", "email", "", "ADDRESS", "Few registries want one."),
+    )):  # fmt: skip
+        verb = add_option(verb)
+    return verb
 
 
 def _check_pair(certificate: bytes, key: bytes) -> None:

@@ -32,6 +32,11 @@ def environment_secrets(container: Container) -> frozenset[str]:
 
 def secrets_of(spec: PodSpec) -> frozenset[str]:
     """Names of the Secrets, of the pod's namespace, that a pod refers to; optional ones too (V12, I4)."""
+    return used_secrets_of(spec) | {reference.name for reference in spec.image_pull_secrets if reference.name}
+
+
+def used_secrets_of(spec: PodSpec) -> frozenset[str]:
+    """The same without those that images are pulled with: what the pod's processes see."""
     return frozenset(name for name in _secrets(spec) if name)
 
 
@@ -41,4 +46,3 @@ def _secrets(spec: PodSpec) -> Iterator[str]:
     for volume in spec.volumes:
         yield volume.secret.secret_name
         yield from (source.secret.name for source in volume.projected.sources)
-    yield from (reference.name for reference in spec.image_pull_secrets)

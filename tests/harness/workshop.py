@@ -61,7 +61,9 @@ class World:
                 obj.metadata.namespace = "default"
             held = self.view.get(key_of(obj))
             stamp = Stamp(self.now, str(uuid.UUID(int=self.rng.getrandbits(128))), "abcde")
-            self.put(apply(obj, held, self.view, stamp).object)
+            wanted = apply(obj, held, self.view, stamp).object
+            if wanted is not held:
+                self.put(wanted)
 
     def delete(self, obj: Object, propagation: str = "Background", grace: int | None = None) -> None:
         """As `mesh delete`."""

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mesh.model.secretchange import ANNOTATION, Reaction, reaction_of, refused
+from mesh.model.secretchange import ANNOTATION, Reaction, reaction_of, refused, rolls
 
 
 @pytest.mark.parametrize(
@@ -25,13 +25,20 @@ def test_what_can_be_asked_for(text: str, reaction: Reaction) -> None:
         ("signal", "no signal"),
         ("exec", "no command"),
         ("exec 'open", "no command line"),
-        ("roll", "not honoured yet"),
+        ("roll everything", '"roll"'),
         ("restart", "signal NAME"),
     ],
 )
 def test_what_can_not(text: str, why: str) -> None:
     assert why in refused(text)
     assert reaction_of({ANNOTATION: text}) is None
+
+
+def test_rolling_is_not_the_business_of_a_host() -> None:
+    assert refused("roll") == ""
+    assert rolls({ANNOTATION: " roll "})
+    assert not rolls({ANNOTATION: "signal HUP"})
+    assert reaction_of({ANNOTATION: "roll"}) is None
 
 
 def test_nothing_is_asked_for() -> None:
