@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mesh.cli.session import Session, Verb, asynchronous
+from mesh.cli.session import Session, Verb, VerbGroup, asynchronous
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,11 +16,7 @@ _FORMAT = click.option(
 )
 
 
-class _Auth(Verb, click.Group):
-    """A verb that has verbs of its own."""
-
-
-@click.group("auth", cls=_Auth, short_help="Say who you are to the mesh and what you may do.")
+@click.group("auth", cls=VerbGroup, short_help="Say who you are to the mesh and what you may do.")
 def command() -> None:
     """Say who you are to the mesh and what you may do.
 
@@ -44,7 +40,7 @@ async def _whoami(session: Session, output: str) -> None:
     from mesh.sdk.access import Access
 
     async with session.client() as client:
-        who = await Access(client).whoami()
+        who = await Access(client.over).whoami()
     if output:
         click.echo(_document(who, output), nl=False)
         return
@@ -81,12 +77,12 @@ async def _can_i(
     async with session.client() as client:
         namespace = "" if all_namespaces else client.namespace
         if listed:
-            _show(session, await Access(client).grants(namespace, user, groups), output)
+            _show(session, await Access(client.over).grants(namespace, user, groups), output)
             return
         request = _question(verb or "", what or "", subresource, namespace)
         request.user = user
         request.groups.extend(groups)
-        answer = await Access(client).can_i(request)
+        answer = await Access(client.over).can_i(request)
     if output:
         click.echo(_document(answer, output), nl=False)
     elif not quiet:

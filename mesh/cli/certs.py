@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mesh.cli.session import Session, Verb, asynchronous
+from mesh.cli.session import Session, Verb, VerbGroup, asynchronous
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -14,11 +14,7 @@ if TYPE_CHECKING:
     from mesh.v1.access_pb2 import CertificateInfo
 
 
-class _Certs(Verb, click.Group):
-    """A verb that has verbs of its own."""
-
-
-@click.group("certs", cls=_Certs, short_help="Show, renew and revoke certificates.")
+@click.group("certs", cls=VerbGroup, short_help="Show, renew and revoke certificates.")
 def command() -> None:
     """Show, renew and revoke certificates. They renew themselves at two thirds of their life."""
 
@@ -36,7 +32,7 @@ async def _list(session: Session, output: str) -> None:
     from mesh.sdk.access import Access
 
     async with session.client() as client:
-        found = await Access(client).certificates()
+        found = await Access(client.over).certificates()
         mine = client.context.pem("certificate")
     if output:
         click.echo(json_format.MessageToJson(found, indent=4, always_print_fields_with_no_presence=True))
@@ -56,7 +52,7 @@ async def _renew(session: Session) -> None:
     from mesh.sdk.access import Access
 
     async with session.client() as client:
-        ends = await Access(client).renew()
+        ends = await Access(client.over).renew()
     click.echo(f"The certificate lasts until {_when(ends)} now.")
 
 
@@ -74,7 +70,7 @@ async def _rotate(session: Session, finish: bool) -> None:
     from mesh.sdk.access import Access
 
     async with session.client() as client:
-        trusted = await Access(client).rotate_authority(finish)
+        trusted = await Access(client.over).rotate_authority(finish)
     tables.show(_table(trusted), color=session.color)
 
 
@@ -93,7 +89,7 @@ async def _revoke(session: Session, user: str, node: str, serial: str, why: str)
     if len(named) != 1:
         raise click.UsageError("say one of --user, --node and --serial")
     async with session.client() as client:
-        await Access(client).revoke(*named[0], why)
+        await Access(client.over).revoke(*named[0], why)
     click.echo(f"{named[0][0]}/{named[0][1]} revoked")
 
 

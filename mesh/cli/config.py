@@ -3,14 +3,10 @@
 import click
 
 from mesh.cli import complete
-from mesh.cli.session import Session, Verb
+from mesh.cli.session import Session, Verb, VerbGroup
 
 
-class _Contexts(Verb, click.Group):
-    """A verb that has verbs of its own."""
-
-
-@click.group("config", cls=_Contexts, short_help="Show and choose contexts.")
+@click.group("config", cls=VerbGroup, short_help="Show and choose contexts.")
 def command() -> None:
     """Show and choose contexts: which mesh is meant, and with which certificate."""
 

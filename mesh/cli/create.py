@@ -8,7 +8,7 @@ import click
 
 from mesh.cli import create_access, create_secret
 from mesh.cli.apply import file_options
-from mesh.cli.session import Session, Verb, asynchronous, warn
+from mesh.cli.session import Session, Verb, VerbGroup, asynchronous, warn
 
 if TYPE_CHECKING:
     from mesh.model.kinds import Object
@@ -20,16 +20,10 @@ _ALIASES = {"ns": "namespace", "cm": "configmap", "sa": "serviceaccount", "deplo
 _WORKLOADS = {"deployment": "deployment", "job": "job", "cronjob": "cron_job"}
 
 
-class _Creates(Verb, click.Group):
-    """A verb that has verbs of its own, with kubectl's short names."""
+class _Creates(VerbGroup):
+    """The verbs here, and those of workloads, which are loaded when they are named; with kubectl's short names."""
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """The verb of this name or short name."""
-        return super().get_command(ctx, _ALIASES.get(cmd_name, cmd_name))
-
-
-class _CreatesAll(_Creates):
-    """The verbs here, and those of workloads, which are loaded when they are named."""
+    aliases = _ALIASES
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Every verb."""
@@ -37,7 +31,7 @@ class _CreatesAll(_Creates):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """The verb of this name or short name."""
-        name = _ALIASES.get(cmd_name, cmd_name)
+        name = self.aliases.get(cmd_name, cmd_name)
         if name not in _WORKLOADS:
             return super().get_command(ctx, name)
         command: click.Command = getattr(import_module("mesh.cli.create_workloads"), _WORKLOADS[name])
@@ -70,9 +64,7 @@ def _literal_options(function: "click.decorators.FC") -> "click.decorators.FC":
     return function
 
 
-@click.group(
-    "create", cls=_CreatesAll, invoke_without_command=True, short_help="Create objects from files or from words."
-)
+@click.group("create", cls=_Creates, invoke_without_command=True, short_help="Create objects from files or from words.")
 @file_options
 @output_options
 @click.pass_context
@@ -149,7 +141,7 @@ def _config_map(
     create(session, config, dry_run, output)
 
 
-@command.group("secret", cls=_Creates)
+@command.group("secret", cls=VerbGroup)
 def _secret() -> None:
     """Create a Secret."""
 

@@ -105,12 +105,14 @@ async def command(
 
 async def _raw(session: Session, path: str) -> None:
     """Figures as they are: /metrics…, /nodes/NAME/…, or kubectl's /api/v1/nodes/NAME/proxy/…"""
+    from mesh.sdk.measurements import Measurements
+
     parts = path.removeprefix("/api/v1").strip("/").split("/")
     host = ""
     if parts[0] == "nodes" and len(parts) > 2:
         host, parts = parts[1], parts[3:] if parts[2] == "proxy" else parts[2:]
     async with session.client() as client:
-        async for data in client.raw("/" + "/".join(parts), host=host):
+        async for data in Measurements(client.over).raw("/" + "/".join(parts), host=host):
             sys.stdout.buffer.write(data)
     sys.stdout.flush()
 

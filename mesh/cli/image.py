@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mesh.cli import complete
-from mesh.cli.session import Session, Verb, asynchronous
+from mesh.cli.session import Session, Verb, VerbGroup, asynchronous
 
 if TYPE_CHECKING:
     from mesh.v1.control_pb2 import ImageResult
@@ -17,17 +17,13 @@ if TYPE_CHECKING:
 _PIECE = 1 << 18
 
 
-class _Images(Verb, click.Group):
-    """A verb that has verbs of its own."""
-
-
 _hosts = click.option(
     "--host", "hosts", multiple=True, metavar="NAME", help="Which hosts; may be given again.  [default: all]",
     shell_complete=complete.nodes,
 )  # fmt: skip
 
 
-@click.group("image", cls=_Images, short_help="Load, list and remove images on hosts, without a registry.")
+@click.group("image", cls=VerbGroup, short_help="Load, list and remove images on hosts, without a registry.")
 def command() -> None:
     """Load, list and remove images on hosts, without a registry.
 
@@ -45,12 +41,14 @@ async def _load(session: Session, file: Any, hosts: tuple[str, ...]) -> None:
     import os
     import stat
 
+    from mesh.sdk.images import Images
+
     total = os.fstat(file.fileno()).st_size if stat.S_ISREG(os.fstat(file.fileno()).st_mode) else 0
     results: list[ImageResult] = []
     bar = _Bar(total, session.color)
     async with session.client() as client:
         try:
-            async for news in client.load_images(_pieces(file), hosts=hosts):
+            async for news in Images(client.over).load(_pieces(file), hosts=hosts):
                 if isinstance(news, int):
                     bar.at(news)
                 else:
@@ -90,8 +88,10 @@ async def _list(session: Session, hosts: tuple[str, ...]) -> None:
 @asynchronous
 async def _remove(session: Session, image: str, hosts: tuple[str, ...]) -> None:
     """Remove an image under all its names from hosts; one that a container has stays."""
+    from mesh.sdk.images import Images
+
     async with session.client() as client:
-        results = await client.remove_image(image, hosts=hosts)
+        results = await Images(client.over).remove(image, hosts=hosts)
     for result in results:
         _tell(result, "removed")
     _fail_if_any(results)

@@ -6,15 +6,11 @@ from pathlib import Path
 import click
 
 from mesh.cli.login import TOKEN, read_token, write_pair
-from mesh.cli.session import Session, Verb, asynchronous
+from mesh.cli.session import Session, Verb, VerbGroup, asynchronous
 from mesh.cli.up import ROOT
 
 
-class _Nodes(Verb, click.Group):
-    """A verb that has verbs of its own."""
-
-
-@click.group("node", cls=_Nodes, short_help="Give this host its part in a mesh.")
+@click.group("node", cls=VerbGroup, short_help="Give this host its part in a mesh.")
 def command() -> None:
     """Give this host its part in a mesh."""
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import click
 
 from mesh.cli import complete
-from mesh.cli.session import Session, Verb, asynchronous
+from mesh.cli.session import Session, Verb, VerbGroup, asynchronous
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -13,11 +13,7 @@ if TYPE_CHECKING:
     from mesh.v1.control_pb2 import HostFlows
 
 
-class _Proxies(Verb, click.Group):
-    """A verb that has verbs of its own."""
-
-
-@click.group("proxy", cls=_Proxies, short_help="Show what the hosts' proxies carry.")
+@click.group("proxy", cls=VerbGroup, short_help="Show what the hosts' proxies carry.")
 def command() -> None:
     """Show what the hosts' proxies carry for Services."""
 

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mesh.cli.session import Session, Verb, asynchronous
+from mesh.cli.session import Session, Verb, VerbGroup, asynchronous
 
 if TYPE_CHECKING:
     from mesh.supervision.layout import Layout
@@ -16,11 +16,7 @@ _FORMAT = click.option(
 )
 
 
-class _Secrets(Verb, click.Group):
-    """A verb that has verbs of its own."""
-
-
-@click.group("secrets", cls=_Secrets, short_help="Say where Secrets are, and prove where they are not.")
+@click.group("secrets", cls=VerbGroup, short_help="Say where Secrets are, and prove where they are not.")
 def command() -> None:
     """Say which pods have which revision of a Secret; never a value.
 
@@ -46,7 +42,7 @@ async def _status(session: Session, name: str, output: str) -> None:
     from mesh.sdk.secrets import Secrets
 
     async with session.client() as client:
-        told = await Secrets(client).delivery(name)
+        told = await Secrets(client.over).delivery(name)
         namespace = client.namespace
     if output:
         click.echo(_document(told, output), nl=False)
@@ -71,7 +67,7 @@ async def _rotate_keys(session: Session) -> None:
 
     words = ""
     async with session.client() as client:
-        async for step in Secrets(client).rotate_keys():
+        async for step in Secrets(client.over).rotate_keys():
             if step.words != words:
                 click.echo(f"{step.words} (key {step.key_id}, {step.wrapped} boxes)")
             words = step.words

@@ -6,9 +6,9 @@ Rule: global options stand before the verb or after it, as with kubectl; a verb 
 import functools
 import os
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ParamSpec
+from typing import TYPE_CHECKING, Any, ClassVar, ParamSpec
 
 import click
 
@@ -109,7 +109,13 @@ class Verb(click.Command):
 
 
 class VerbGroup(Verb, click.Group):
-    """A verb that has verbs of its own."""
+    """A verb that has verbs of its own; `aliases` are other words for them."""
+
+    aliases: ClassVar[Mapping[str, str]] = {}
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The verb of this name or other word."""
+        return super().get_command(ctx, self.aliases.get(cmd_name, cmd_name))
 
 
 def asynchronous(function: Callable[P, Awaitable[None]]) -> Callable[P, None]:

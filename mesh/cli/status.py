@@ -35,9 +35,9 @@ async def command(session: Session, output: str) -> None:
             status = await client.status()
             nodes, pods = await client.list(Node), await client.list(Pod, namespace="")
         except MeshError as error:
-            _away(client.server, error, output)
+            _away(client.over.server, error, output)
             raise click.exceptions.Exit(1) from None
-        server = client.server
+        server = client.over.server
     found = alerts(status)
     if output == "json":
         click.echo(json_format.MessageToJson(status))

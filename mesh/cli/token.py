@@ -5,17 +5,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mesh.cli.session import Duration, Session, Verb, asynchronous
+from mesh.cli.session import Duration, Session, Verb, VerbGroup, asynchronous
 
 if TYPE_CHECKING:
     from mesh.v1.access_pb2 import CreateTokenResponse, Token
 
 
-class _Tokens(Verb, click.Group):
-    """A verb that has verbs of its own."""
-
-
-@click.group("token", cls=_Tokens, short_help="Let users and hosts in.")
+@click.group("token", cls=VerbGroup, short_help="Let users and hosts in.")
 def command() -> None:
     """Let users and hosts in: a token is for one use, for a short time, and can be taken back.
 
@@ -51,7 +47,7 @@ async def _create(
         user=user, groups=groups, host=node is not None, node="" if node in (None, "*") else node, ttl_seconds=int(ttl)
     )
     async with session.client() as client:
-        made = await Access(client).create_token(request)
+        made = await Access(client.over).create_token(request)
     if output == "token":
         click.echo(made.token)
     elif output == "json":
@@ -84,7 +80,7 @@ async def _list(session: Session) -> None:
     from mesh.sdk.access import Access
 
     async with session.client() as client:
-        found = await Access(client).tokens()
+        found = await Access(client.over).tokens()
     rows = tuple((t.id, _whom(t), ",".join(t.groups) or NONE, _when(t.expires), t.by) for t in found)
     tables.show(Table(("ID", "FOR", "GROUPS", "EXPIRES", "BY"), rows), color=session.color)
 
@@ -98,7 +94,7 @@ async def _revoke(session: Session, id_: str) -> None:
     from mesh.sdk.access import Access
 
     async with session.client() as client:
-        await Access(client).revoke_token(id_)
+        await Access(client.over).revoke_token(id_)
     click.echo(f"token/{id_} revoked")
 
 

@@ -4,12 +4,12 @@ Rule: a host that does not answer is told of on standard error, and the others a
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import click
 
 from mesh.cli import complete
-from mesh.cli.session import Duration, Session, Verb, asynchronous
+from mesh.cli.session import Duration, Session, Verb, VerbGroup, asynchronous
 
 if TYPE_CHECKING:
     from mesh.cli.usage import Row
@@ -30,13 +30,10 @@ _POINTS = 30
 _plain = click.option("--no-headers", is_flag=True, help="No titles above the columns.")
 
 
-class _Nouns(Verb, click.Group):
+class _Nouns(VerbGroup):
     """Takes kubectl's other words for both."""
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """The command of a word."""
-        words = {"node": "nodes", "no": "nodes", "pod": "pods", "po": "pods"}
-        return super().get_command(ctx, words.get(cmd_name, cmd_name))
+    aliases: ClassVar = {"node": "nodes", "no": "nodes", "pod": "pods", "po": "pods"}
 
 
 @click.group("top", cls=_Nouns, short_help="Show what hosts and pods use.")
@@ -66,10 +63,11 @@ async def _nodes(
     """Show what hosts use, and how much of what they can give to pods that is."""
     from mesh.cli import tables, usage
     from mesh.cli.printers import Table
+    from mesh.sdk.measurements import Measurements
     from mesh.v1.core_pb2 import Node
 
     async with session.client() as client:
-        hosts = await client.top_nodes(names=names, labels=selector, history=history, points=_POINTS)
+        hosts = await Measurements(client.over).nodes(names=names, labels=selector, history=history, points=_POINTS)
         nodes = {n.metadata.name: n for n in await client.list(Node)}
     answered = [h for h in hosts if not h.error]
     rows = usage.ordered(usage.node_rows(answered), sort_by or "")
@@ -102,6 +100,7 @@ async def _pods(
     """Show what pods use."""
     from mesh.cli import tables, usage
     from mesh.cli.printers import Table
+    from mesh.sdk.measurements import Measurements
 
     if names and all_namespaces:
         raise click.UsageError("names can't be combined with -A")
@@ -109,7 +108,7 @@ async def _pods(
         raise click.UsageError("--history is of whole pods: it can't be combined with --containers or --sum")
     async with session.client() as client:
         namespace = "" if all_namespaces else client.namespace
-        hosts = await client.top_pods(
+        hosts = await Measurements(client.over).pods(
             names=names, namespace=namespace, labels=selector, history=history, points=_POINTS
         )
     answered = [h for h in hosts if not h.error]

@@ -8,14 +8,13 @@ Rule: every failure is a `mesh.errors` error. A namespace not named is the conte
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Self, TypeVar, cast, overload
 
-import grpc.aio
 from google.protobuf import json_format, struct_pb2
 
 from mesh.errors import Invalid, TooOld
@@ -24,17 +23,14 @@ from mesh.model import kinds
 from mesh.model.kinds import Kind, Object
 from mesh.sdk import context as contexts
 from mesh.sdk import wait as waiting
-from mesh.sdk.channel import answer, answers
+from mesh.sdk.connection import Connection
 from mesh.sdk.context import Context
-from mesh.sdk.measurements import Measuring
 from mesh.sdk.sources import complete, objects_of
 from mesh.sdk.streams import ExecResult, ExecStream, PortForward, exec_options, run_to_end
 from mesh.sdk.watch import Change, Listing, watch
-from mesh.sdk.wire import Wire
 from mesh.v1 import control_pb2, control_pb2_grpc, node_pb2
 
 T = TypeVar("T", bound=Object)
-A = TypeVar("A")
 Changes = list["Applied"]
 Applicable = str | Path | Object | Sequence[Object]
 _PAGE = 500
@@ -55,7 +51,7 @@ def kind_of(kind: type[Object] | str) -> Kind:
     return kinds.kind_for_word(kind) if isinstance(kind, str) else kinds.kind_of(kind())
 
 
-class AsyncClient(Measuring):
+class AsyncClient:
     """A connection to meshd, made when it is first needed. Use it as an `async with`, or `close` it."""
 
     def __init__(
@@ -69,11 +65,9 @@ class AsyncClient(Measuring):
         """`context` is one, or the name of one in the context file; `timeout` is of each request, in seconds."""
         self.context = contexts.load(context) if isinstance(context, str) else context
         self.namespace = namespace or self.context.namespace
+        self.over = Connection(self.context, self.namespace, timeout)
         self._timeout = timeout
         self._warn = on_warning
-        self._wire = Wire(self.context)
-        self._connecting = asyncio.Lock()
-        self.server = self.context.servers[0]
 
     async def __aenter__(self) -> Self:
         return self
@@ -83,7 +77,7 @@ class AsyncClient(Measuring):
 
     async def close(self) -> None:
         """Ends the connection and every stream on it."""
-        await self._wire.close()
+        await self.over.close()
 
     # ---- objects ---------------------------------------------------------------------------------------------------
 
@@ -91,7 +85,7 @@ class AsyncClient(Measuring):
         """Creates or merges objects, all or none: messages, YAML text (with a line end), or a file's path."""
         objects, warnings = objects_of(what, self.namespace)
         request = control_pb2.ApplyRequest(objects=[kinds.pack(o) for o in objects], dry_run=dry_run)
-        response = await self._call((await self._resources()).Apply(request, timeout=self._timeout))
+        response = await self.over.call((await self._resources()).Apply(request, timeout=self._timeout))
         self._tell([*warnings, *response.warnings])
         return [_applied(r) for r in response.results]
 
@@ -99,14 +93,14 @@ class AsyncClient(Measuring):
         """Creates an object; raises AlreadyExists."""
         request = control_pb2.CreateRequest(object=kinds.pack(complete(obj, self.namespace)), dry_run=dry_run)
         return cast(
-            "T", self._object(await self._call((await self._resources()).Create(request, timeout=self._timeout)))
+            "T", self._object(await self.over.call((await self._resources()).Create(request, timeout=self._timeout)))
         )
 
     async def update(self, obj: T, *, dry_run: bool = False) -> T:
         """Replaces an object; raises Conflict when its resourceVersion is set and not the stored one."""
         request = control_pb2.UpdateRequest(object=kinds.pack(complete(obj, self.namespace)), dry_run=dry_run)
         return cast(
-            "T", self._object(await self._call((await self._resources()).Update(request, timeout=self._timeout)))
+            "T", self._object(await self.over.call((await self._resources()).Update(request, timeout=self._timeout)))
         )
 
     @overload
@@ -126,7 +120,7 @@ class AsyncClient(Measuring):
         json_format.ParseDict(dict(patch), body)
         key = self._key(kind, name, namespace)
         request = control_pb2.PatchRequest(key=key, patch=body, subresource=subresource)
-        return self._object(await self._call((await self._resources()).Patch(request, timeout=self._timeout)))
+        return self._object(await self.over.call((await self._resources()).Patch(request, timeout=self._timeout)))
 
     @overload
     async def get(self, kind: type[T], name: str, *, namespace: str | None = None) -> T: ...
@@ -135,7 +129,7 @@ class AsyncClient(Measuring):
     async def get(self, kind: Any, name: str, *, namespace: str | None = None) -> Any:
         """One object; raises NotFound."""
         request = control_pb2.GetRequest(key=self._key(kind, name, namespace))
-        return self._object(await self._call((await self._resources()).Get(request, timeout=self._timeout)))
+        return self._object(await self.over.call((await self._resources()).Get(request, timeout=self._timeout)))
 
     @overload
     async def list(
@@ -152,7 +146,7 @@ class AsyncClient(Measuring):
         found: Listing[Object] = Listing()
         while True:
             try:
-                page = await self._call(stub.List(request, timeout=self._timeout))
+                page = await self.over.call(stub.List(request, timeout=self._timeout))
             except TooOld:
                 if not getattr(request, "continue"):
                     raise
@@ -187,7 +181,7 @@ class AsyncClient(Measuring):
             uid=uid,
             dry_run=dry_run,
         )
-        return self._object(await self._call((await self._resources()).Delete(request, timeout=self._timeout)))
+        return self._object(await self.over.call((await self._resources()).Delete(request, timeout=self._timeout)))
 
     @overload
     def watch(
@@ -209,7 +203,7 @@ class AsyncClient(Measuring):
                 after_revision=revision,
             )  # fmt: skip
             stub = await self._resources()
-            async with aclosing(answers(stub.Watch(request), self.server)) as stream:
+            async with aclosing(self.over.stream(stub.Watch(request))) as stream:
                 async for event in stream:
                     yield event
 
@@ -254,8 +248,8 @@ class AsyncClient(Measuring):
             limit_bytes=limit_bytes,
         )  # fmt: skip
         request = control_pb2.LogsRequest(namespace=self._namespace(namespace), pod=pod, options=options)
-        stub = control_pb2_grpc.PodsStub(await self._connect())
-        async with aclosing(answers(stub.Logs(request), self.server)) as stream:
+        stub = control_pb2_grpc.PodsStub(await self.over.channel())
+        async with aclosing(self.over.stream(stub.Logs(request))) as stream:
             async for chunk in stream:
                 yield chunk.data
 
@@ -286,68 +280,41 @@ class AsyncClient(Measuring):
         """A command to talk with, to be entered with `async with`; `size` is the terminal's (rows, columns)."""
         options = exec_options(list(command), container, stdin, tty, size)
         start = control_pb2.ExecStart(namespace=self._namespace(namespace), pod=pod, options=options)
-        stub = control_pb2_grpc.PodsStub(await self._connect())
-        return ExecStream(stub.Exec(), start, self.server)
+        stub = control_pb2_grpc.PodsStub(await self.over.channel())
+        return ExecStream(stub.Exec(), start, self.over.server)
 
     async def port_forward(
         self, pod: str, port: int, *, local_port: int = 0, address: str = "127.0.0.1", namespace: str | None = None
     ) -> PortForward:
         """A local port that leads to a pod's port, to be entered with `async with`."""
         start = control_pb2.PortForwardStart(namespace=self._namespace(namespace), pod=pod, port=port)
-        stub = control_pb2_grpc.PodsStub(await self._connect())
-        return PortForward(stub, start, self.server).at(address, local_port)
-
-    # ---- images on hosts -------------------------------------------------------------------------------------------
-
-    async def load_images(
-        self, archive: AsyncIterable[bytes], *, hosts: Sequence[str] = ()
-    ) -> AsyncGenerator[int | control_pb2.ImageResult, None]:
-        """Takes an archive (`podman save`) to hosts, all when none is named. Yields how many bytes every host has by
-        now, then each host's result."""
-        stub = control_pb2_grpc.ImagesStub(await self._connect())
-
-        accepted = asyncio.Event()
-
-        async def requests() -> AsyncGenerator[control_pb2.ImageLoadInput, None]:
-            yield control_pb2.ImageLoadInput(start=control_pb2.ImageLoadStart(hosts=hosts))
-            await accepted.wait()  # a call that is refused while it is written to does not tell why
-            async for data in archive:
-                yield control_pb2.ImageLoadInput(data=data)
-
-        async with aclosing(answers(stub.Load(requests()), self.server)) as stream:
-            async for output in stream:
-                accepted.set()
-                yield output.taken if output.WhichOneof("what") == "taken" else output.result
-
-    async def remove_image(self, image: str, *, hosts: Sequence[str] = ()) -> Sequence[control_pb2.ImageResult]:
-        """Removes an image under all its names from hosts, from all that hold it when none is named."""
-        stub = control_pb2_grpc.ImagesStub(await self._connect())
-        return (await self._call(stub.Remove(control_pb2.ImageRemoveRequest(image=image, hosts=hosts)))).results
+        stub = control_pb2_grpc.PodsStub(await self.over.channel())
+        return PortForward(stub, start, self.over.server).at(address, local_port)
 
     # ---- the service itself ----------------------------------------------------------------------------------------
 
     async def status(self) -> control_pb2.StatusResponse:
         """How meshd and its hosts are."""
-        stub = control_pb2_grpc.ControlStub(await self._connect())
-        return await self._call(stub.Status(control_pb2.StatusRequest(), timeout=self._timeout))
+        stub = control_pb2_grpc.ControlStub(await self.over.channel())
+        return await self.over.call(stub.Status(control_pb2.StatusRequest(), timeout=self._timeout))
 
     async def proxy_flows(
         self, service: str = "", *, connections: bool = False, hosts: Sequence[str] = ()
     ) -> Sequence[control_pb2.HostFlows]:
         """What the hosts' proxies carry, of one Service ("namespace/name") or of all, connections on request."""
-        stub = control_pb2_grpc.ControlStub(await self._connect())
+        stub = control_pb2_grpc.ControlStub(await self.over.channel())
         request = control_pb2.ProxyFlowsRequest(service=service, connections=connections, hosts=hosts)
-        return (await self._call(stub.Flows(request, timeout=self._timeout))).hosts
+        return (await self.over.call(stub.Flows(request, timeout=self._timeout))).hosts
 
     async def kinds(self) -> Sequence[control_pb2.KindInfo]:
         """The kinds that meshd knows, and which of them it serves."""
-        stub = control_pb2_grpc.ControlStub(await self._connect())
-        return (await self._call(stub.Kinds(control_pb2.KindsRequest(), timeout=self._timeout))).kinds
+        stub = control_pb2_grpc.ControlStub(await self.over.channel())
+        return (await self.over.call(stub.Kinds(control_pb2.KindsRequest(), timeout=self._timeout))).kinds
 
     async def backup(self) -> AsyncGenerator[bytes, None]:
         """A consistent copy of the store, in pieces. Secrets in it are encrypted; the key is not part of it."""
-        stub = control_pb2_grpc.ControlStub(await self._connect())
-        async with aclosing(answers(stub.Backup(control_pb2.BackupRequest()), self.server)) as stream:
+        stub = control_pb2_grpc.ControlStub(await self.over.channel())
+        async with aclosing(self.over.stream(stub.Backup(control_pb2.BackupRequest()))) as stream:
             async for chunk in stream:
                 yield chunk.data
 
@@ -363,17 +330,8 @@ class AsyncClient(Measuring):
 
     # ---- inside ----------------------------------------------------------------------------------------------------
 
-    async def _connect(self) -> grpc.aio.Channel:
-        async with self._connecting:
-            channel = await self._wire.channel()
-            self.server = self._wire.server
-            return channel
-
     async def _resources(self) -> "control_pb2_grpc.ResourcesAsyncStub":
-        return control_pb2_grpc.ResourcesStub(await self._connect())
-
-    async def _call(self, call: Awaitable[A]) -> A:
-        return await answer(call, self.server)
+        return control_pb2_grpc.ResourcesStub(await self.over.channel())
 
     def _object(self, response: control_pb2.ObjectResponse) -> Any:
         self._tell(response.warnings)

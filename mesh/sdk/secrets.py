@@ -7,8 +7,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
 
-from mesh.sdk.channel import answer, answers
-from mesh.sdk.client import AsyncClient
+from mesh.sdk.connection import Connection
 from mesh.v1 import secrets_pb2 as pb
 from mesh.v1.secrets_pb2_grpc import SecretsStub
 
@@ -17,19 +16,19 @@ _TIMEOUT = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Secrets:
-    """Asks over the connection of a client."""
+    """Asks over a client's connection."""
 
-    client: AsyncClient
+    over: Connection
 
     async def delivery(self, name: str, namespace: str = "") -> pb.SecretDeliveryResponse:
         """Which revision of a Secret is where, in every pod that refers to it."""
-        stub = SecretsStub(await self.client._connect())  # a part of the client
-        request = pb.SecretDeliveryRequest(namespace=namespace or self.client.namespace, name=name)
-        return await answer(stub.Delivery(request, timeout=_TIMEOUT), self.client.server)
+        stub = SecretsStub(await self.over.channel())
+        request = pb.SecretDeliveryRequest(namespace=namespace or self.over.namespace, name=name)
+        return await self.over.call(stub.Delivery(request, timeout=_TIMEOUT))
 
     async def rotate_keys(self) -> AsyncGenerator[pb.RotateKeysProgress, None]:
         """Rotates the key that encrypts Secrets at rest, or ends an unfinished rotation; tells how far it is."""
-        stub = SecretsStub(await self.client._connect())
-        async with aclosing(answers(stub.RotateKeys(pb.RotateKeysRequest()), self.client.server)) as stream:
+        stub = SecretsStub(await self.over.channel())
+        async with aclosing(self.over.stream(stub.RotateKeys(pb.RotateKeysRequest()))) as stream:
             async for progress in stream:
                 yield progress

@@ -93,7 +93,7 @@ class Audit:
                 await asyncio.sleep(0.2)  # receipts tell nobody when they come
 
     async def _shown(self) -> bool:
-        told = await Secrets(self._client).delivery(NAME, self._namespace)
+        told = await Secrets(self._client.over).delivery(NAME, self._namespace)
         return all(d.current for d in told.deliveries if d.where.startswith("volume"))
 
     async def _search(self, when: str) -> None:

@@ -69,7 +69,7 @@ class Doors:
     async def token(self, **wish: object) -> str:
         async with self.admin() as client:
             request = ap.CreateTokenRequest(**{"ttl_seconds": 600, **wish})  # type: ignore[arg-type]
-            return (await Access(client).create_token(request)).token
+            return (await Access(client.over).create_token(request)).token
 
     def channel(self, pair: pki.Pair, ca: bytes = b"") -> aio.Channel:
         return self.mesh.channel(pair, ca or self.bundle)
@@ -138,10 +138,10 @@ async def test_a_token_is_for_one_use_also_for_two_at_once(doors: Doors) -> None
 async def test_a_token_that_expired_or_was_taken_back_or_never_was_is_refused(doors: Doors) -> None:
     expired, taken = await doors.token(user="a", ttl_seconds=60), await doors.token(user="b")
     async with doors.admin() as client:
-        assert {t.user for t in await Access(client).tokens()} == {"a", "b"}
-        await Access(client).revoke_token(taken.split(".")[1])
+        assert {t.user for t in await Access(client.over).tokens()} == {"a", "b"}
+        await Access(client.over).revoke_token(taken.split(".")[1])
         doors.clock.ahead = 61
-        assert not await Access(client).tokens()
+        assert not await Access(client.over).tokens()
     parts = taken.split(".")
     for token in (expired, taken, ".".join([parts[0], parts[1], "a" * 32, parts[3]])):
         with pytest.raises(Forbidden, match="does not count"):
@@ -208,8 +208,8 @@ async def test_a_revoked_certificate_is_refused_and_its_watch_ends(doors: Doors)
     watch = ResourcesStub(channel).Watch(pb.WatchRequest(kind="Pod"))
     assert (await watch.read()).type == pb.WatchEvent.BOOKMARK
     async with doors.admin() as client:
-        await Access(client).revoke("user", "ada", "left")
-        assert [(r.kind, r.name, r.why) for r in (await Access(client).certificates()).revoked] == [
+        await Access(client.over).revoke("user", "ada", "left")
+        assert [(r.kind, r.name, r.why) for r in (await Access(client.over).certificates()).revoked] == [
             ("user", "ada", "left")
         ]
     assert (await refused(watch.read())).code is StatusCode.PERMISSION_DENIED
@@ -220,7 +220,7 @@ async def test_a_revoked_certificate_is_refused_and_its_watch_ends(doors: Doors)
     assert (await whoami(doors.channel(again.pair))).name == "ada"
     serial = f"{pki.serial(again.pair.certificate):X}"
     async with doors.admin() as client:
-        await Access(client).revoke("serial", serial)
+        await Access(client.over).revoke("serial", serial)
     assert "was revoked" in (await refused(whoami(doors.channel(again.pair)))).message
 
 
@@ -243,7 +243,7 @@ async def test_a_client_renews_by_itself_while_its_watch_goes_on(doors: Doors) -
     Path(context.certificate).write_bytes(old.certificate)
     Path(context.key).write_bytes(old.key)
     async with AsyncClient(context) as client:
-        assert (await Access(client).whoami()).name == "admin"
+        assert (await Access(client.over).whoami()).name == "admin"
     fresh = Path(context.certificate).read_bytes()
     assert pki.due(fresh, now) > 0
     assert Path(context.key).read_bytes() == old.key
@@ -268,10 +268,10 @@ async def test_a_new_authority_interrupts_nothing(doors: Doors) -> None:
     watch = ResourcesStub(channel).Watch(pb.WatchRequest(kind="ConfigMap", namespace="default"))
     assert (await watch.read()).type == pb.WatchEvent.BOOKMARK
     async with doors.admin() as client:
-        first = await Access(client).rotate_authority()
+        first = await Access(client.over).rotate_authority()
         assert [a.note for a in first] == ["issues", "trusted until the change is over"]
         with pytest.raises(Invalid, match="finish"):
-            await Access(client).rotate_authority()
+            await Access(client.over).rotate_authority()
         await client.create(config_map("one"))
     assert (await watch.read()).type == pb.WatchEvent.ADDED
     # who knows only the old authority still comes in, and so does who has a certificate of the new one
@@ -282,7 +282,7 @@ async def test_a_new_authority_interrupts_nothing(doors: Doors) -> None:
     assert (await whoami(doors.channel(late.pair, old_bundle))).name == "bob"
     renewed = await AccessStub(channel).Renew(ap.RenewRequest(request=pki.wish(early.pair.key).certificate))
     async with doors.admin() as client:
-        assert [a.note for a in await Access(client).rotate_authority(finish=True)] == ["issues"]
+        assert [a.note for a in await Access(client.over).rotate_authority(finish=True)] == ["issues"]
         await client.create(config_map("two"))
     assert (await watch.read()).type == pb.WatchEvent.ADDED  # on the connection from before all this
     mine = pki.Pair(renewed.certificate, early.pair.key)
@@ -313,10 +313,10 @@ async def test_without_the_authoritys_key_nobody_new_comes_in(doors: Doors) -> N
     with pytest.raises(MeshError, match="kept elsewhere"):
         await enrol(doors.tokens_at, token)
     async with doors.admin() as client:
-        infos = (await Access(client).certificates()).certificates
+        infos = (await Access(client.over).certificates()).certificates
         assert infos[0].note == "its key is kept elsewhere"
         with pytest.raises(Unavailable, match="kept elsewhere"):
-            await Access(client).rotate_authority()
+            await Access(client.over).rotate_authority()
 
 
 async def test_the_commands(doors: Doors, tmp_path: Path) -> None:
