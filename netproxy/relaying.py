@@ -1,11 +1,10 @@
-"""The part of the TCP engine that moves bytes and ends connections.
+"""Moves the bytes of TCP connections and ends them; how connections begin is `tcp`, which owns one of these.
 
 Rules: edges, not levels: whoever is told of bytes reads them all or stays on the list of those to be read again. The
 path of a read that is written whole is the only one that must be quick; all else is told in words. No descriptor is
 made here, so that a number means one thing within a turn.
 """
 
-import asyncio
 import contextlib
 import select
 import socket
@@ -27,27 +26,31 @@ RESET = struct.pack("ii", 1, 0)  # SO_LINGER: close with RST
 
 
 class Relaying:
-    """See the module. `drained(counts)` is called when the last connection to a leaving backend is over."""
+    """See the module. `drained(counts)` is called when the last connection to a leaving backend is over,
+    `connect(link)` when one wants a backend, `connected(link, events)` with the first events of a connect.
+    `sides` are all that are watched, by descriptor; `connecting` has no backend yet; `retry` wants one in this turn."""
 
-    def __init__(self, turns: Turns, loop: asyncio.AbstractEventLoop, drained: Callable[[Counts], None]) -> None:
-        self._turns = turns
-        self._loop = loop
-        self._now = loop.time
+    def __init__(
+        self, turns: Turns, drained: Callable[[Counts], None], connect: Callable[[Link], None],
+        connected: Callable[[Link, int], None],
+    ) -> None:  # fmt: skip
         self._drained = drained
+        self._connect = connect
+        self._connected = connected
         self._epoll = turns.epoll
-        self._sides: dict[int, Side] = {}
-        self._connecting: set[Link] = set()
-        self._again: list[Side] = []
-        self._retry: list[Link] = []
-        self._parking: list[Link] = []
+        self.sides: dict[int, Side] = {}
+        self.connecting: set[Link] = set()
+        self.again: list[Side] = []
+        self.retry: list[Link] = []
+        self.parking: list[Link] = []
         self._buffer = bytearray(CHUNK)
         self._view = memoryview(self._buffer)
         turns.relay, turns.more = self._relay, self._more
 
     def links(self) -> Iterator[Link]:
         """Every open connection."""
-        seen = {id(side.link): side.link for side in self._sides.values()}
-        seen.update((id(link), link) for link in self._connecting)
+        seen = {id(side.link): side.link for side in self.sides.values()}
+        seen.update((id(link), link) for link in self.connecting)
         return iter(seen.values())
 
     def leave(self, counts: Iterable[Counts]) -> None:
@@ -57,16 +60,24 @@ class Relaying:
             if link.counts in leaving:
                 self._park(link)
 
-    def _connected(self, link: Link, mask: int) -> None:
-        raise NotImplementedError
+    def let_go(self) -> None:
+        """Touches nothing any more of what there is."""
+        for fd in self.sides:
+            self._epoll.unregister(fd)
+        self.sides.clear()
+        self.connecting.clear()
+        self.again, self.retry, self.parking = [], [], []
 
-    def _connect(self, link: Link) -> None:
-        raise NotImplementedError
+    def join(self, link: Link) -> None:
+        """From now on what one side says is for the other."""
+        client, server = link.client, link.server
+        client.read, client.write = client.sock.recv_into, server.sock.send
+        server.read, server.write = server.sock.recv_into, client.sock.send
 
     # ---- the turn
 
     def _relay(self, events: list[Event]) -> list[Event]:
-        sides, buffer, view = self._sides, self._buffer, self._view
+        sides, buffer, view = self.sides, self._buffer, self._view
         others = []
         for fd, mask in events:
             side = sides.get(fd)
@@ -81,7 +92,7 @@ class Relaying:
             except BlockingIOError:
                 continue
             except OSError:
-                self._abort(side.link)
+                self.abort(side.link)
                 continue
             if not number:
                 self._ended(side)
@@ -99,44 +110,47 @@ class Relaying:
             if sent != number:
                 self._hold(side.peer, bytes(view[sent:number]))
             elif number == CHUNK:
-                self._pump(side)
+                self.pump(side)
         return others
 
     def _more(self) -> bool:
         """Carries on with what was left over by the turn's events."""
-        if self._parking:
-            links, self._parking = self._parking, []
+        if self.parking:
+            links, self.parking = self.parking, []
             for link in links:
                 self._park(link)
-        if self._retry:
-            links, self._retry = self._retry, []
-            for link in links:
-                self._connect(link)
-        if self._again:
-            sides, self._again = self._again, []
+        self.connect_again()
+        if self.again:
+            sides, self.again = self.again, []
             for side in sides:
-                if self._sides.get(side.fd) is side and side.link.counts is not None:
-                    self._pump(side)
-        return bool(self._again or self._retry)
+                if self.sides.get(side.fd) is side and side.link.counts is not None:
+                    self.pump(side)
+        return bool(self.again or self.retry)
+
+    def connect_again(self) -> None:
+        """Those that want a backend are to get one."""
+        links, self.retry = self.retry, []
+        for link in links:
+            self._connect(link)
 
     def _slow(self, side: Side, mask: int) -> None:
         link = side.link
         if mask & (RDHUP | FAULT):
             side.hup = True
-        if link in self._connecting:
+        if link in self.connecting:
             if side is link.server:
                 self._connected(link, mask)
             return  # a client that waits for its next backend is read when that is there
         if link.counts is None:
             self._wake(link)
             return
-        if mask & (OUT | FAULT) and side.waiting and not self._flush(side):
+        if mask & (OUT | FAULT) and side.waiting and not self.flush(side):
             return
         if mask & (IN | RDHUP | FAULT):
-            self._pump(side)
+            self.pump(side)
         side.quick = link.counts is not None and may_read(side) and not side.waiting
 
-    def _pump(self, side: Side) -> None:
+    def pump(self, side: Side) -> None:
         """Reads until there is no more, the other side is full, or others are to have their turn. What comes with the
         end of its direction is sent together with it (MSG_MORE): one packet less for each connection."""
         view = self._view
@@ -148,7 +162,7 @@ class Relaying:
             except BlockingIOError:
                 return
             except OSError:
-                self._abort(side.link)
+                self.abort(side.link)
                 return
             if not number:
                 self._ended(side)
@@ -168,7 +182,7 @@ class Relaying:
                 return
             if number < CHUNK and not side.hup:
                 return
-        self._again.append(side)
+        self.again.append(side)
 
     def _hold(self, side: Side, rest: bytes) -> None:
         hold(side, rest)
@@ -176,7 +190,7 @@ class Relaying:
             side.watched = True
             self._epoll.modify(side.fd, IN | OUT | RDHUP | EDGE)
 
-    def _flush(self, side: Side) -> bool:
+    def flush(self, side: Side) -> bool:
         """Sends what waits for `side`; whether the connection lives on."""
         try:
             all_sent = took(side, side.sock.send(side.waiting))
@@ -188,8 +202,8 @@ class Relaying:
             return True
         if to_tell(side):
             return self._tell(side)
-        self._pump(side.peer)
-        return self._sides.get(side.fd) is side
+        self.pump(side.peer)
+        return self.sides.get(side.fd) is side
 
     # ---- between two requests
 
@@ -206,7 +220,7 @@ class Relaying:
             else:
                 tracker.answered(data)
                 if tracker.idle and link.counts.leaving:
-                    self._parking.append(link)
+                    self.parking.append(link)
         except Lost:
             link.tracker = None
             link.client.tapped = link.server.tapped = False
@@ -215,11 +229,11 @@ class Relaying:
     def _park(self, link: Link) -> bool:
         """Lets go of the backend, if that loses nothing; the client's next request goes to another."""
         client, server, counts, tracker = link.client, link.server, link.counts, link.tracker
-        if tracker is None or not tracker.idle or counts is None or link in self._connecting:
+        if tracker is None or not tracker.idle or counts is None or link in self.connecting:
             return False
         if client.waiting or server.waiting or client.ended or server.ended:
             return False
-        del self._sides[server.fd]
+        del self.sides[server.fd]
         server.sock.close()
         server.sock, server.fd = None, -1
         self._part(link)
@@ -236,10 +250,10 @@ class Relaying:
         except BlockingIOError:
             return
         except OSError:
-            self._abort(link)
+            self.abort(link)
             return
         if not number:
-            self._finish(link)
+            self.finish(link)
             return
         client.count += number
         self._renew(link, bytes(self._view[:number]))
@@ -252,20 +266,20 @@ class Relaying:
         except Lost:
             link.tracker = None
             link.client.tapped = link.server.tapped = False
-        self._retry.append(link)
+        self.retry.append(link)
 
     # ---- ends
 
     def _ended(self, side: Side) -> None:
         side.ended, side.quick = True, False
         if is_over(side):
-            self._finish(side.link)
+            self.finish(side.link)
         elif to_tell(side.peer):
             self._tell(side.peer)
 
     def _tell(self, side: Side) -> bool:
         if is_over(side):
-            self._finish(side.link)
+            self.finish(side.link)
             return False
         side.told = True
         with contextlib.suppress(OSError):
@@ -276,31 +290,45 @@ class Relaying:
         """`side` takes nothing any more: what it has still said is delivered, then the other side learns of it."""
         side.waiting, side.hup = b"", True
         side.peer.ended, side.peer.quick = True, False
-        self._pump(side)
-        if self._sides.get(side.fd) is side:
-            self._abort(side.link)
+        self.pump(side)
+        if self.sides.get(side.fd) is side:
+            self.abort(side.link)
         return False
+
+    def lose(self, link: Link) -> None:
+        """The backend could not be reached: the connection wants another."""
+        self._uncount(link)
+        self.connecting.discard(link)
+        del self.sides[link.server.fd]
+        link.server.sock.close()
+        link.server.sock = None
+        self.retry.append(link)
+
+    def _uncount(self, link: Link) -> None:
+        counts, link.counts = link.counts, None
+        if counts is not None:
+            counts.open -= 1
+            if counts.leaving and not counts.open:
+                self._drained(counts)
 
     def _part(self, link: Link) -> None:
         """The connection to the backend is over: it is counted."""
         counts = link.counts
         if counts is None:
             return
-        link.counts = None
-        counts.open -= 1
         counts.bytes_in += link.client.count
         counts.bytes_out += link.server.count
         link.client.count = link.server.count = 0
-        if counts.leaving and not counts.open:
-            self._drained(counts)
+        self._uncount(link)
 
-    def _finish(self, link: Link) -> None:
+    def finish(self, link: Link) -> None:
+        """Ends it: what has been sent still arrives."""
         client, server = link.client, link.server
         if client.link is None:
             return
-        self._sides.pop(client.fd, None)
-        self._sides.pop(server.fd, None)
-        self._connecting.discard(link)
+        self.sides.pop(client.fd, None)
+        self.sides.pop(server.fd, None)
+        self.connecting.discard(link)
         client.sock.close()
         if server.sock is not None:
             server.sock.close()
@@ -309,10 +337,10 @@ class Relaying:
         client.read = client.write = server.read = server.write = None
         client.peer = server.peer = client  # no cycle keeps what is over
 
-    def _abort(self, link: Link) -> None:
+    def abort(self, link: Link) -> None:
         """Ends it at once, both sides with RST."""
         for side in (link.client, link.server):
             if side.sock is not None:
                 with contextlib.suppress(OSError):
                     side.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
-        self._finish(link)
+        self.finish(link)

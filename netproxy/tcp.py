@@ -28,13 +28,19 @@ SWEEP = 0.25  # seconds between looks at connects that may have timed out
 PAUSE = 0.1  # seconds without accepting when descriptors have run out
 
 
-class Engine(Relaying):
+class Engine:
     """See the module; no more than `most` connections at once."""
 
     def __init__(
         self, turns: Turns, loop: asyncio.AbstractEventLoop, drained: Callable[[Counts], None], most: int
     ) -> None:
-        super().__init__(turns, loop, drained)
+        self._turns = turns
+        self._loop = loop
+        self._now = loop.time
+        self._epoll = turns.epoll
+        self._relaying = relaying = Relaying(turns, drained, self._connect, self._connected)
+        self._sides, self._connecting = relaying.sides, relaying.connecting
+        self.links, self.leave = relaying.links, relaying.leave
         self._most = most
         self._listeners: dict[Listen, Listener] = {}
         self._sweeping = self._paused = False
@@ -65,7 +71,7 @@ class Engine(Relaying):
     def stop(self) -> None:
         """Ends every connection."""
         for link in list(self.links()):
-            self._abort(link)
+            self._relaying.abort(link)
         for listen in list(self._listeners):
             self.close(listen)
 
@@ -92,11 +98,7 @@ class Engine(Relaying):
         """Touches nothing of what was handed over: every byte and every new connection is the next process's."""
         for listener in self._listeners.values() if not self._paused else ():
             self._turns.forget(listener.sock.fileno())
-        for fd in self._sides:
-            self._epoll.unregister(fd)
-        self._sides.clear()
-        self._connecting.clear()
-        self._again, self._retry, self._parking = [], [], []
+        self._relaying.let_go()
 
     def adopt(self, words: dict[str, Any], sockets: list[socket.SocketType], pool: Pool, counts: Counts | None) -> None:
         """Carries on with a connection of the process before; without counts it is to be connected yet."""
@@ -117,7 +119,7 @@ class Engine(Relaying):
         server.sock, server.fd = sockets[1], sockets[1].fileno()
         link.counts = counts
         counts.open += 1
-        self._join(link)
+        self._relaying.join(link)
         for side in (client, server):
             side.hup = side.watched = True
             side.quick = False  # the first event looks at everything there is
@@ -152,7 +154,7 @@ class Engine(Relaying):
 
     def _reject(self, link: Link) -> None:
         link.pool.rejected += 1
-        self._abort(link)
+        self._relaying.abort(link)
 
     def _connect(self, link: Link) -> None:
         """Tries the backends in the order of the pool's choice, each once."""
@@ -199,7 +201,7 @@ class Engine(Relaying):
         counts.total += 1
         link.tried = []
         server.watched = True
-        self._join(link)
+        self._relaying.join(link)
         renewed = client.fd in self._sides
         if link.pool.route.http and link.tracker is None and not renewed:
             link.tracker = Tracker()
@@ -210,32 +212,17 @@ class Engine(Relaying):
         if not renewed:
             self._sides[client.fd] = client
             self._epoll.register(client.fd, IN | RDHUP | EDGE)
-        if server.waiting and not self._flush(server):
+        if server.waiting and not self._relaying.flush(server):
             return
         if renewed:
-            self._pump(client)
+            self._relaying.pump(client)
         if mask & IN and self._sides.get(server.fd) is server:
-            self._pump(server)
-
-    @staticmethod
-    def _join(link: Link) -> None:
-        client, server = link.client, link.server
-        client.read, client.write = client.sock.recv_into, server.sock.send
-        server.read, server.write = server.sock.recv_into, client.sock.send
+            self._relaying.pump(server)
 
     def _unreachable(self, link: Link) -> None:
-        counts, server = link.counts, link.server
-        assert counts is not None  # noqa: S101
-        counts.unreachable(self._now())
-        counts.open -= 1
-        link.counts = None
-        if counts.leaving and not counts.open:
-            self._drained(counts)
-        self._connecting.discard(link)
-        del self._sides[server.fd]
-        server.sock.close()
-        server.sock = None
-        self._retry.append(link)
+        if link.counts is not None:
+            link.counts.unreachable(self._now())
+        self._relaying.lose(link)
 
     def _sweep(self) -> None:
         """Gives up connects that take too long."""
@@ -243,9 +230,7 @@ class Engine(Relaying):
         now = self._now()
         for link in [link for link in self._connecting if link.due <= now]:
             self._unreachable(link)
-        links, self._retry = self._retry, []
-        for link in links:
-            self._connect(link)
+        self._relaying.connect_again()
         if self._connecting and not self._sweeping:
             self._sweeping = True
             self._loop.call_later(SWEEP, self._sweep)

@@ -13,6 +13,7 @@ import pytest
 
 from tests.harness.proxying import (
     DEADLINE,
+    PORT,
     Programmer,
     ProxyProcess,
     an_address,
@@ -67,19 +68,19 @@ async def held_proxy(folder: Path) -> AsyncIterator[tuple[ProxyProcess, Programm
 async def test_connections_go_on_across_upgrades(tmp_path: Path) -> None:
     vip, size, body = an_address(), 4_000_000, os.urandom(1000)
     async with backend(echo) as a, held_proxy(tmp_path) as (process, programmer, _):
-        await programmer.program(service("web", vip, 80, [endpoint("127.0.0.1", a)]))
+        await programmer.program(service("web", vip, PORT, [endpoint("127.0.0.1", a)]))
         async with asyncio.timeout(DEADLINE * 3):
-            talking = [await asyncio.open_connection(vip, 80) for _ in range(120)]
+            talking = [await asyncio.open_connection(vip, PORT) for _ in range(120)]
             for _, writer in talking:
                 writer.write(b"before")
             assert [await reader.readexactly(6) for reader, _ in talking] == [b"before"] * 120
             half, half_writer = talking[0]
-            reader, writer = await asyncio.open_connection(vip, 80)
+            reader, writer = await asyncio.open_connection(vip, PORT)
             writer.write(body * (size // len(body)))
             writer.write_eof()
             for _ in range(2):
                 await process.end()
-                waiting = asyncio.create_task(ask(vip, 80, b"in between"))
+                waiting = asyncio.create_task(ask(vip, PORT, b"in between"))
                 await process.start()
                 assert await waiting == b"in between"
             for _, each in talking:
@@ -101,11 +102,11 @@ async def test_connections_to_a_leaving_pod_are_counted_after_an_upgrade(tmp_pat
     vip = an_address()
     async with backend(echo) as a, backend(echo) as b, held_proxy(tmp_path) as (process, programmer, _):
         leaves = endpoint("127.0.0.1", a)
-        held = await programmer.program(service("web", vip, 80, [leaves]))
-        reader, writer = await asyncio.open_connection(vip, 80)
+        held = await programmer.program(service("web", vip, PORT, [leaves]))
+        reader, writer = await asyncio.open_connection(vip, PORT)
         writer.write(b"x")
         await reader.readexactly(1)
-        await programmer.program(service("web", vip, 80, [endpoint("127.0.0.1", b)]), base=held.digest)
+        await programmer.program(service("web", vip, PORT, [endpoint("127.0.0.1", b)]), base=held.digest)
         await process.end()
         await process.start()
         again = await process.connect()
@@ -118,13 +119,13 @@ async def test_connections_to_a_leaving_pod_are_counted_after_an_upgrade(tmp_pat
 async def test_a_killed_proxy_ends_what_it_carried_and_new_connections_wait(tmp_path: Path) -> None:
     vip = an_address()
     async with backend(echo) as a, held_proxy(tmp_path) as (process, programmer, _):
-        await programmer.program(service("web", vip, 80, [endpoint("127.0.0.1", a)]))
+        await programmer.program(service("web", vip, PORT, [endpoint("127.0.0.1", a)]))
         async with asyncio.timeout(DEADLINE):
-            reader, writer = await asyncio.open_connection(vip, 80)
+            reader, writer = await asyncio.open_connection(vip, PORT)
             writer.write(b"x")
             assert await reader.read(1) == b"x"
             await process.end(9)
-            waiting = [asyncio.create_task(ask(vip, 80, b"wait")) for _ in range(20)]
+            waiting = [asyncio.create_task(ask(vip, PORT, b"wait")) for _ in range(20)]
             with contextlib.suppress(ConnectionResetError):
                 assert await reader.read() == b""
             await process.start()
@@ -135,12 +136,12 @@ async def test_what_is_not_wanted_any_more_is_not_held(tmp_path: Path) -> None:
     one, two = an_address(), an_address()
     async with backend(saying("a")) as a, held_proxy(tmp_path) as (process, programmer, _):
         ends = [endpoint("127.0.0.1", a)]
-        held = await programmer.program(service("one", one, 80, ends), service("two", two, 80, ends))
+        held = await programmer.program(service("one", one, PORT, ends), service("two", two, PORT, ends))
         await programmer.program(base=held.digest, gone=["default/one"])
         await process.end(9)
         with pytest.raises(ConnectionRefusedError):
-            await ask(one, 80)
-        waiting = asyncio.create_task(ask(two, 80))
+            await ask(one, PORT)
+        waiting = asyncio.create_task(ask(two, PORT))
         await process.start()
         assert await waiting == b"a"
 
@@ -148,8 +149,8 @@ async def test_what_is_not_wanted_any_more_is_not_held(tmp_path: Path) -> None:
 async def test_a_holder_that_is_gone_costs_nothing_and_a_new_one_gets_everything(tmp_path: Path) -> None:
     vip = an_address()
     async with backend(echo) as a, held_proxy(tmp_path) as (process, programmer, holder):
-        await programmer.program(service("web", vip, 80, [endpoint("127.0.0.1", a)]))
-        reader, writer = await asyncio.open_connection(vip, 80)
+        await programmer.program(service("web", vip, PORT, [endpoint("127.0.0.1", a)]))
+        reader, writer = await asyncio.open_connection(vip, PORT)
         await holder.kill()
         writer.write(b"x")
         assert await reader.readexactly(1) == b"x"
@@ -159,6 +160,6 @@ async def test_a_holder_that_is_gone_costs_nothing_and_a_new_one_gets_everything
             while holder.sockets() < 3:  # its own, the proxy's, the listener
                 await programmer.flows()
         await process.end(9)
-        waiting = asyncio.create_task(ask(vip, 80, b"held"))
+        waiting = asyncio.create_task(ask(vip, PORT, b"held"))
         await process.start()
         assert await waiting == b"held"

@@ -26,7 +26,9 @@ from mesh.v1.node_pb2 import (
     ServiceTable,
 )
 
-DEADLINE = 20.0
+DEADLINE = 30.0
+# Of Services: whoever listens on this port at every address takes it from them, so it is none that others like.
+PORT = random.randint(20000, 29000)
 
 
 def an_address() -> str:
