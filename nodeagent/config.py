@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mesh.errors import Invalid, Violation
-from mesh.model import quantity
+from mesh.model import quantity, securitychecks
 from nodeagent import registries, thresholds
 from nodeagent.registries import Registry
 from nodeagent.thresholds import Eviction
@@ -41,6 +41,7 @@ class AgentConfig:
     shutdown_grace_critical_seconds: int = 0  # of these, how many are kept for critical pods
     registries: tuple[Registry, ...] = ()
     eviction: Eviction = field(default_factory=Eviction)  # R9, R10
+    allowed_unsafe_sysctls: tuple[str, ...] = ()  # E11: beside the safe ones; "net.*" is all that begin so
     env_in_swap: str = "refuse"  # where memory may be swapped to a disk: refuse, or give it anyway
 
     @property
@@ -55,6 +56,11 @@ class AgentConfig:
     def state_dir(self) -> Path:
         """What must survive a reboot: checkpoint, volumes of pods."""
         return self.root / "agent"
+
+    @property
+    def seccomp_dir(self) -> Path:
+        """Profiles that `seccompProfile.localhostProfile` names (E11)."""
+        return self.root / "seccomp"
 
     @property
     def run_dir(self) -> Path:
@@ -108,16 +114,18 @@ def parse(text: str) -> AgentConfig:
     wrong += [Violation(name, "is required") for name in ("node_name", "node_ip", "root") if name not in table]
     for name, value in table.items():
         expected = int if name in known and isinstance(known[name].default, int) else str
-        if name not in known or name in ("registries", "eviction"):
+        if name not in known or name in ("registries", "eviction", "allowed_unsafe_sysctls"):
             continue
         if not isinstance(value, expected) or isinstance(value, bool):
             wrong.append(Violation(name, f"must be {'a whole number' if expected is int else 'a text'}"))
     named, wrong_registries = registries.parse(table.get("registries", []))
     eviction, wrong_eviction = thresholds.parse(table.get("eviction", {}))
+    wrong += _wrong_sysctls(table.get("allowed_unsafe_sysctls", []))
     wrong += [*wrong_registries, *wrong_eviction] or _wrong_numbers(table)
     if wrong:
         raise Invalid.of("agent.toml", wrong)
-    return AgentConfig(**{**table, "root": Path(table["root"]), "registries": named, "eviction": eviction})
+    read = {"root": Path(table["root"]), "registries": named, "eviction": eviction}
+    return AgentConfig(**{**table, **read, "allowed_unsafe_sysctls": tuple(table.get("allowed_unsafe_sysctls", ()))})
 
 
 def _wrong_numbers(table: dict[str, Any]) -> list[Violation]:
@@ -140,6 +148,15 @@ def _wrong_numbers(table: dict[str, Any]) -> list[Violation]:
     if isinstance(low, int) and isinstance(high, int) and not 0 <= low < high <= 100:
         wrong.append(Violation("image_gc_low_percent", "must be less than image_gc_high_percent, both of 0 to 100"))
     return wrong
+
+
+def _wrong_sysctls(names: object) -> list[Violation]:
+    """The kernel has these for each namespace; any other would be the whole host's."""
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        return [Violation("allowed_unsafe_sysctls", "must be a list of texts")]
+    own = (*securitychecks.OF_IPC, *securitychecks.OF_NETWORK)
+    shared = [name for name in names if not securitychecks.matches(name.removesuffix("*") or "*", own)]
+    return [Violation("allowed_unsafe_sysctls", f'"{name}" would be the whole host\'s') for name in shared]
 
 
 def _is_address(text: str) -> bool:

@@ -14,6 +14,7 @@ from mesh.v1.core_pb2 import ContainerImage, NodeAddress, NodeCondition, NodeSta
 from mesh.v1.node_pb2 import NodeReport
 from nodeagent.config import AgentConfig
 from nodeagent.fieldrefs import Allocatable
+from nodeagent.pods.abilities import Abilities
 from nodeagent.pressure import Gauge
 from nodeagent.runtime.port import Image
 from nodeagent.vitals import Vitals
@@ -131,6 +132,12 @@ def architecture() -> str:
     """As Kubernetes spells it."""
     machine = platform.machine()
     return {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm"}.get(machine, machine)
+
+
+def abilities(config: AgentConfig) -> Abilities:
+    """What of a pod's wishes this kernel can enforce, and its owner allows (E11)."""
+    app_armor = _first("/sys/module/apparmor/parameters/enabled") == "Y"
+    return Abilities(app_armor, Path("/sys/fs/selinux/enforce").exists(), config.allowed_unsafe_sysctls)
 
 
 def cgroup_version() -> str:

@@ -208,7 +208,8 @@ def _mounts_below(directory: Path) -> list[str]:
 
 def _directories(places: Places) -> None:
     for directory in (places.root, places.run, places.podman, places.graph, places.libpod, places.bundles,
-                      places.networks, places.scratch, places.log, places.manifests, places.state):  # fmt: skip
+                      places.networks, places.scratch, places.log, places.manifests, places.state,
+                      places.root / "seccomp"):  # fmt: skip
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     places.root.chmod(0o700)
 

@@ -16,8 +16,10 @@ from nodeagent import pressure
 from nodeagent.config import AgentConfig
 from nodeagent.events import Events
 from nodeagent.imagegc import ImageGc
+from nodeagent.machine import abilities as found_abilities
 from nodeagent.machine import allocatable, amounts
-from nodeagent.pods.admit import Answer, Space, answer
+from nodeagent.pods.abilities import Abilities, refusal
+from nodeagent.pods.admit import Answer, Space, answer, ports
 from nodeagent.pods.worker import Worker
 from nodeagent.pressure import Gauge, Signal
 from nodeagent.runtime.port import RuntimeFailure
@@ -41,7 +43,7 @@ class Room:
         self, config: AgentConfig, tree: Tree, workers: Mapping[str, Worker], labels: Callable[[], Mapping[str, str]],
         *, vitals: Callable[[], Vitals], clock: Callable[[], int], gauge: Gauge, measure: Measure | None,
         events: Events, images: ImageGc, remove: Callable[[str], Awaitable[None]],
-        weigh: Callable[[Mapping[str, int]], Awaitable[None]],
+        weigh: Callable[[Mapping[str, int]], Awaitable[None]], abilities: Abilities | None = None,
     ) -> None:  # fmt: skip
         self._config = config
         self._workers = workers
@@ -54,6 +56,7 @@ class Room:
         self._images = images
         self._remove = remove
         self._weigh = weigh
+        self._abilities = abilities or found_abilities(config)
         self.closing: Callable[[], bool] = lambda: False  # whether the host shuts down (L19)
         self._due: dict[str, float] = {}  # when a pod with limits is measured next, by the loop's time
 
@@ -62,9 +65,14 @@ class Room:
         if self.closing():
             static = any(w.static for w in self._workers.values() if w.pod.metadata.uid == pod.metadata.uid)
             return Answer("NodeShutdown", "the node is shutting down", wait=static)  # those come back with the host
+        if (refused := refusal(pod, self._abilities))[0]:
+            return Answer(*refused)
         vitals = self._vitals()
         node = Node(status=NodeStatus(allocatable=allocatable(vitals, self._config)))
         there = [w for w in self._workers.values() if w.admitted]
+        taken = ports(pod, [w.granted for w in there if not w.going], [w.granted for w in there if w.going])
+        if taken.reason:
+            return taken
         staying = fit.used_by(w.granted for w in there if not w.going)
         going = fit.used_by(w.granted for w in there if w.going)
         conditions = self._gauge.look(vitals, self._clock()).conditions

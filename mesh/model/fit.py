@@ -6,12 +6,13 @@ Rule: each check returns why not, in Kubernetes' words, or "" (or nothing) when 
 from collections.abc import Iterable, Mapping
 
 from mesh.model import quantity
-from mesh.model.pods import effective_requests, held_requests, is_terminal, qos_class
+from mesh.model.pods import effective_requests, held_requests, is_sidecar, is_terminal, qos_class
 from mesh.model.selectors import requirement_met
 from mesh.v1.core_pb2 import Node, NodeSelectorTerm, Pod, Taint, Toleration
 
 DEFAULT_MAX_PODS = 110  # (R8)
 UNSCHEDULABLE_TAINT = "node.kubernetes.io/unschedulable"
+Port = tuple[str, int, str]  # protocol, number, address of the host ("" for all of them)
 MEMORY_PRESSURE_TAINT = "node.kubernetes.io/memory-pressure"
 
 
@@ -74,6 +75,24 @@ def term_matches(term: NodeSelectorTerm, node: Node) -> bool:
     return all(requirement_met(r, node.metadata.labels) for r in term.match_expressions) and all(
         requirement_met(r, fields) for r in term.match_fields
     )
+
+
+def ports_of(pod: Pod) -> list[Port]:
+    """The ports of its host that a pod takes."""
+    return [
+        (port.protocol or "TCP", port.host_port, "" if port.host_ip in ("", "0.0.0.0") else port.host_ip)  # noqa: S104
+        for container in (*filter(is_sidecar, pod.spec.init_containers), *pod.spec.containers)
+        for port in container.ports
+        if port.host_port
+    ]
+
+
+def clash(mine: Iterable[Port], theirs: Iterable[Port]) -> bool:
+    """Whether two pods want the same port of one host; an address of its own clashes with all addresses."""
+    taken = list(theirs)
+    return any(
+        (a[0], a[1]) == (b[0], b[1]) and (not a[2] or not b[2] or a[2] == b[2]) for a in mine for b in taken
+    )  # fmt: skip
 
 
 def used_by(pods: Iterable[Pod]) -> dict[str, int]:

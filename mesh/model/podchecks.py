@@ -7,7 +7,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 
 from mesh.errors import Violation
-from mesh.model import configchecks, formats, placementchecks, quantity
+from mesh.model import configchecks, formats, placementchecks, quantity, securitychecks
 from mesh.model.configchecks import exactly_one
 from mesh.model.fields import has
 from mesh.model.pods import containers
@@ -30,6 +30,7 @@ def check(spec: PodSpec, path: str) -> list[Violation]:
         *_check_containers(spec, path),
         *_check_volumes(spec, path),
         *_check_dns(spec, path),
+        *securitychecks.check_pod(spec, path),
         *placementchecks.check(spec, path),
     ]
 
@@ -103,7 +104,7 @@ def _check_container(container: Container, volumes: set[str], names: Collection[
     for index, name in enumerate(named):
         if name in named[:index]:
             yield Violation(f"{path}.resizePolicy[{index}].resourceName", f'"{name}" is there already')
-    yield from _check_security(container, path)
+    yield from securitychecks.check_container(container, path)
     for name, probe in (
         ("livenessProbe", container.liveness_probe),
         ("readinessProbe", container.readiness_probe),
@@ -173,17 +174,6 @@ def _read(amounts: Mapping[str, str], name: str) -> quantity.Quantity:
         return quantity.parse(amounts[name])
     except ValueError:
         return quantity.Quantity(0)  # the rules report it
-
-
-def _check_security(container: Container, path: str) -> Iterator[Violation]:
-    context = container.security_context
-    if not context.HasField("allow_privilege_escalation") or context.allow_privilege_escalation:
-        return
-    where = f"{path}.securityContext.allowPrivilegeEscalation"
-    if context.privileged:
-        yield Violation(where, "must not be false when privileged is true")
-    if any(c.upper().removeprefix("CAP_") == "SYS_ADMIN" for c in context.capabilities.add):
-        yield Violation(where, "must not be false when the capability SYS_ADMIN is added")
 
 
 # ---- probes -------------------------------------------------------------------------------------------------------

@@ -48,13 +48,14 @@ def _refused(why: str, accepts: Callable[[Any, PodSpec], bool] | None = None) ->
 _YES = Support("honoured")
 _RESTART_RULES = _refused("restart rules of single containers are not honoured yet: they come with a later release")
 _CLAIMS = _refused("block devices and claims of single pods are not honoured yet: use persistentVolumeClaim")
-_PROFILES = _refused("security profiles are not honoured yet: they come with a later release")
+_SELINUX = Support("approximated", "on hosts with SELinux, volumes are not relabelled; elsewhere the pod fails")
+_APPARMOR = Support("approximated", "on hosts with AppArmor; elsewhere the pod fails, as with a kubelet")
 _DEVICES = _refused("devices and resource claims are not honoured yet")
 _NOT_RECURSIVE = _refused(
     "the hosts' Podman can't make what is mounted below read-only too (it knows no `rro`): use readOnly, or IfPossible",
     _values("Disabled", "IfPossible"),
 )
-_NAMESPACES = _refused("sharing these namespaces is not honoured yet: it comes with a later release", _values(False))
+_SHARED = _refused("sharing a pod's processes is not honoured yet: it comes with a later release", _values(False))
 _LATER_VOLUME = _refused(
     "this kind of volume is not honoured yet: "
     "configMap, secret, downwardAPI, projected, emptyDir, hostPath and image are"
@@ -80,9 +81,9 @@ _POD_SPEC: dict[str, Support] = {
     "automountServiceAccountToken": _refused(f"no token is mounted: {_TOKEN.why}", _values(False)),
     "nodeName": _YES,
     "hostNetwork": _YES,
-    "hostPID": _NAMESPACES,
-    "hostIPC": _NAMESPACES,
-    "shareProcessNamespace": _NAMESPACES,
+    "hostPID": _YES,
+    "hostIPC": _YES,
+    "shareProcessNamespace": _SHARED,
     "securityContext": _YES,
     "imagePullSecrets": _YES,
     "hostname": _YES,
@@ -142,15 +143,15 @@ _CONTAINER: dict[str, Support] = {
 _SECURITY: dict[str, Support] = {
     "capabilities": _YES,
     "privileged": _YES,
-    "seLinuxOptions": _PROFILES,
+    "seLinuxOptions": _SELINUX,
     "runAsUser": _YES,
     "runAsGroup": _YES,
     "runAsNonRoot": _YES,
     "readOnlyRootFilesystem": _YES,
     "allowPrivilegeEscalation": _YES,
-    "procMount": _refused(_PROFILES.why, _values("Default")),
-    "seccompProfile": _PROFILES,
-    "appArmorProfile": _PROFILES,
+    "procMount": _refused("Unmasked needs user namespaces, which are not honoured yet", _values("Default")),
+    "seccompProfile": _YES,
+    "appArmorProfile": _APPARMOR,
 }
 
 _PROBE: dict[str, Support] = {
@@ -194,13 +195,22 @@ TABLE: dict[str, dict[str, Support]] = {
     "SecurityContext": _SECURITY,
     "PodSecurityContext": {
         **{n: s for n, s in _SECURITY.items() if n in ("runAsUser", "runAsGroup", "runAsNonRoot")},
-        **dict.fromkeys(("seLinuxOptions", "seccompProfile", "appArmorProfile"), _PROFILES),
+        "seLinuxOptions": _SELINUX,
+        "seccompProfile": _YES,
+        "appArmorProfile": _APPARMOR,
         "supplementalGroups": _YES,
-        "supplementalGroupsPolicy": _refused("only Merge is honoured yet", _values("Merge")),
+        "supplementalGroupsPolicy": _refused(
+            "only Merge is honoured: the hosts' Podman always adds the groups that the image gives the user",
+            _values("Merge"),
+        ),
         "fsGroup": _YES,
         "fsGroupChangePolicy": _YES,
-        "sysctls": _refused("sysctls are not honoured yet: they come with a later release"),
+        "sysctls": _YES,
     },
+    "SELinuxOptions": dict.fromkeys(("user", "role", "type", "level"), _YES),
+    "SeccompProfile": {"type": _YES, "localhostProfile": _YES},
+    "AppArmorProfile": {"type": _YES, "localhostProfile": _YES},
+    "Sysctl": {"name": _YES, "value": _YES},
     "Probe": _PROBE,
     "ExecAction": {"command": _YES},
     "HTTPGetAction": dict.fromkeys(("path", "port", "host", "scheme", "httpHeaders"), _YES),

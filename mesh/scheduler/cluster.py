@@ -22,7 +22,6 @@ from mesh.v1.core_pb2 import Node, Pod
 from mesh.view import View
 
 Ints = npt.NDArray[np.int64]
-Port = tuple[str, int, str]  # protocol, number, address ("" is all)
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,24 +196,6 @@ def eligibility(node: Node) -> object:
     ready = next((c.status for c in node.status.conditions if c.type == "Ready"), "")
     images = tuple(sorted(name for image in node.status.images for name in image.names))
     return dict(node.metadata.labels), node.spec.SerializeToString(deterministic=True), ready, images
-
-
-def ports_of(pod: Pod) -> list[Port]:
-    """The ports of its host that a pod takes."""
-    return [
-        (port.protocol or "TCP", port.host_port, "" if port.host_ip in ("", "0.0.0.0") else port.host_ip)  # noqa: S104
-        for container in pod.spec.containers
-        for port in container.ports
-        if port.host_port
-    ]
-
-
-def clash(mine: Iterable[Port], theirs: Iterable[Port]) -> bool:
-    """Whether two pods want the same port of one host; an address of its own clashes with all addresses."""
-    taken = list(theirs)
-    return any(
-        (a[0], a[1]) == (b[0], b[1]) and (not a[2] or not b[2] or a[2] == b[2]) for a in mine for b in taken
-    )  # fmt: skip
 
 
 def hash_of(text: str) -> int:

@@ -10,11 +10,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from mesh.model import fit
 from mesh.model.claims import claims_of
 from mesh.model.pods import containers, effective_requests, is_deleting, is_terminal
 from mesh.model.times import from_timestamp
 from mesh.scheduler import scores, volumes
-from mesh.scheduler.cluster import Cluster, Placed, Tally, clash, hash_of, ports_of
+from mesh.scheduler.cluster import Cluster, Placed, Tally, hash_of
 from mesh.scheduler.filters import why_not
 from mesh.scheduler.relations import Bools, Relations
 from mesh.scheduler.scores import Floats, weights
@@ -112,7 +113,7 @@ class Pass:
         requests = effective_requests(pod)
         counted = weights(requests)
         column = np.array(counted, float)[:, None]
-        return _Ask(requests, counted, self._columns(requests), self._shape(pod), ports_of(pod), column)
+        return _Ask(requests, counted, self._columns(requests), self._shape(pod), fit.ports_of(pod), column)
 
     # ---- which will do
 
@@ -146,7 +147,7 @@ class Pass:
         taken = np.zeros(len(self.cluster.names), bool)
         held = [(p, self.cluster.index.get(p.node)) for p in self.cluster.pods.values()]
         for placed, row in [*held, *self.relations.placed]:
-            if row is not None and clash(mine, ports_of(placed.pod)):
+            if row is not None and fit.clash(mine, fit.ports_of(placed.pod)):
                 taken[row] = True
         return taken
 
@@ -269,7 +270,7 @@ def _key_of(pod: Pod) -> object:
     spec = pod.spec
     asked = [(c.resources.SerializeToString(deterministic=True), c.restart_policy) for c in containers(spec)]
     more = spec.resources.SerializeToString(deterministic=True), tuple(sorted(spec.overhead.items()))
-    return _shape_key(pod), len(spec.containers), tuple(asked), more, tuple(ports_of(pod))
+    return _shape_key(pod), len(spec.containers), tuple(asked), more, tuple(fit.ports_of(pod))
 
 
 def _is_choosy(pod: Pod) -> bool:

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mesh.model import fit
 from mesh.model.kinds import Object
 from mesh.model.pods import effective_requests, held_requests, is_deleting
 from mesh.model.selectors import matches
 from mesh.model.times import from_timestamp
 from mesh.scheduler import volumes
-from mesh.scheduler.cluster import Cluster, clash, ports_of
+from mesh.scheduler.cluster import Cluster
 from mesh.scheduler.filters import why_not
 from mesh.scheduler.pipeline import Pass
 from mesh.v1.core_pb2 import Pod
@@ -88,8 +89,8 @@ def _fits(pod: Pod, node: str, without: list[Pod], run: Pass) -> bool:
         return False
     gone = {p.metadata.uid for p in without}
     staying = [p.pod for p in cluster.pods.values() if p.node == node and p.pod.metadata.uid not in gone]
-    mine = ports_of(pod)
-    if mine and any(clash(mine, ports_of(p)) for p in staying):
+    mine = fit.ports_of(pod)
+    if mine and any(fit.clash(mine, fit.ports_of(p)) for p in staying):
         return False
     return not any(_dislikes(pod, p) or _dislikes(p, pod) for p in staying)
 

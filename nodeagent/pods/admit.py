@@ -5,7 +5,7 @@ static pods, and what changed meanwhile. Room that is held by pods which are on 
 scheduler may know before this host that it is free, as after a forced deletion.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -46,6 +46,16 @@ class Door(Protocol):
     def freed(self) -> None:
         """A pod has given back its room: who waits may ask again."""
         ...
+
+
+def ports(pod: Pod, staying: Iterable[Pod], going: Iterable[Pod]) -> Answer:
+    """Whether the ports of the host that the pod wants are free, in the kubelet's words (K7); of those that a pod still
+    holds which is on its way out, "not yet"."""
+    mine, words = fit.ports_of(pod), "node(s) didn't have free ports for the requested pod ports"
+    for others, wait in ((staying, False), (going, True)):
+        if mine and any(fit.clash(mine, fit.ports_of(other)) for other in others):
+            return Answer("NodePorts", f"Predicate NodePorts failed: {words}", wait=wait)
+    return Answer()
 
 
 def answer(  # noqa: PLR0913, PLR0917 - as many things decide

@@ -1,4 +1,4 @@
-"""From a pod's manifest to what the runtime is asked for: sandbox, limits, security, mounts.
+"""From a pod's manifest to what the runtime is asked for: sandbox, limits, mounts.
 
 Rule: pure; the paths of volumes and the image are arguments. What a manifest asks and this host can't do is a
 RuntimeFailure(CreateContainerConfigError) in words.
@@ -9,12 +9,13 @@ from dataclasses import dataclass, field
 
 from mesh.model import quantity
 from mesh.model.pods import qos_class
-from mesh.v1.core_pb2 import ConfigMap, Container, Pod, SecurityContext
+from mesh.v1.core_pb2 import ConfigMap, Container, Pod
 from nodeagent.fieldrefs import Allocatable, Around
 from nodeagent.names import NO_NAMES, Names
+from nodeagent.pods.confinement import security
 from nodeagent.pods.environment import environment, expand, expand_strictly
 from nodeagent.pods.etc import hostname_of
-from nodeagent.runtime.port import ContainerSpec, Image, Limits, Mount, RuntimeFailure, SandboxSpec, Security
+from nodeagent.runtime.port import ContainerSpec, Image, Limits, Mount, RuntimeFailure, SandboxSpec
 from nodeagent.runtime.seen import Role
 from nodeagent.secrets import NONE, Secrets, Veil
 
@@ -23,12 +24,13 @@ SIGNALS_PREFIX = "SIG"
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """What of the host shows in containers. `memory` is its capacity in bytes (R6)."""
+    """What of the host shows in containers. `memory` is its capacity in bytes (R6), `seccomp` its profiles' place."""
 
     node_name: str
     ip: str
     memory: int
     allocatable: Allocatable = field(default_factory=Allocatable)
+    seccomp: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +84,7 @@ def sandbox_spec(pod: Pod, node_name: str, names: Names = NO_NAMES) -> SandboxSp
     return SandboxSpec(
         pod_uid=pod.metadata.uid, namespace=pod.metadata.namespace, name=pod.metadata.name,
         hostname=hostname_of(pod, node_name, names), host_network=pod.spec.host_network, host_ipc=pod.spec.host_ipc,
+        sysctls=tuple((sysctl.name, sysctl.value) for sysctl in pod.spec.security_context.sysctls),
     )  # fmt: skip
 
 
@@ -116,7 +119,7 @@ def container_spec(  # noqa: PLR0913 - each is one thing a container is made of
         working_dir=container.working_dir,
         mounts=mounts(container, ground),
         limits=limits(pod, container, host.memory),
-        security=security(pod, container, image),
+        security=security(pod, container, image, host.seccomp),
         stop_signal=container.lifecycle.stop_signal or image.stop_signal,
         tty=container.tty,
         stdin=container.stdin,
@@ -161,57 +164,6 @@ def _millis(text: str | None) -> int:
 
 def _whole(text: str | None) -> int:
     return quantity.amount("memory", text) if text else 0
-
-
-# ---- security
-
-
-def security(pod: Pod, container: Container, image: Image) -> Security:
-    """Identity and confinement (E11); the container's own wishes win over the pod's."""
-    of_pod, own = pod.spec.security_context, container.security_context
-    user = own.run_as_user if own.HasField("run_as_user") else of_pod.run_as_user
-    has_user = own.HasField("run_as_user") or of_pod.HasField("run_as_user")
-    group = own.run_as_group if own.HasField("run_as_group") else of_pod.run_as_group
-    has_group = own.HasField("run_as_group") or of_pod.HasField("run_as_group")
-    non_root = own.run_as_non_root if own.HasField("run_as_non_root") else of_pod.run_as_non_root
-    if non_root:
-        _verify_non_root(container, user if has_user else None, image)
-    identity = str(user) if has_user else ""
-    if has_group:
-        identity = f"{identity or image.user.split(':')[0] or '0'}:{group}"
-    groups = [*of_pod.supplemental_groups, *([of_pod.fs_group] if of_pod.HasField("fs_group") else [])]
-    return Security(
-        user=identity,
-        groups=tuple(dict.fromkeys(groups)),
-        privileged=own.privileged,
-        read_only_root=own.read_only_root_filesystem,
-        no_new_privileges=own.HasField("allow_privilege_escalation") and not own.allow_privilege_escalation,
-        cap_add=tuple(own.capabilities.add),
-        cap_drop=tuple(own.capabilities.drop),
-        seccomp=_seccomp(pod, own),
-    )
-
-
-def _verify_non_root(container: Container, user: int | None, image: Image) -> None:
-    of_image = image.user.split(":")[0]
-    if user == 0 or (user is None and of_image in ("", "0", "root")):
-        why = "container has runAsNonRoot and image will run as root" if user is None else (
-            "container's runAsUser breaks non-root policy"
-        )  # fmt: skip
-        raise RuntimeFailure("CreateContainerConfigError", f"cannot create container {container.name}: {why}")
-    if user is None and not of_image.isdigit():
-        raise RuntimeFailure(
-            "CreateContainerConfigError",
-            f"cannot create container {container.name}: container has runAsNonRoot and image has non-numeric user "
-            f"({of_image}), cannot verify user is non-root",
-        )
-
-
-def _seccomp(pod: Pod, own: SecurityContext) -> str:
-    profile = own.seccomp_profile if own.HasField("seccomp_profile") else pod.spec.security_context.seccomp_profile
-    if profile.type == "RuntimeDefault":
-        return "default"
-    return profile.localhost_profile if profile.type == "Localhost" else "unconfined"
 
 
 # ---- mounts

@@ -7,12 +7,15 @@ error. Files are run/netns/<uid>.{net,ipc,uts} and the tmpfs run/shm/<uid>.
 import os
 import socket
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from mesh.model.securitychecks import sysctl_name
 from nodeagent.runtime import syscalls
 from nodeagent.runtime.netlink import LOOPBACK, POD_LINK, Netlink, hardware_address
 
+Sysctls = Sequence[tuple[str, str]]
 KINDS = {"net": syscalls.CLONE_NEWNET, "ipc": syscalls.CLONE_NEWIPC, "uts": syscalls.CLONE_NEWUTS}
 SHM_SIZE = 64 << 20
 SYSCTLS = {
@@ -49,11 +52,11 @@ class Files:
         return self.shm / self.uid
 
 
-def make(files: Files, kinds: list[str], hostname: str, link: Link | None) -> None:
-    """Makes the namespaces of `kinds` ("net", "ipc", "uts"), sets the hostname, plugs the pod in; raises
+def make(files: Files, kinds: list[str], hostname: str, link: Link | None, sysctls: Sysctls = ()) -> None:
+    """Makes the namespaces of `kinds` ("net", "ipc", "uts"), sets hostname and sysctls, plugs the pod in; raises
     OSError. Shared memory goes with "ipc"."""
     remove(files)
-    syscalls.in_thread_of_its_own(lambda: _make(files, kinds, hostname, link))
+    syscalls.in_thread_of_its_own(lambda: _make(files, kinds, hostname, link, sysctls))
     if "ipc" not in kinds:
         return
     files.memory.mkdir(exist_ok=True)
@@ -61,7 +64,7 @@ def make(files: Files, kinds: list[str], hostname: str, link: Link | None) -> No
     syscalls.mount("shm", str(files.memory), "tmpfs", flags, f"mode=1777,size={SHM_SIZE}")
 
 
-def _make(files: Files, kinds: list[str], hostname: str, link: Link | None) -> None:
+def _make(files: Files, kinds: list[str], hostname: str, link: Link | None, sysctls: Sysctls) -> None:
     with Netlink() as host:
         syscalls.unshare(sum(KINDS[kind] for kind in kinds))
         own = f"/proc/self/task/{threading.get_native_id()}/ns"
@@ -69,9 +72,20 @@ def _make(files: Files, kinds: list[str], hostname: str, link: Link | None) -> N
             socket.sethostname(hostname)
         if link:
             _plug(host, link, f"{own}/net")
+        for name, value in sysctls:
+            _set_sysctl(name, value)
         for kind in kinds:
             files.of(kind).touch(mode=0o600)
             syscalls.bind(f"{own}/{kind}", str(files.of(kind)))
+
+
+def _set_sysctl(name: str, value: str) -> None:
+    """Of the thread's own namespaces; in a path the words are parted the other way round."""
+    path = Path("/proc/sys", sysctl_name(name).translate(str.maketrans("./", "/.")))
+    try:
+        path.write_text(value)
+    except OSError as error:
+        raise OSError(error.errno, f"sysctl {name} can't be {value}: {error.strerror}") from error
 
 
 def _plug(host: Netlink, link: Link, namespace: str) -> None:

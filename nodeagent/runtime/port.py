@@ -45,6 +45,7 @@ class SandboxSpec:
     hostname: str
     host_network: bool = False
     host_ipc: bool = False
+    sysctls: tuple[tuple[str, str], ...] = ()  # of the namespaces made, names as in a manifest
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +71,8 @@ class Security:
     cap_add: tuple[str, ...] = ()
     cap_drop: tuple[str, ...] = ()
     seccomp: str = "unconfined"  # or "default", or a profile's path on the host
+    app_armor: str = ""  # a profile's name, "unconfined"; empty: what the runtime gives on such a host
+    selinux: tuple[str, ...] = ()  # of the label: "user:…", "role:…", "type:…", "level:…"
 
 
 @dataclass(frozen=True, slots=True)

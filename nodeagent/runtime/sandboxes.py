@@ -157,7 +157,7 @@ class Sandboxes:
             if not host
         ]
         files = self._files(spec.pod_uid)
-        netns.make(files, kinds, spec.hostname, link)
+        netns.make(files, kinds, spec.hostname, link, spec.sysctls)
         paths = {kind: str(files.of(kind)) if kind in kinds else "" for kind in netns.KINDS}
         seen = SeenSandbox(
             pod_uid=spec.pod_uid, namespace=spec.namespace, name=spec.name, ip=address, created_at=time.time_ns(),

@@ -131,6 +131,10 @@ def _security(spec: ContainerSpec) -> dict[str, Any]:
         body["groups"] = [str(group) for group in wanted.groups]
     if wanted.seccomp != "default":
         body["seccomp_profile_path"] = wanted.seccomp
+    if wanted.app_armor:
+        body["apparmor_profile"] = wanted.app_armor
+    if wanted.selinux:
+        body["selinux_opts"] = list(wanted.selinux)
     return body
 
 

@@ -31,7 +31,7 @@ spec:
   selector: {matchLabels: {a: b}}
   template:
     metadata: {labels: {a: b}}
-    spec: {hostPID: true, containers: [{name: a, image: b}]}
+    spec: {hostUsers: false, containers: [{name: a, image: b}]}
 """
 
 
@@ -62,7 +62,7 @@ def test_wrong_values_are_foretold_too() -> None:
 def test_pods_within_others() -> None:
     fields = found(DEPLOYMENT)
     assert fields["kind"][0] == "honoured"
-    assert fields["spec.template.spec.hostPID"][0] == "refused"
+    assert fields["spec.template.spec.hostUsers"][0] == "refused"
     assert fields["spec.template.spec.containers[0].image"][0] == "honoured"
 
 

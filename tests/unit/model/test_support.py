@@ -54,9 +54,9 @@ def spec(text: str) -> PodSpec:
             "hooks over TCP do nothing in Kubernetes either",
         ),
         (
-            "containers: [{name: a, securityContext: {seccompProfile: {type: Unconfined}}}]",
-            "containers[0].securityContext.seccompProfile",
-            "security profiles",
+            "containers: [{name: a, securityContext: {procMount: Unmasked}}]",
+            "containers[0].securityContext.procMount",
+            "needs user namespaces",
         ),
         ("initContainers: [{name: a, restartPolicy: Never}]", "initContainers[0].restartPolicy", "only Always"),
         (
@@ -72,7 +72,7 @@ def spec(text: str) -> PodSpec:
         ("volumes: [{name: v, nfs: {server: a, path: /b}}]", "volumes[0].nfs", "emptyDir, hostPath and image are"),
         ("serviceAccountName: robot", "serviceAccountName", "service accounts are not part"),
         ("automountServiceAccountToken: true", "automountServiceAccountToken", "no token is mounted"),
-        ("hostPID: true", "hostPID", "not honoured yet"),
+        ("hostUsers: false", "hostUsers", "user namespaces"),
         ("schedulerName: other", "schedulerName", 'the only scheduler is "default-scheduler"'),
         ("runtimeClassName: kata", "runtimeClassName", "runtime classes"),
     ],
@@ -86,7 +86,7 @@ def test_refuses_by_name(text: str, field: str, words: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "hostPID: false\nhostIPC: false\nserviceAccountName: default\nautomountServiceAccountToken: false",
+        "hostPID: true\nhostIPC: true\nserviceAccountName: default\nautomountServiceAccountToken: false",
         "schedulerName: default-scheduler\npriority: 0\nenableServiceLinks: true\ndnsPolicy: Default",
         "containers: [{name: a, livenessProbe: {exec: {command: [a]}, periodMilliseconds: 100}, lifecycle: "
         "{postStart: {sleep: {seconds: 1}}, preStop: {httpGet: {port: web}}}, startupProbe: {grpc: {port: 1}}, "

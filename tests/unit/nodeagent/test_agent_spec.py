@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from mesh.v1.core_pb2 import Capabilities, PodSecurityContext, ResourceRequirements, SecurityContext, VolumeMount
-from nodeagent.pods.spec import Ground, Host, container_spec, limits, mounts, oom_score_adj, sandbox_spec, security
+from nodeagent.pods.confinement import security
+from nodeagent.pods.spec import Ground, Host, container_spec, limits, mounts, oom_score_adj, sandbox_spec
 from nodeagent.runtime.port import Image, RuntimeFailure
 from nodeagent.runtime.seen import Role
 from tests.harness.agents import a_container, a_pod
@@ -116,3 +117,22 @@ def test_the_whole() -> None:
     assert (spec.attempt, spec.spec_hash, spec.image, spec.image_id) == (3, "abc", "example:1", "sha256:1")
     assert spec.cgroup_parent == "/mesh/besteffort/poduid-p"
     assert sandbox_spec(pod, "n").hostname == "h"
+
+
+def test_profiles_of_pod_and_container() -> None:  # E11
+    of_pod = PodSecurityContext()
+    of_pod.seccomp_profile.type, of_pod.seccomp_profile.localhost_profile = "Localhost", "a/b.json"
+    of_pod.app_armor_profile.type, of_pod.app_armor_profile.localhost_profile = "Localhost", "web"
+    of_pod.se_linux_options.type = "container_t"
+    own = SecurityContext()
+    own.seccomp_profile.type = own.app_armor_profile.type = "Unconfined"
+    own.se_linux_options.level = "s0:c1"
+    plain, other, privileged = a_container("a"), a_container("b", security_context=own), a_container("c")
+    privileged.security_context.privileged = True
+    pod = a_pod("p", containers=(plain, other, privileged), security_context=of_pod)
+    found = [security(pod, c, IMAGE, "/root/seccomp") for c in pod.spec.containers]
+    assert [s.seccomp for s in found] == ["/root/seccomp/a/b.json", "unconfined", "unconfined"]
+    assert [s.app_armor for s in found] == ["web", "unconfined", "web"]
+    assert [s.selinux for s in found] == [("type:container_t",), ("level:s0:c1",), ("type:container_t",)]
+    of_pod.seccomp_profile.type = "RuntimeDefault"
+    assert security(a_pod("p", security_context=of_pod), plain, IMAGE).seccomp == "default"

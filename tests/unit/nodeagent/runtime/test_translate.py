@@ -106,6 +106,10 @@ def test_security() -> None:
     made = body(replace(SPEC, security=security))
     assert (made["user"], made["groups"], made["cap_add"], made["cap_drop"]) == ("1:2", ["3"], ["A"], ["ALL"])
     assert "seccomp_profile_path" not in made
+    assert not {"apparmor_profile", "selinux_opts"} & set(made)
+    made = body(replace(SPEC, security=Security(seccomp="/p.json", app_armor="web", selinux=("level:s0:c1",))))
+    assert (made["seccomp_profile_path"], made["apparmor_profile"]) == ("/p.json", "web")
+    assert made["selinux_opts"] == ["level:s0:c1"]
 
 
 @pytest.mark.parametrize(
