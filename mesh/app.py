@@ -155,6 +155,7 @@ def _settings(config: MeshdConfig, store: SqliteStore) -> Settings:
         listen=config.listen,
         listen_tokens=config.listen_tokens,
         limits=config.limits,
+        ray=lambda: _ray(config),
         authority=config.pki.authority,
         metrics_listen=config.metrics_listen,
         files=Files(config.pki.ca, config.pki.certificate, config.pki.key),
@@ -167,6 +168,12 @@ def _settings(config: MeshdConfig, store: SqliteStore) -> Settings:
         scratch=config.data_dir,
         copy_store=store.backup,
     )
+
+
+def _ray(config: MeshdConfig) -> tuple[str, str]:
+    """For hosts that join; raises Unavailable."""
+    ray = config.ray
+    return (ray.address, _read(ray.token_file).decode().strip()) if ray.address and ray.token_file else ("", "")
 
 
 def _read(path: Path) -> bytes:

@@ -95,6 +95,7 @@ class Settings:
     authority: Path | None = None  # the directory of the authority and of what it issues here
     listen_tokens: Sequence[str] = ()
     limits: Limits = field(default_factory=Limits)
+    ray: Callable[[], tuple[str, str]] = lambda: ("", "")  # where its head is and its token, for hosts that join
 
 
 @dataclass(slots=True)
@@ -142,7 +143,9 @@ class Meshd:
         if self.tls is None or settings.authority is None:
             return
         certificates = Certificates(settings.authority, self.tls, "meshd", settings.clock)
-        self.enrolment = Enrolment(self.store, self.feed, certificates, settings.clock, settings.listen_tokens)
+        self.enrolment = Enrolment(
+            self.store, self.feed, certificates, settings.clock, settings.listen_tokens, settings.ray
+        )
         tasks.create_task(certificates.run(), name="certificates")
 
     @asynccontextmanager

@@ -28,6 +28,7 @@ from nodeagent.identity import Identity
 from nodeagent.imagegc import ImageGc, images_of, used_by
 from nodeagent.images import Images
 from nodeagent.imagestreams import ImageStreams
+from nodeagent.installation import installation
 from nodeagent.machine import Machine, amounts
 from nodeagent.pods.execute import Executor
 from nodeagent.pods.failures import Failures
@@ -198,6 +199,7 @@ class Agent(StreamCalls):
             await self._streams.close_all()
 
     async def _start(self) -> None:
+        self._machine.installation = await asyncio.to_thread(installation, self.config.state_dir)
         kept = await asyncio.to_thread(self._checkpoint.read)
         if kept is not None:
             try:

@@ -34,6 +34,7 @@ class Machine:
         self._info = _info(runtime_version)
         self._changed: dict[str, tuple[str, int]] = {}  # condition: its status, and since when
         self.images: list[Image] = []
+        self.installation = ""  # see installation.py
         self.removed_volumes: list[str] = []  # of those that are to go, by name
 
     def report(self, vitals: Vitals, now: int, *, runtime_away_since: int = 0, trouble: str = "") -> NodeReport:
@@ -57,7 +58,10 @@ class Machine:
         )
         shown = sorted(self.images, key=lambda i: (-i.size, i.id))[:IMAGES_SHOWN]
         status.images.extend(ContainerImage(names=i.names, size_bytes=i.size) for i in shown)
-        return NodeReport(status=status, labels=labels(config.node_name), removed_volumes=self.removed_volumes)
+        return NodeReport(
+            status=status, labels=labels(config.node_name), removed_volumes=self.removed_volumes,
+            installation=self.installation,
+        )  # fmt: skip
 
     def _condition(self, now: int, name: str, true: bool, reason: str, message: str) -> NodeCondition:
         status = "True" if true else "False"

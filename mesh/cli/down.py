@@ -8,7 +8,8 @@ from pathlib import Path
 import click
 
 from mesh.cli.session import Session, Verb
-from mesh.cli.up import ROOT, Steps, host_of
+from mesh.cli.steps import Steps
+from mesh.cli.up import ROOT, host_of
 
 
 @click.command("down", cls=Verb, short_help="Stop the mesh on this host; --purge removes its data too.")

@@ -66,7 +66,7 @@ _SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "login": ("login", "Become a user of a mesh by a token."),
         "token": ("token", "Let users and hosts in."),
         "certs": ("certs", "Show, renew and revoke certificates."),
-        "node": ("node", "Give this host its part in a mesh."),
+        "node": ("node", "Let hosts in, empty them, let them go."),
     },
     "More": {
         "api-resources": ("api_resources", "List the kinds of objects."),

@@ -1,42 +1,120 @@
-"""`mesh node`: this host's part in a mesh."""
+"""`mesh node`: a host comes into a mesh, is emptied, and leaves it."""
 
 import socket
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
+from mesh.cli import drain, node_remove
 from mesh.cli.login import TOKEN, read_token, write_pair
-from mesh.cli.session import Session, Verb, VerbGroup, asynchronous
-from mesh.cli.up import ROOT
+from mesh.cli.session import Session, Verb, VerbGroup
+from mesh.cli.steps import Steps
+from mesh.cli.up import ROOT, bring_up, host_of
+
+if TYPE_CHECKING:
+    from mesh.sdk.enrol import Enrolled
+    from mesh.supervision.layout import Layout
+    from mesh.supervision.setup import Told
 
 
-@click.group("node", cls=VerbGroup, short_help="Give this host its part in a mesh.")
+@click.group("node", cls=VerbGroup, short_help="Let hosts in, empty them, let them go.")
 def command() -> None:
-    """Give this host its part in a mesh."""
+    """Let hosts in, empty them, let them go.
+
+    \b
+    mesh token create --node                      # on a host that is in: shows a token
+    mesh node join 10.0.0.1:7444 --token -        # on the host that is to come in
+    mesh node drain host2 --ignore-daemonsets     # move its pods away
+    mesh node remove host2                        # and let it go
+    """
+
+
+command.add_command(drain.command, "drain")
+command.add_command(node_remove.command, "remove")
 
 
 @command.command("join", cls=Verb)
 @click.argument("address", metavar="HOST:PORT")
 @TOKEN
 @click.option("--node-name", metavar="NAME", help="This host's name in the mesh; the hostname by default.")
+@click.option("--node-ip", metavar="IP", help="Its address to other hosts; by default the one it reaches them with.")
 @ROOT
 @click.pass_obj
-@asynchronous
-async def _join(_session: Session, address: str, text: str | None, node_name: str | None, root: Path) -> None:
-    """Get this host's certificate by a token.
+def _join(
+    session: Session, address: str, text: str | None, node_name: str | None, node_ip: str | None, root: Path
+) -> None:
+    """Make this host one of a mesh, by a token.
 
-    The port is the one for tokens (7444 as a rule). With it Secrets can be sealed to this host; `mesh up --join` starts
-    its programs.
+    HOST:PORT is where meshd takes tokens (port 7444 as a rule). Looks first whether this machine can be a host, gets
+    its certificate and what Ray needs, starts the host's programs, and waits until the mesh calls it Ready. A host
+    whose certificate has run out comes in again by a new token, and its pods do not notice.
     """
-    from mesh.sdk.enrol import enrol
+    from mesh.supervision import up
     from mesh.supervision.layout import Layout
+    from mesh.supervision.setup import Told
 
-    enrolled = await enrol(address, read_token(text), node_name or socket.gethostname().lower())
+    up.require_root()
+    layout = Layout(root.absolute())
+    told = _told(Told.read(layout), layout, node_name, node_ip)
+    with Steps(session.color) as steps:
+        steps.say("looking at this machine")
+        _require(layout, told)
+        steps.say(f"asking {address} for a certificate")
+        told = _enter(layout, told, address, read_token(text))
+        steps.done("let in", f"as {told.node_name}, by {told.control}")
+        bring_up(host_of(layout, told), told, None, steps)
+    click.echo(f"\nThis host is in the mesh; `mesh get nodes` at {told.control} shows it.")
+
+
+def _told(before: "Told | None", layout: "Layout", node_name: str | None, node_ip: str | None) -> "Told":
+    from mesh.errors import Conflict
+    from mesh.supervision import machine
+    from mesh.supervision.setup import Told
+
+    if before is not None and not before.join:
+        raise Conflict(f"this host has a mesh of its own below {layout.root}: `mesh down --purge` removes it")
+    return Told(
+        node_name=node_name or (before.node_name if before else socket.gethostname().lower()),
+        node_ip=node_ip or (before.node_ip if before else machine.primary_address()),
+        listen=(),
+        join=before.join if before else "unknown",
+    )
+
+
+def _require(layout: "Layout", told: "Told") -> None:
+    """Everything that can be wrong here, before the token is used up."""
+    from mesh.supervision import setup, up
+
+    host = host_of(layout, told)
+    setup.check(host)
+    up.require_machine(host)
+    running = [status.name for status in up.supervisor_of(layout).status() if status.running]
+    up.require_ports(host, running)
+
+
+def _enter(layout: "Layout", told: "Told", address: str, token: str) -> "Told":
+    import asyncio
+    from dataclasses import replace
+
+    from mesh.sdk.enrol import enrol
+    from mesh.supervision import setup
+
+    enrolled = asyncio.run(enrol(address, token, told.node_name))
+    _check(enrolled)
+    told = replace(told, node_name=enrolled.name, join=enrolled.ray_head, control=enrolled.server)
+    setup.directories(layout)
+    told.write(layout)
+    setup.private_file(layout.ray_token, enrolled.ray_token)
+    pair = enrolled.pair
+    write_pair(layout.pki, layout.agent_certificate.stem, pair.certificate, pair.key, enrolled.authorities)
+    return told
+
+
+def _check(enrolled: "Enrolled") -> None:
+    from mesh.errors import Invalid
+
     if not enrolled.node:
-        raise click.UsageError("this was a user's token, which is used up now: `mesh login` is for those")
-    layout = Layout(root)
-    certificate, key = enrolled.pair.certificate, enrolled.pair.key
-    for directory in (layout.root, layout.pki):
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    write_pair(layout.pki, layout.agent_certificate.stem, certificate, key, enrolled.authorities)
-    click.echo(f"This host has the certificate of {enrolled.name}, in {layout.pki}.")
+        raise Invalid("this was a user's token, which is used up now: `mesh login` is for those")
+    if not enrolled.ray_head:
+        raise Invalid(f"{enrolled.server} drives no hosts: its meshd.toml names no ray.address")

@@ -5,17 +5,15 @@ Rule: doing it again is harmless and quick; options are remembered, so the secon
 
 import socket
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from mesh.cli.session import Session, Verb
+from mesh.cli.steps import Steps
 
 if TYPE_CHECKING:
-    from rich.status import Status
-
     from mesh.supervision.layout import Layout
     from mesh.supervision.programs import Host
     from mesh.supervision.setup import Told
@@ -24,7 +22,6 @@ ROOT = click.option(
     "--root", type=click.Path(path_type=Path, file_okay=False), envvar="MESH_ROOT", default="/var/lib/mesh",
     show_default=True, show_envvar=True, help="Where everything of the mesh lies on this host.",
 )  # fmt: skip
-_READY_SECONDS = 60.0
 
 
 @click.command("up", cls=Verb, short_help="Start a mesh on this host, or what of it is down.")
@@ -53,15 +50,17 @@ def command(
     told = _told(Told.read(layout), node_name, node_ip, listen, join, session.context)
     host = host_of(layout, told)
     with Steps(session.color) as steps:
-        _bring_up(host, told, token_file, steps)
+        bring_up(host, told, token_file, steps)
     _farewell(host, told)
 
 
-def _bring_up(host: "Host", told: "Told", token_file: Path | None, steps: "Steps") -> None:
+def bring_up(host: "Host", told: "Told", token_file: Path | None, steps: "Steps") -> None:
+    from mesh.cli import ready
     from mesh.supervision import setup, up
 
     setup.check(host)
     up.require_machine(host)
+    up.require_head(host)
     supervisor = up.supervisor_of(host.layout)
     up.require_ports(host, [status.name for status in supervisor.status() if status.running])
     setup.directories(host.layout)
@@ -77,7 +76,10 @@ def _bring_up(host: "Host", told: "Told", token_file: Path | None, steps: "Steps
         setup.client_context(host, told.context)
         steps.done("context", f"{told.context} in {told.context_file}")
         steps.say(f"waiting for node {host.node_name}")
-        steps.done("node", f"{host.node_name} is {_await_node(told.context, host.node_name)}")
+        steps.done("node", f"{host.node_name} is {ready.by_meshd(told.context, host.node_name)}")
+    elif told.control:
+        steps.say(f"waiting for node {host.node_name}")
+        steps.done("node", f"{host.node_name} is {ready.by_itself(host.layout, told.control, host.node_name)}")
 
 
 def host_of(layout: "Layout", told: "Told") -> "Host":
@@ -105,37 +107,8 @@ def _told(
         join=join,
         context="" if join else name,
         context_file="" if join else str(config_path()),
+        control=before.control if before and join else "",
     )
-
-
-def _await_node(context: str, name: str) -> str:
-    import asyncio
-
-    return asyncio.run(_node_ready(context, name))
-
-
-async def _node_ready(context: str, name: str) -> str:
-    import asyncio
-
-    from mesh.errors import Unavailable
-    from mesh.model.kinds import Object
-    from mesh.sdk.client import AsyncClient
-    from mesh.sdk.wait import Goal, Wait
-    from mesh.v1.core_pb2 import Node
-
-    def ready(found: Object | None) -> bool:
-        conditions = found.status.conditions if isinstance(found, Node) else ()
-        return any(c.type == "Ready" and c.status == "True" for c in conditions)
-
-    async with AsyncClient(context, timeout=_READY_SECONDS) as client:
-        until = time.monotonic() + _READY_SECONDS
-        while not any(h.name == name and h.connected for h in (await client.status()).hosts):
-            if time.monotonic() > until:
-                raise Unavailable(f"the agent of {name} does not come: `mesh status` and `mesh doctor` tell more")
-            await asyncio.sleep(0.1)  # a Node may still say Ready of its agent's last life, so meshd is asked
-        goal = Goal("condition Ready", ready, absent=True)
-        await Wait(client, "Node", name, "", goal).run(_READY_SECONDS)
-    return "Ready"
 
 
 def _farewell(host: "Host", told: "Told") -> None:
@@ -149,8 +122,18 @@ def _farewell(host: "Host", told: "Told") -> None:
         f"  {command} get nodes -o wide\n"
         f"  {command} status\n"
         f"  {command} apply -f pod.yaml && {command} get pods -w\n"
-        f"Another host joins with:  mesh up --join {host.node_ip}:7430 --token-file FILE\n"
-        f"  (FILE: a copy of {host.layout.ray_token}, mode 0600)"
+        f"{_another(host)}"
+    )
+
+
+def _another(host: "Host") -> str:
+    address, _, port = host.listen[0].rpartition(":")
+    if address in ("127.0.0.1", "localhost", "[::1]"):
+        return f"Other hosts can join once meshd is where they reach it:  mesh up --listen {host.node_ip}:{port}"
+    where = host.node_ip if address in ("0.0.0.0", "[::]") else address  # noqa: S104 - compared, not bound
+    return (
+        "Another host joins with a token:  mesh token create --node\n"
+        f"  and there:  mesh node join {where}:{int(port) + 1} --token -"
     )
 
 
@@ -158,36 +141,3 @@ def _on_path(name: str) -> bool:
     import shutil
 
     return shutil.which(name) is not None
-
-
-class Steps:
-    """What is being done, as a living line on a terminal; what is done, a line each."""
-
-    def __init__(self, color: bool) -> None:
-        self._color = color
-        self._began = time.monotonic()
-        self._status: Status | None = None
-        if color and sys.stderr.isatty():
-            from rich.console import Console
-
-            self._status = Console(stderr=True).status("starting …")
-
-    def __enter__(self) -> "Steps":
-        if self._status:
-            self._status.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._status:
-            self._status.stop()
-
-    def say(self, text: str) -> None:
-        """What is being done now."""
-        if self._status:
-            self._status.update(f"{text} …")
-
-    def done(self, what: str, words: str) -> None:
-        """One thing is done."""
-        seconds = time.monotonic() - self._began
-        mark = click.style("ok", fg="green") if self._color else "ok"
-        click.echo(f"{mark}  {what:9} {words}  ({seconds:.1f} s)")

@@ -14,6 +14,7 @@ from mesh import pki, sealing, signing
 from mesh.errors import MeshError
 from mesh.fleet.needs import SECRET_BUDGET, Entrusted
 from mesh.model.keys import Key
+from mesh.pki import Identity
 from mesh.sealing import Context, PublicKey
 from mesh.v1.core_pb2 import Secret
 from mesh.v1.node_pb2 import Assignment, Observed, SealedSecret, SignedOrder
@@ -39,6 +40,7 @@ class Entrusting:
         self._trust = trust
         self._clock = clock
         self._boot = ""
+        self.identity: Identity | None = None  # by which certificate the host announced its key
         self._key: PublicKey | None = None
         self._taken: set[tuple[str, str]] = set()  # (uid, revision) of boxes that the key's holder has accepted
 
@@ -64,10 +66,17 @@ class Entrusting:
                 return
             words = signing.announcement(self._node, observed.boot, self.nonce, told.suite, told.public_key)
             signing.verify_host_key(signed, words, self._node, self._trust.ca(), self._now())
+            self.identity = pki.identity(pki.split(told.certificate)[0])
         key = PublicKey(told.suite, told.public_key)
         if key != self._key:
             self._key, self._taken = key, set()
             self.state = Entrusted(key.id, "", self.state.budget)
+
+    def bar(self) -> bool:
+        """The certificate was revoked: no Secret is given until there is another one. Says whether that is new."""
+        before = self.state
+        self._forget("this host's certificate was revoked")
+        return self.state != before
 
     def _forget(self, why: str) -> None:
         self._key, self._taken = None, set()

@@ -10,10 +10,12 @@ from dataclasses import dataclass, replace
 
 import structlog
 
+from mesh.access.revoked import LIST as REVOKED
+from mesh.access.revoked import is_revoked
 from mesh.errors import Conflict, MeshError, Unavailable
 from mesh.fleet.entrusting import Entrusting, Trust
 from mesh.fleet.line import Line
-from mesh.fleet.needs import NOTHING_TOLD, SECRET_BUDGET, Told, address_of, digest_of, needs_of, refers
+from mesh.fleet.needs import NOTHING_TOLD, SECRET_BUDGET, Told, address_of, digest_of, needs_of, nothing_for, refers
 from mesh.fleet.picture import Picture
 from mesh.fleet.port import AgentPort
 from mesh.fleet.programming import Programming
@@ -90,8 +92,16 @@ class Link:
     def settled(self) -> bool:
         """Whether the host holds the newest assignment."""
         fleet = self._fleet
-        wanted = digest_of(self.name, fleet.feed.view, fleet.cluster_cidr, self._entrusting.state, self._told)
+        view = fleet.feed.view
+        wanted = digest_of(self.name, view, fleet.cluster_cidr, self._entrusting.state, self._told)
+        if not wanted and self._barred(view):
+            wanted = nothing_for(self.name, view, fleet.epoch).digest
         return bool(wanted) and wanted == self.held
+
+    def _barred(self, view: View) -> bool:
+        """Whether the host was removed: the certificate that it has is revoked."""
+        identity = self._entrusting.identity
+        return identity is not None and is_revoked(identity, view)
 
     @property
     def _told(self) -> Told:
@@ -148,7 +158,7 @@ class Link:
         if observed.node != self.name:
             raise Unavailable(f'the agent at host "{self.name}" says that it is "{observed.node}"')
         self.line.seen()
-        if self._entrusting.hear(observed):
+        if self._hear(observed):
             self._look.set()
             log_key(self.name, self._entrusting)
         # The cursor moves only once the news are stored: what can't be written is asked for again.
@@ -166,10 +176,17 @@ class Link:
         if observed.boot != cursor[0] or _fence(observed.fence) >= self._ordered:
             self._hold(observed.run_digest)
 
+    def _hear(self, observed: node_pb2.Observed) -> bool:
+        """Takes the announcement of the host's key, and whether it still counts; says whether that is new."""
+        changed = self._entrusting.hear(observed)
+        return self._entrusting.bar() if self._barred(self._fleet.feed.view) else changed
+
     async def _write(self, news: node_pb2.Observed) -> None:
         fleet = self._fleet
 
         def compute(view: View) -> list[Write]:
+            if self._barred(view):
+                return writes_for(news, view, fleet.clock(), "", barred=True)
             return writes_for(news, view, fleet.clock(), fleet.range_for(self.name, view))
 
         await change(fleet.store, fleet.feed, compute)
@@ -204,6 +221,8 @@ class Link:
             view = self._fleet.feed.view
             entrusted = self._entrusting.state
             wanted = needs_of(self.name, view, self._fleet.cluster_cidr, self._fleet.epoch, entrusted, self._told)
+            if wanted is None and self._barred(view):
+                wanted = nothing_for(self.name, view, self._fleet.epoch)
             if wanted is None:
                 continue
             try:
@@ -244,6 +263,9 @@ class Link:
                     self._touch([obj.metadata.uid])
                 elif self._concerns(obj):
                     self._look.set()
+            if event.key == REVOKED and self._barred(self._fleet.feed.view) and self._entrusting.bar():
+                self._look.set()
+                log_key(self.name, self._entrusting)
             if event.key.kind == "Node" and _reached(event.object) != _reached(event.previous):
                 self._look.set()  # a neighbour came, went or moved
             if event.object is None and isinstance(event.previous, Pod):

@@ -99,6 +99,13 @@ def needs_of(
     return assignment
 
 
+def nothing_for(node: str, view: View, epoch: int) -> Assignment:
+    """The assignment for a host that was removed: to end what it runs."""
+    nothing = Assignment(node=node, fence=Fence(epoch=epoch, revision=view.revision))
+    nothing.digest = assignment_digest(nothing, [])
+    return nothing
+
+
 def digest_of(
     node: str, view: View, cluster_cidr: str, entrusted: Entrusted = Entrusted(), told: Told = NOTHING_TOLD
 ) -> str:

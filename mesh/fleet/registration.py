@@ -1,35 +1,39 @@
 """A host's Node object: made at its first news, kept as it says, with a range of pod addresses of its own (G11, G12).
 
-Rule: pure. A heartbeat alone is written every five minutes only; what changes is written at once.
+Rule: pure. A heartbeat alone is written every five minutes only; what changes is written at once. A host reinstalled
+under the same name is a new host: another Node, with the old one's range; the old one's pods ended with it.
 """
 
 import ipaddress
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from mesh.errors import Unavailable
 from mesh.model.kinds import key_of, revision_of
 from mesh.model.times import SECOND, from_timestamp, to_timestamp, whole_seconds
 from mesh.store.port import Write
-from mesh.v1.core_pb2 import Node, NodeCondition, NodeStatus
+from mesh.v1.core_pb2 import Node, NodeCondition, NodeStatus, Pod
 from mesh.v1.meta_pb2 import ObjectMeta
 from mesh.v1.node_pb2 import NodeReport
 from mesh.view import View
 
 HEARTBEAT = 300 * SECOND  # G12
+INSTALLATION = "mesh/installation"  # which installation of the mesh on that machine the Node is of
 
 
 def node_write(name: str, report: NodeReport, view: View, now_ns: int, pod_cidr: str) -> Write | None:
     """The write that makes the Node say what its host reports, or None when it does."""
     held = view.node(name)
     node = Node()
-    if held is None:
+    if held is None or is_new_host(name, report, view):
         node.api_version, node.kind = "v1", "Node"
         node.metadata.name = name
         stamp(node.metadata, f"node/{name}", now_ns)
     else:
         node.CopyFrom(held)
     node.metadata.labels.update(report.labels)
+    if report.installation:
+        node.metadata.annotations[INSTALLATION] = report.installation
     if not node.spec.pod_cidr:
         node.spec.pod_cidr = pod_cidr
         node.spec.pod_cidrs[:] = [pod_cidr]
@@ -41,6 +45,27 @@ def node_write(name: str, report: NodeReport, view: View, now_ns: int, pod_cidr:
     if held is not None and not _stale(held.status.conditions, now_ns) and _same_but_heartbeat(node, held):
         return None
     return Write(key_of(node), node, revision_of(held) if held is not None else 0)
+
+
+def is_new_host(name: str, report: NodeReport, view: View) -> bool:
+    """Whether the host was reinstalled since its Node was made: nothing of what the old one ran is there."""
+    held = view.node(name)
+    known = held.metadata.annotations.get(INSTALLATION, "") if held is not None else ""
+    return bool(known and report.installation) and known != report.installation
+
+
+def ended_with_their_host(name: str, view: View, now_ns: int) -> Iterator[Write]:
+    """The end of all pods that a host had before it was reinstalled."""
+    for held in view.pods_on(name):
+        if not held.metadata.finalizers:
+            yield Write(key_of(held), None, revision_of(held))
+            continue
+        pod = Pod()
+        pod.CopyFrom(held)
+        if not pod.metadata.HasField("deletion_timestamp"):
+            pod.metadata.deletion_timestamp.CopyFrom(whole_seconds(now_ns))
+        pod.metadata.deletion_grace_period_seconds = 0
+        yield Write(key_of(pod), pod, revision_of(held))
 
 
 def free_range(cluster_cidr: str, node_mask: int, used: Iterable[str]) -> str:

@@ -7,7 +7,7 @@ this host's (another uid, another node) mean nothing, and a terminal phase is ne
 from collections.abc import Iterator
 
 from mesh.fleet.needs import is_retired
-from mesh.fleet.registration import node_write, stamp
+from mesh.fleet.registration import ended_with_their_host, is_new_host, node_write, stamp
 from mesh.model import claims, conditions, gates
 from mesh.model.keys import Key
 from mesh.model.kinds import key_of, revision_of
@@ -22,13 +22,17 @@ _PASSING = ("PodResizePending", "PodResizeInProgress")  # there while the host s
 EVENT_MEMORY = 3600 * SECOND  # S8
 
 
-def writes_for(observed: Observed, view: View, now_ns: int, pod_cidr: str) -> list[Write]:
+def writes_for(observed: Observed, view: View, now_ns: int, pod_cidr: str, *, barred: bool = False) -> list[Write]:
     """The writes that make the store say what `observed` says, each resting on the revision seen in `view`.
 
-    `pod_cidr` is the range of pod addresses for the host, should it not have one yet.
+    `pod_cidr` is the range of pod addresses for the host, should it not have one yet. Of a host that was removed from
+    the mesh (`barred`) nothing counts but what it says of its pods.
     """
     writes: dict[Key, Write] = {}
-    if observed.HasField("report"):
+    if observed.HasField("report") and not barred:
+        if is_new_host(observed.node, observed.report, view):
+            for write in ended_with_their_host(observed.node, view, now_ns):
+                _add(writes, write)
         _add(writes, node_write(observed.node, observed.report, view, now_ns, pod_cidr))
         for name in observed.report.removed_volumes:
             _add(writes, _removed_volume(observed.node, name, view))

@@ -31,18 +31,21 @@ _NO = "this token does not count: it was used, revoked, has expired, or never wa
 
 
 class Enrolment:
-    """`clock`: nanoseconds since the epoch. `servers`: where those come who have only a token."""
+    """`clock`: nanoseconds since the epoch. `servers`: where those come who have only a token. `ray`: where its head is
+    and its token, for hosts."""
 
     port = 0  # where those come who have a certificate, once it is known
 
     def __init__(
-        self, store: Store, feed: Feed, certificates: Certificates, clock: Callable[[], int], servers: Sequence[str]
-    ) -> None:
+        self, store: Store, feed: Feed, certificates: Certificates, clock: Callable[[], int], servers: Sequence[str],
+        ray: Callable[[], tuple[str, str]] = lambda: ("", ""),
+    ) -> None:  # fmt: skip
         self._store = store
         self._feed = feed
         self.certificates = certificates
         self._clock = clock
         self.servers = tuple(servers)
+        self._ray = ray
 
     async def create(self, request: pb.CreateTokenRequest, by: str) -> tuple[tokens.Shown, Ticket]:
         """A token that is shown this once."""
@@ -96,8 +99,10 @@ class Enrolment:
         await change(self._store, self._feed, compute)
         ticket = taken[0]
         name = ticket.name or request.node
-        wished = pki.node(name) if ticket.host else pki.user(name, ticket.groups)
-        return self._certified(wished, request.request)
+        certified = self._certified(pki.node(name) if ticket.host else pki.user(name, ticket.groups), request.request)
+        if ticket.host:
+            certified.ray_head, certified.ray_token = self._ray()
+        return certified
 
     def renew(self, identity: Identity, csr: bytes) -> pb.Certified:
         """The same identity anew; raises Unavailable, Invalid."""

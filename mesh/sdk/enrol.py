@@ -6,7 +6,7 @@ Rule: the token goes only to a server of that authority. The private key is made
 import asyncio
 import socket
 import ssl
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import grpc
 import grpc.aio
@@ -24,13 +24,16 @@ _TIMEOUT = 15.0
 
 @dataclass(frozen=True, slots=True)
 class Enrolled:
-    """A certificate with its key, whom to trust, and where to go with it."""
+    """A certificate with its key, whom to trust, and where to go with it. Of a host also where Ray's head is
+    ("ip:port", empty: this mesh has no Ray), and Ray's token."""
 
     pair: Pair
     authorities: bytes
     name: str
     node: bool
     server: str
+    ray_head: str = ""
+    ray_token: str = field(default="", repr=False)
 
 
 async def enrol(address: str, token: str, node: str = "") -> Enrolled:
@@ -47,7 +50,8 @@ async def enrol(address: str, token: str, node: str = "") -> Enrolled:
         certified = await answer(AccessStub(channel).Enrol(request, timeout=_TIMEOUT), address)
     host = address.rpartition(":")[0]
     pair = Pair(certified.certificate, wish.key)
-    return Enrolled(pair, certified.authorities, certified.name, certified.node, f"{host}:{certified.port}")
+    server, ray = f"{host}:{certified.port}", (certified.ray_head, certified.ray_token)
+    return Enrolled(pair, certified.authorities, certified.name, certified.node, server, *ray)
 
 
 _OPTIONS = (("grpc.use_local_subchannel_pool", 1), ("grpc.enable_http_proxy", 0))

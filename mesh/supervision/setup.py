@@ -36,6 +36,7 @@ class Told:
     join: str = ""
     context: str = ""  # the context's name, empty when there is none
     context_file: str = ""
+    control: str = ""  # where meshd is, ip:port, on a host that joined by a token
 
     @classmethod
     def read(cls, layout: Layout) -> "Told | None":

@@ -43,6 +43,10 @@ def require_machine(host: Host) -> None:
         raise Unavailable(f"this machine lacks {names}: apt-get install -y {packages}")
     if not machine.has_address(host.node_ip):
         raise Unavailable(f"this machine does not have the address {host.node_ip}: choose one with --node-ip")
+
+
+def require_head(host: Host) -> None:
+    """Raises Unavailable where this host joins others and can't reach Ray's head."""
     if host.join and not machine.answers(host.join, 3.0):
         raise Unavailable(
             f"cannot reach Ray's head at {host.join}: is the mesh up there, and is port "

@@ -73,6 +73,8 @@ class Certified(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     NODE_FIELD_NUMBER: _builtins.int
     PORT_FIELD_NUMBER: _builtins.int
+    RAY_HEAD_FIELD_NUMBER: _builtins.int
+    RAY_TOKEN_FIELD_NUMBER: _builtins.int
     certificate: _builtins.bytes
     """PEM, with what leads to its authority"""
     authorities: _builtins.bytes
@@ -81,6 +83,9 @@ class Certified(_message.Message):
     node: _builtins.bool
     port: _builtins.int
     """where certificates are taken, on the host where the token was"""
+    ray_head: _builtins.str
+    """Of a host that has just enrolled: where Ray's head is, and the secret that all of Ray's processes share."""
+    ray_token: _builtins.str
     def __init__(
         self,
         *,
@@ -89,10 +94,12 @@ class Certified(_message.Message):
         name: _builtins.str = ...,
         node: _builtins.bool = ...,
         port: _builtins.int = ...,
+        ray_head: _builtins.str = ...,
+        ray_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["authorities", b"authorities", "certificate", b"certificate", "name", b"name", "node", b"node", "port", b"port"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["authorities", b"authorities", "certificate", b"certificate", "name", b"name", "node", b"node", "port", b"port", "ray_head", b"ray_head", "ray_token", b"ray_token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -858,6 +858,9 @@ class NodeReport(_message.Message):
     REMOVED_VOLUMES_FIELD_NUMBER: _builtins.int
     STATUS_FIELD_NUMBER: _builtins.int
     LABELS_FIELD_NUMBER: _builtins.int
+    INSTALLATION_FIELD_NUMBER: _builtins.int
+    installation: _builtins.str
+    """made once for all that is below the host's root: another one is another host"""
     @_builtins.property
     def removed_volumes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """of those that are retired: nothing of them is left here"""
@@ -874,10 +877,11 @@ class NodeReport(_message.Message):
         removed_volumes: _abc.Iterable[_builtins.str] | None = ...,
         status: _core_pb2.NodeStatus | None = ...,
         labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        installation: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["status", b"status"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["labels", b"labels", "removed_volumes", b"removed_volumes", "status", b"status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["installation", b"installation", "labels", b"labels", "removed_volumes", b"removed_volumes", "status", b"status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

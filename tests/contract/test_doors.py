@@ -31,6 +31,7 @@ from tests.harness.control import RunningMeshd, control
 from tests.harness.objects import config_map
 from tests.harness.refusals import refused
 
+RAY = "10.0.0.1:7430", "the token of all Ray processes"
 REVOKED = pb.ObjectKey(kind="ConfigMap", namespace="kube-system", name="mesh-revoked")
 
 
@@ -97,7 +98,7 @@ async def doors(tmp_path: Path) -> AsyncIterator[Doors]:
         (directory / f"{stem}.crt").write_bytes(pair.certificate)
         (directory / f"{stem}.key").write_bytes(pair.key)
     tls = Tls(pki.Pair(*((directory / f"meshd.{end}").read_bytes() for end in ("crt", "key"))), held.bundle)
-    settings = Settings(authority=directory, listen_tokens=("127.0.0.1:0",), clock=clock, audit=audits)
+    settings = Settings(authority=directory, listen_tokens=("127.0.0.1:0",), clock=clock, audit=audits, ray=lambda: RAY)
     async with control(settings=settings, tls=tls) as mesh:
         yield Doors(mesh, directory, clock, audits)
 
@@ -110,6 +111,7 @@ async def test_a_user_comes_in_by_a_token(doors: Doors) -> None:
     token = await doors.token(user="ada", groups=["mesh:viewers"])
     enrolled = await enrol(doors.tokens_at, token)
     assert (enrolled.name, enrolled.node, enrolled.server) == ("ada", False, doors.mesh.address)
+    assert (enrolled.ray_head, enrolled.ray_token) == ("", ""), "Ray's token is for hosts"
     who = await whoami(doors.channel(enrolled.pair, enrolled.authorities))
     assert (who.name, list(who.groups)) == ("ada", ["mesh:viewers", "system:authenticated"])
     assert pki.expires(enrolled.pair.certificate) <= time.time() + pki.LIFE
@@ -119,6 +121,8 @@ async def test_a_user_comes_in_by_a_token(doors: Doors) -> None:
 async def test_a_host_comes_in_by_a_token(doors: Doors) -> None:
     enrolled = await enrol(doors.tokens_at, await doors.token(host=True), "host9")
     assert (await whoami(doors.channel(enrolled.pair))).name == "mesh:node:host9"
+    assert (enrolled.ray_head, enrolled.ray_token) == RAY
+    assert RAY[1] not in repr(enrolled)
     named = await doors.token(host=True, node="host1")
     with pytest.raises(Forbidden, match='for the host "host1"'):
         await enrol(doors.tokens_at, named, "host2")
@@ -338,12 +342,10 @@ async def test_the_commands(doors: Doors, tmp_path: Path) -> None:
     again = await asyncio.to_thread(run_here, ["certs", "renew"], b"", home)
     assert again.out.startswith("The certificate lasts until"), again.err
     node = await cli("token", "create", "--node", "-o", "token")
-    root = tmp_path / "root"
-    joined = await asyncio.to_thread(
-        run_here, ["node", "join", doors.tokens_at, "--node-name", "host9", "--root", str(root)], node.out.encode(), {}
-    )
-    assert "certificate of host9" in joined.out, joined.err
-    assert sorted(p.name for p in (root / "pki").iterdir()) == ["agent.crt", "agent.key", "ca.crt"]
+    joining = ["node", "join", doors.tokens_at, "--node-name", "host9", "--root", str(tmp_path / ("long" * 20))]
+    refusal = await asyncio.to_thread(run_here, joining, node.out.encode(), {})
+    assert refusal.code == 1, "the path is too long, and who is not root may not do it"
+    assert (await enrol(doors.tokens_at, node.out, "host9")).name == "host9", "what is wrong here uses no token up"
     listed = (await cli("certs", "list")).out
     assert "authority" in listed
     assert "issues" in listed

@@ -174,7 +174,7 @@ def test_a_rotated_secret_is_in_the_files_of_all_hosts_within_a_second(mesh_of_t
 current: outside
 contexts:
   outside:
-    servers: ["127.0.0.1:7443"]
+    servers: ["{first.ip}:7443"]
     ca: {first.state}/pki/ca.crt
     certificate: {first.state}/pki/admin.crt
     key: {first.state}/pki/admin.key

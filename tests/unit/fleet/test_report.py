@@ -275,3 +275,57 @@ def test_events_are_stored_and_counted() -> None:
 def test_old_events_and_events_of_nowhere_are_not_stored() -> None:
     assert writes_for(news(events=(event(),)), view_of(), NOW + 3700 * SECOND, CIDR) == []
     assert written(news(events=(event(namespace="gone"),)), view_of()) == []
+
+
+# ---- hosts that were reinstalled or removed
+
+
+def installed(word: str) -> NodeReport:
+    report = node_report()
+    report.installation = word
+    return report
+
+
+def node_of(word: str) -> Node:
+    (write,) = written(news(report=installed(word)), view_of())
+    assert isinstance(write.object, Node)
+    write.object.spec.unschedulable = True
+    write.object.metadata.labels["disk"] = "fast"
+    return write.object
+
+
+def test_a_host_reinstalled_under_the_same_name_is_a_new_host() -> None:
+    held, pod, elsewhere = node_of("first"), bound_pod(), bound_pod("u2", node="b")
+    elsewhere.metadata.name = "elsewhere"
+    writes = written(news(report=installed("second")), view_of(held, pod, elsewhere), NOW + SECOND)
+    by_kind = {w.key.kind: w for w in writes}
+    assert len(writes) == 2
+    assert by_kind["Pod"].key.name == "web"
+    assert by_kind["Pod"].object is None
+    node = by_kind["Node"].object
+    assert isinstance(node, Node)
+    assert node.metadata.uid != held.metadata.uid
+    assert node.spec.pod_cidr == held.spec.pod_cidr
+    assert not node.spec.unschedulable
+    assert "disk" not in node.metadata.labels
+
+
+def test_the_same_installation_keeps_node_and_pods() -> None:
+    held = node_of("first")
+    assert written(news(report=installed("first")), view_of(held, bound_pod())) == []
+
+
+def test_a_pod_of_a_reinstalled_host_waits_for_its_finalizers() -> None:
+    pod = bound_pod()
+    pod.metadata.finalizers.append("example.com/mine")
+    writes = written(news(report=installed("second")), view_of(node_of("first"), pod), NOW + SECOND)
+    left = next(w.object for w in writes if w.key.kind == "Pod")
+    assert isinstance(left, Pod)
+    assert left.metadata.HasField("deletion_timestamp")
+    assert left.metadata.deletion_grace_period_seconds == 0
+
+
+def test_a_host_that_was_removed_does_not_come_back_by_itself() -> None:
+    pod = bound_pod()
+    (write,) = writes_for(news(said(pod), report=node_report()), view_of(pod), NOW, "", barred=True)
+    assert write.key.kind == "Pod"
