@@ -190,7 +190,7 @@ class Meshd:
         told = Told(network.service_cidr, self._ranges().dns_address, network.cluster_domain)
         return Fleet(
             self.store, self.feed, epoch, network.cluster_cidr, ranges.of, settings.clock,
-            Publisher(self.feed, epoch), told, settings.wait, trust=trust,
+            Publisher(self.feed, epoch, tally=self.tally), told, settings.wait, trust=trust,
         )  # fmt: skip
 
     def _ranges(self) -> allocate.Ranges:

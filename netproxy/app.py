@@ -9,6 +9,7 @@ import click
 import structlog
 
 from netproxy.control import Control
+from netproxy.health import Healthz
 from netproxy.proxy import Proxy
 from netproxy.turns import Turns
 
@@ -16,7 +17,7 @@ log = structlog.get_logger()
 SPARE = 512  # descriptors for listeners and all else, at least; connections have two each
 
 
-async def serve(turns: Turns, socket: Path, last_table: Path, holder: Path | None) -> None:
+async def serve(turns: Turns, socket: Path, last_table: Path, holder: Path | None, healthz: str) -> None:
     """Runs until SIGTERM or SIGINT."""
     loop = asyncio.get_running_loop()
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -25,6 +26,7 @@ async def serve(turns: Turns, socket: Path, last_table: Path, holder: Path | Non
     control = Control(socket, proxy.held, proxy.carry_out)
     proxy.news = control.tell
     server = await control.start()
+    telling = asyncio.create_task(Healthz(healthz, proxy.standing).run()) if healthz else None
     serving = asyncio.create_task(server.serve_forever())
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, serving.cancel)
@@ -32,6 +34,8 @@ async def serve(turns: Turns, socket: Path, last_table: Path, holder: Path | Non
     try:
         await serving
     except asyncio.CancelledError:
+        if telling is not None:
+            telling.cancel()
         log.info("netproxy_stopped", left=proxy.stop())
 
 
@@ -39,8 +43,9 @@ async def serve(turns: Turns, socket: Path, last_table: Path, holder: Path | Non
 @click.option("--socket", type=click.Path(path_type=Path), required=True, help="Where the node agent programs it.")
 @click.option("--last-table", type=click.Path(path_type=Path), required=True, help="File that keeps the last table.")
 @click.option("--holder", type=click.Path(path_type=Path), help="Who keeps the sockets between two proxies.")
-def main(socket: Path, last_table: Path, holder: Path | None) -> None:
+@click.option("--healthz", default="", help="Where it says whether it does its work, ip:port; nowhere by default.")
+def main(socket: Path, last_table: Path, holder: Path | None, healthz: str) -> None:
     """The Service proxy of one host. Started by the supervisor, programmed by the node agent."""
     turns = Turns()
     with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(turns)) as runner:
-        runner.run(serve(turns, socket, last_table, holder))
+        runner.run(serve(turns, socket, last_table, holder, healthz))

@@ -3,15 +3,43 @@
 Rule: reads only; what is open still is added to what is over.
 """
 
-from collections.abc import Iterator
+from bisect import bisect_left
+from collections.abc import Iterator, Mapping
 from itertools import chain
 
 from mesh.v1.node_pb2 import BackendFlows, Flow, Flows, FlowsRequest, ServiceFlows
-from netproxy.balance import Book, Counts
+from netproxy.balance import LATENCY_BOUNDS, Book, Counts
+from netproxy.routes import Listen, Route
 from netproxy.tcp import Engine
 from netproxy.udp import UdpEngine
 
 _One = tuple[Counts, Flow]
+
+
+class Took:
+    """How long orders took, by the same bounds as connects."""
+
+    def __init__(self) -> None:
+        self.counts = [0] * (len(LATENCY_BOUNDS) + 1)
+        self.sum = 0.0
+
+    def add(self, seconds: float) -> None:
+        """One more."""
+        self.counts[bisect_left(LATENCY_BOUNDS, seconds)] += 1
+        self.sum += seconds
+
+
+def tell_problems(
+    flows: Flows, request: FlowsRequest, problems: Mapping[Listen, str], serving: Mapping[Listen, Route]
+) -> None:
+    """Says of each Service that is asked for which of its addresses nobody can reach here, and why."""
+    told = {service.service: service for service in flows.services}
+    for listen, why in sorted(problems.items()):
+        service = serving[listen].service if listen in serving else ""
+        if _asked(request, service):
+            if service not in told:
+                told[service] = flows.services.add(service=service)
+            told[service].problems.append(f"{listen}: {why}")
 
 
 def flows_of(request: FlowsRequest, book: Book, tcp: Engine, udp: UdpEngine, now: float) -> Flows:

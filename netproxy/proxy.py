@@ -9,22 +9,23 @@ import itertools
 import random
 import secrets
 import socket
+import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import structlog
 
-from mesh.v1.node_pb2 import HostSide, ProxyHeld, ProxyOrder, ProxyService, ServiceTable
+from mesh.v1.node_pb2 import Flows, FlowsRequest, HostSide, ProxyHeld, ProxyOrder, ProxyService, ServiceTable
 from netproxy import lastgood
 from netproxy.announce import announce
 from netproxy.balance import Book, Counts
 from netproxy.dataplane import Dataplane
 from netproxy.diff import Claims, Close, Move, Open, Swap
 from netproxy.dns.server import NameServer
-from netproxy.flows import flows_of
+from netproxy.flows import Took, flows_of, tell_problems
 from netproxy.handover import place_of_words
-from netproxy.health import HealthPorts
+from netproxy.health import HealthPorts, Standing
 from netproxy.holding import Holding, Left, words_of
 from netproxy.listening import BACKLOG, bound, guard
 from netproxy.routes import Backend, Listen, Route, announced, health_of, host_port_routes, place_of, routes_of
@@ -64,6 +65,8 @@ class Proxy:
         self._fresh: dict[Listen, socket.socket] = {}  # to be kept by the holder
         self._draining: dict[str, set[Counts]] = {}
         self._retrying: asyncio.TimerHandle | None = None
+        self._took = Took()
+        self._unserved_since = 0.0  # since when a table is coming in and not served
         self.news: Callable[[], None] = lambda: None
         self._ready = False
         self._holding = Holding(turns, loop, holder)
@@ -82,11 +85,26 @@ class Proxy:
         """Does one order and keeps it for the next start; raises MeshError, OSError."""
         if order.HasField("flows"):
             held = self.held()
-            held.flows.CopyFrom(flows_of(order.flows, self._book, self._tcp, self._udp, self._loop.time()))
+            held.flows.CopyFrom(self._flows(order.flows))
             return held
+        began = time.perf_counter()
         if self._take(order) and not self._file.append([order]):
             self._file.rewrite(self._plane.table(), self._host)
+        self._took.add(time.perf_counter() - began)
         return self.held()
+
+    def _flows(self, request: FlowsRequest) -> Flows:
+        flows = flows_of(request, self._book, self._tcp, self._udp, self._loop.time())
+        tell_problems(flows, request, self._problems, self._claims.serving)
+        flows.names.CopyFrom(self._dns.figures())
+        flows.workers = 1
+        flows.sync.extend(self._took.counts)
+        flows.sync_sum = self._took.sum
+        return flows
+
+    def standing(self) -> Standing:
+        """Whether what was ordered is served (X20)."""
+        return Standing(bool(self._plane.digest), self._host.leaving, self._unserved_since, self._loop.time())
 
     def held(self, error: str = "") -> ProxyHeld:
         """What is served now."""
@@ -153,6 +171,7 @@ class Proxy:
     def _take_table(self, piece: ServiceTable) -> bool:
         before = self._plane
         self._plane = before.accept(piece)
+        self._unserved_since = (self._unserved_since or self._loop.time()) if self._plane.staged else 0.0
         if self._plane.staged or self._plane == before:
             return bool(self._plane.staged)
         changed = self._plane.changed

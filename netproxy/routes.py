@@ -45,6 +45,7 @@ class Tuning:
     connect_timeout: float = CONNECT_TIMEOUT
     slow_start: float = 0.0
     proxy_protocol: bool = False
+    idle_timeout: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +167,7 @@ def _tuning(service: ProxyService) -> Tuning:
         connect_timeout=asked.connect_timeout_milliseconds / 1000 or CONNECT_TIMEOUT,
         slow_start=float(asked.slow_start_seconds),
         proxy_protocol=asked.proxy_protocol,
+        idle_timeout=float(asked.idle_timeout_seconds),
     )
 
 

@@ -25,19 +25,20 @@ class Flow(NamedTuple):
 class Session:
     """One flow; `way` is the shell's (its socket)."""
 
-    __slots__ = ("answered", "begun", "bytes_in", "bytes_out", "counts", "flow", "used", "way")
+    __slots__ = ("answered", "begun", "bytes_in", "bytes_out", "counts", "flow", "limit", "used", "way")
 
-    def __init__(self, flow: Flow, counts: Counts, way: Any, now: float) -> None:
+    def __init__(self, flow: Flow, counts: Counts, way: Any, now: float, limit: float = 0.0) -> None:
         self.flow = flow
         self.counts = counts
         self.way = way
+        self.limit = limit  # seconds of silence that its Service allows; 0: as the kernel
         self.begun = self.used = now
         self.answered = False
         self.bytes_in = self.bytes_out = 0
 
     def expires(self) -> float:
         """When it ends if nothing more is said."""
-        return self.used + (ANSWERED if self.answered else UNANSWERED)
+        return self.used + (self.limit or (ANSWERED if self.answered else UNANSWERED))
 
 
 class Sessions:

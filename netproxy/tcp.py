@@ -16,6 +16,7 @@ import structlog
 from netproxy.balance import Counts, Pool
 from netproxy.handover import set_side, words_of_place, words_of_side
 from netproxy.http import Tracker
+from netproxy.idling import SOONEST, over
 from netproxy.links import Link, Listener
 from netproxy.proxyline import header
 from netproxy.relaying import EDGE, FAULT, IN, OUT, RDHUP, Relaying
@@ -43,19 +44,21 @@ class Engine:
         self.links, self.leave = relaying.links, relaying.leave
         self._most = most
         self._listeners: dict[Listen, Listener] = {}
-        self._sweeping = self._paused = False
+        self._sweeping = self._paused = self._looking = False
 
     # ---- listeners
 
     def open(self, listen: Listen, sock: socket.socket, pool: Pool) -> None:
         """Serves a listening socket, which is the engine's from now on."""
         listener = self._listeners[listen] = Listener(listen, sock, pool)
+        self._limit(pool)
         if not self._paused:
             self._turns.watch(sock.fileno(), functools.partial(self._accept, listener))
 
     def swap(self, listen: Listen, pool: Pool) -> None:
         """New connections go by another pool."""
         self._listeners[listen].pool = pool
+        self._limit(pool)
 
     def close(self, listen: Listen) -> None:
         """Stops listening; open connections stay."""
@@ -200,6 +203,7 @@ class Engine:
         counts.connected(self._now() - link.since)
         counts.total += 1
         link.tried = []
+        self._limit(link.pool)
         server.watched = True
         self._relaying.join(link)
         renewed = client.fd in self._sides
@@ -234,6 +238,22 @@ class Engine:
         if self._connecting and not self._sweeping:
             self._sweeping = True
             self._loop.call_later(SWEEP, self._sweep)
+
+    def _limit(self, pool: Pool) -> None:
+        """Connections of this pool may have a limit to their silence."""
+        if pool.route.tuning.idle_timeout and not self._looking:
+            self._looking = True
+            self._loop.call_later(SOONEST, self._look)
+            self._turns.leave()
+
+    def _look(self) -> None:
+        """Ends connections that were silent for too long."""
+        ended, soon = over(self.links(), self._now())
+        for link in ended:
+            self._relaying.finish(link)
+        self._looking = bool(soon)
+        if soon:
+            self._loop.call_later(soon, self._look)
 
     def _pause(self, why: str) -> None:
         """Takes no new connections for a moment: they wait in the kernel."""

@@ -110,7 +110,8 @@ class UdpEngine:
         """Carries on with a session of the process before."""
         now = self._now()
         ip, port = words["peer"]
-        session = Session(Flow(listen, (ip, port), words["asked"]), counts, way, now - words["age"])
+        limit = self._ports[listen].pool.route.tuning.idle_timeout if listen in self._ports else 0.0
+        session = Session(Flow(listen, (ip, port), words["asked"]), counts, way, now - words["age"], limit)
         session.used, session.answered = now - words["silent"], words["answered"]
         session.bytes_in, session.bytes_out = words["bytes"]
         counts.open += 1
@@ -157,7 +158,7 @@ class UdpEngine:
         except OSError as error:
             log.error("session_failed", service=counts.service, error=str(error))
             return None
-        session = Session(flow, counts, way, now)
+        session = Session(flow, counts, way, now, port.pool.route.tuning.idle_timeout)
         counts.open += 1
         counts.total += 1
         self._add(session)

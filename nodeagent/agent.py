@@ -108,6 +108,7 @@ class Agent(StreamCalls):
         self._started = asyncio.Event()
         self._group: asyncio.TaskGroup | None = None
         self._services = Services(config, proxy(self.board.hold_route) if proxy else None, network, self._placed)
+        self.stats.meter.carried = self._services.flows if proxy else None
         self.board.on_pod = self._services.refresh
         self._census = Census(runtime, self._beat)
         self._images = Images(runtime, clock, self._spawn, config.max_parallel_pulls)
@@ -133,7 +134,7 @@ class Agent(StreamCalls):
             weigh=runtime.weigh,
         )  # fmt: skip
         self._shutdown = Shutdown(config.run_dir, self._workers, self.board, self._beat.set)
-        self._room.closing = lambda: self._shutdown.closing
+        self._room.closing = self._services.leaving = lambda: self._shutdown.closing
         images = ImageStreams(runtime, config.podman_dir / "tmp", self._census.changed)
         self._rotation = LogRotation(config, runtime, self._running, clock)
         self._streams = Streams(runtime, self._tree, self._workers.get, self._spawn, images, self.stats, connect)

@@ -49,6 +49,7 @@ class Services:
         self._network = network
         self._placed = placed
         self._desired = Desired()
+        self.leaving: Callable[[], bool] = lambda: False  # the host is being shut down
         self._connected: tuple[Neighbour, ...] | None = None
 
     async def run(self) -> None:
@@ -100,6 +101,8 @@ class Services:
             dns_address=desired.names.dns_address,
             dns_zone=desired.names.domain,
             upstreams=network.upstreams() if network is not None else [],
+            neighbours=desired.neighbours,
+            leaving=self.leaving(),
             host_ports=[port for pod, ip in self._placed() for port in host_ports(pod, ip)],
         )
 

@@ -78,6 +78,8 @@ def _flows(sheet: Sheet, hosts: Sequence[HostFlows]) -> None:
     rejected = sum(s.rejected for host in hosts for s in host.flows.services)
     sheet.maybe("Rejected", rejected)
     for host in hosts:
+        for problem in (p for service in host.flows.services for p in service.problems):
+            sheet.add(f"Proxy of {host.host}", problem)
         if host.error:
             sheet.add(f"Proxy of {host.host}", host.error)
 

@@ -9,6 +9,9 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from mesh.exposition.tally import Tally
+from mesh.exposition.text import Family
+from mesh.fleet.lag import Lag
 from mesh.fleet.needs import LinksOf, links_of
 from mesh.model.conditions import is_true
 from mesh.model.pods import drain_seconds, is_deleting
@@ -20,6 +23,10 @@ from mesh.v1.net_pb2 import Service
 from mesh.v1.node_pb2 import Fence, Observed, ServiceTable
 
 SETTLE = 0.02  # seconds that changes of the table gather
+PROGRAMMED = Family(
+    "kubeproxy_network_programming_duration_seconds", "histogram",
+    "From the commit of a change of Services or their pods until the last host's proxy serves it.",
+)  # fmt: skip
 PROXIES, CONNECTIONS = "proxies", "connections"  # what a held pod waits for
 
 
@@ -36,8 +43,12 @@ class Route:
 class Publisher:
     """One for all links; it follows the feed from its making on."""
 
-    def __init__(self, feed: Feed, epoch: int, settle: float = SETTLE) -> None:
+    def __init__(self, feed: Feed, epoch: int, settle: float = SETTLE, tally: Tally | None = None) -> None:
         self._feed = feed
+        self._tally = tally or Tally()
+        self._lag = Lag()
+        self._since = 0.0  # when the first change came that nobody is told of yet
+        self._number = 0
         self._epoch = epoch
         self._settle = settle
         self._table = Table(feed.view)
@@ -93,12 +104,19 @@ class Publisher:
             elif isinstance(obj, Node) or isinstance(event.previous, Node):
                 letting_go = True  # a host that is lost is not waited for
         if self._table.note(events) and self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(self._settle, self._tell)
+            loop = asyncio.get_running_loop()
+            self._since = loop.time()
+            self._timer = loop.call_later(self._settle, self._tell)
         if letting_go:
+            self._measure()
             self._let_go()
 
     def _tell(self) -> None:
         self._timer = None
+        number = self._table.version.number
+        if number > self._number:
+            self._number = number
+            self._lag.changed(number, self._since)
         for listener in tuple(self._listeners):
             listener()
 
@@ -118,6 +136,7 @@ class Publisher:
         )
         if said != before:
             self._routes[node] = said
+            self._measure()
             self._let_go()
 
     def route(self, node: str) -> Route:
@@ -128,6 +147,16 @@ class Publisher:
         """The host has no link any more."""
         if self._routes.pop(node, None) is not None:
             self._let_go()
+
+    def _measure(self) -> None:
+        """Takes the time of changes that every ready host's proxy serves by now."""
+        if not self._lag:
+            return
+        routes = [self.route(n.metadata.name) for n in self._feed.view.nodes() if is_true(n.status.conditions, "Ready")]
+        held = [self._table.number_of(route.digest) for route in routes if route.proxied]
+        if held:
+            for seconds in self._lag.followed(min(held), asyncio.get_running_loop().time()):
+                self._tally.observe(PROGRAMMED, "", seconds)
 
     # ---- who is held
 

@@ -112,6 +112,7 @@ TUNING: Mapping[str, tuple[str, Callable[[str], str | int | bool]]] = {
     "mesh/balance": ("balance", _one_of(*BALANCES)),
     "mesh/max-connections": ("max_connections", _whole(1, 1_000_000)),
     "mesh/connect-timeout-milliseconds": ("connect_timeout_milliseconds", _whole(1, 600_000)),
+    "mesh/idle-timeout-seconds": ("idle_timeout_seconds", _whole(1, 86_400)),
     "mesh/slow-start-seconds": ("slow_start_seconds", _whole(1, 3600)),
     "mesh/proxy-protocol": ("proxy_protocol", _flag),
     ENCRYPTED: ("encrypted", _flag),

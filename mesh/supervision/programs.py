@@ -15,6 +15,7 @@ from mesh.supervision import ray_start
 from mesh.supervision.layout import Layout
 from mesh.supervision.ray_start import RayHost
 
+HEALTHZ_PORT = 10256  # of netproxy: whether it does its work (X20); kube-proxy's
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -127,7 +128,10 @@ def _holder(host: Host) -> Program:
 def _netproxy(host: Host) -> Program:
     layout = host.layout
     table, holder = str(layout.netproxy_table), str(layout.netproxy_holder)
-    argv = ("-m", "netproxy", "--socket", str(layout.netproxy_socket), "--last-table", table, "--holder", holder)
+    argv = (
+        "-m", "netproxy", "--socket", str(layout.netproxy_socket), "--last-table", table, "--holder", holder,
+        "--healthz", f"{host.node_ip}:{HEALTHZ_PORT}",
+    )  # fmt: skip
     return Program(
         name="mesh-netproxy",
         title="Service proxy of the mesh",

@@ -595,6 +595,7 @@ class ProxyTuning(_message.Message):
     SLOW_START_SECONDS_FIELD_NUMBER: _builtins.int
     PROXY_PROTOCOL_FIELD_NUMBER: _builtins.int
     ENCRYPTED_FIELD_NUMBER: _builtins.int
+    IDLE_TIMEOUT_SECONDS_FIELD_NUMBER: _builtins.int
     balance: _builtins.str
     """random, round-robin, least-connections"""
     max_connections: _builtins.int
@@ -603,6 +604,7 @@ class ProxyTuning(_message.Message):
     proxy_protocol: _builtins.bool
     encrypted: _builtins.bool
     """between hosts, over the mesh's mutual TLS"""
+    idle_timeout_seconds: _builtins.int
     def __init__(
         self,
         *,
@@ -612,10 +614,11 @@ class ProxyTuning(_message.Message):
         slow_start_seconds: _builtins.int = ...,
         proxy_protocol: _builtins.bool = ...,
         encrypted: _builtins.bool = ...,
+        idle_timeout_seconds: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["balance", b"balance", "connect_timeout_milliseconds", b"connect_timeout_milliseconds", "encrypted", b"encrypted", "max_connections", b"max_connections", "proxy_protocol", b"proxy_protocol", "slow_start_seconds", b"slow_start_seconds"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["balance", b"balance", "connect_timeout_milliseconds", b"connect_timeout_milliseconds", "encrypted", b"encrypted", "idle_timeout_seconds", b"idle_timeout_seconds", "max_connections", b"max_connections", "proxy_protocol", b"proxy_protocol", "slow_start_seconds", b"slow_start_seconds"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1535,6 +1538,8 @@ class HostSide(_message.Message):
     DNS_ZONE_FIELD_NUMBER: _builtins.int
     UPSTREAMS_FIELD_NUMBER: _builtins.int
     HOST_PORTS_FIELD_NUMBER: _builtins.int
+    NEIGHBOURS_FIELD_NUMBER: _builtins.int
+    LEAVING_FIELD_NUMBER: _builtins.int
     node: _builtins.str
     zone: _builtins.str
     cluster_cidr: _builtins.str
@@ -1545,12 +1550,18 @@ class HostSide(_message.Message):
     dns_address: _builtins.str
     dns_zone: _builtins.str
     """cluster.local"""
+    leaving: _builtins.bool
+    """it is being shut down"""
     @_builtins.property
     def node_addresses(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
     def upstreams(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
     def host_ports(self) -> _containers.RepeatedCompositeFieldContainer[Global___HostPort]: ...
+    @_builtins.property
+    def neighbours(self) -> _containers.RepeatedCompositeFieldContainer[Global___Neighbour]:
+        """the other hosts"""
+
     def __init__(
         self,
         *,
@@ -1564,10 +1575,12 @@ class HostSide(_message.Message):
         dns_zone: _builtins.str = ...,
         upstreams: _abc.Iterable[_builtins.str] | None = ...,
         host_ports: _abc.Iterable[Global___HostPort] | None = ...,
+        neighbours: _abc.Iterable[Global___Neighbour] | None = ...,
+        leaving: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster_cidr", b"cluster_cidr", "dns_address", b"dns_address", "dns_zone", b"dns_zone", "host_ports", b"host_ports", "node", b"node", "node_addresses", b"node_addresses", "pod_cidr", b"pod_cidr", "service_cidr", b"service_cidr", "upstreams", b"upstreams", "zone", b"zone"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster_cidr", b"cluster_cidr", "dns_address", b"dns_address", "dns_zone", b"dns_zone", "host_ports", b"host_ports", "leaving", b"leaving", "neighbours", b"neighbours", "node", b"node", "node_addresses", b"node_addresses", "pod_cidr", b"pod_cidr", "service_cidr", b"service_cidr", "upstreams", b"upstreams", "zone", b"zone"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1676,20 +1689,67 @@ class Flows(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     SERVICES_FIELD_NUMBER: _builtins.int
+    NAMES_FIELD_NUMBER: _builtins.int
+    WORKERS_FIELD_NUMBER: _builtins.int
+    SYNC_FIELD_NUMBER: _builtins.int
+    SYNC_SUM_FIELD_NUMBER: _builtins.int
+    workers: _builtins.int
+    """processes that carry connections"""
+    sync_sum: _builtins.float
+    """seconds"""
     @_builtins.property
     def services(self) -> _containers.RepeatedCompositeFieldContainer[Global___ServiceFlows]: ...
+    @_builtins.property
+    def names(self) -> Global___NameFigures: ...
+    @_builtins.property
+    def sync(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Orders by how long they took to carry out, as the latency of BackendFlows."""
+
     def __init__(
         self,
         *,
         services: _abc.Iterable[Global___ServiceFlows] | None = ...,
+        names: Global___NameFigures | None = ...,
+        workers: _builtins.int = ...,
+        sync: _abc.Iterable[_builtins.int] | None = ...,
+        sync_sum: _builtins.float = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["names", b"names"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["services", b"services"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["names", b"names", "services", b"services", "sync", b"sync", "sync_sum", b"sync_sum", "workers", b"workers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Flows: _TypeAlias = Flows  # noqa: Y015
+
+@_typing.final
+class NameFigures(_message.Message):
+    """What the name service has done since it began."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    QUESTIONS_FIELD_NUMBER: _builtins.int
+    FAILURES_FIELD_NUMBER: _builtins.int
+    GARBAGE_FIELD_NUMBER: _builtins.int
+    questions: _builtins.int
+    failures: _builtins.int
+    """other servers did not answer"""
+    garbage: _builtins.int
+    """not understood, and not answered"""
+    def __init__(
+        self,
+        *,
+        questions: _builtins.int = ...,
+        failures: _builtins.int = ...,
+        garbage: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["failures", b"failures", "garbage", b"garbage", "questions", b"questions"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___NameFigures: _TypeAlias = NameFigures  # noqa: Y015
 
 @_typing.final
 class ServiceFlows(_message.Message):
@@ -1699,13 +1759,18 @@ class ServiceFlows(_message.Message):
     BACKENDS_FIELD_NUMBER: _builtins.int
     CONNECTIONS_FIELD_NUMBER: _builtins.int
     REJECTED_FIELD_NUMBER: _builtins.int
+    PROBLEMS_FIELD_NUMBER: _builtins.int
     service: _builtins.str
     rejected: _builtins.int
-    """no endpoint, limit, source range"""
+    """no endpoint, limit"""
     @_builtins.property
     def backends(self) -> _containers.RepeatedCompositeFieldContainer[Global___BackendFlows]: ...
     @_builtins.property
     def connections(self) -> _containers.RepeatedCompositeFieldContainer[Global___Flow]: ...
+    @_builtins.property
+    def problems(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """its addresses that cannot be listened on, and why"""
+
     def __init__(
         self,
         *,
@@ -1713,10 +1778,11 @@ class ServiceFlows(_message.Message):
         backends: _abc.Iterable[Global___BackendFlows] | None = ...,
         connections: _abc.Iterable[Global___Flow] | None = ...,
         rejected: _builtins.int = ...,
+        problems: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["backends", b"backends", "connections", b"connections", "rejected", b"rejected", "service", b"service"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["backends", b"backends", "connections", b"connections", "problems", b"problems", "rejected", b"rejected", "service", b"service"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

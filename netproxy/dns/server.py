@@ -20,7 +20,7 @@ import dns.rcode
 import dns.rdatatype
 from dns.message import Message
 
-from mesh.v1.node_pb2 import ProxyService
+from mesh.v1.node_pb2 import NameFigures, ProxyService
 from netproxy.dns.cache import Asked
 from netproxy.dns.message import Garbage, answer_of, asked, failure, limit, question, reply, wire_of
 from netproxy.dns.names import Absent, Found, Names
@@ -48,6 +48,10 @@ class NameServer:
         self._tasks: set[asyncio.Task[None]] = set()
         self._clients = 0
         self.questions = self.failures = self.garbage = 0
+
+    def figures(self) -> NameFigures:
+        """What it has done."""
+        return NameFigures(questions=self.questions, failures=self.failures, garbage=self.garbage)
 
     # ---- what is known
 

@@ -7,18 +7,20 @@ long ago.
 
 import asyncio
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
-from mesh.errors import NotFound
+from mesh.errors import MeshError, NotFound
 from mesh.exposition.process import process
 from mesh.exposition.text import CONTENT_TYPE, Page
 from mesh.exposition.web import Answer
 from mesh.v1 import stats_pb2 as pb
+from mesh.v1.node_pb2 import Flows, FlowsRequest
 from nodeagent.config import AgentConfig
 from nodeagent.pods.worker import Worker
 from nodeagent.stats import applications, cadvisor, kubelet, nodefigures
 from nodeagent.stats.applications import Told
 from nodeagent.stats.operations import Operations
+from nodeagent.stats.proxyfigures import proxied
 from nodeagent.stats.reading import Reader
 from nodeagent.stats.sizes import Sizes
 from nodeagent.stats.subjects import Subject, subject_of
@@ -28,7 +30,16 @@ from nodeagent.volumes.tree import Tree
 
 SHORTEST, LONGEST = 0.4, 30.0  # seconds between two samples that make a rate
 SUMMARY = "/stats/summary"
-PARTS = ("kubelet", "probes", "cadvisor", "host", "applications")  # of /metrics; "resource" says again what they say
+PARTS = (
+    "kubelet",
+    "probes",
+    "cadvisor",
+    "host",
+    "proxy",
+    "applications",
+)  # of /metrics; "resource" says again what they say
+PATIENCE = 3.0  # seconds that the host's proxy may take to answer
+Carried = Callable[[FlowsRequest], Awaitable[Flows]]
 PATHS = ("/metrics", *(f"/metrics/{part}" for part in (*PARTS, "resource")), SUMMARY)
 
 
@@ -49,6 +60,7 @@ class Meter:
         self._counted: dict[str, set[str]] = {"started": set(), "evicted": set()}  # uids
         self.operations = operations
         self.sizes = Sizes(config, tree)
+        self.carried: Carried | None = None  # by the host's proxy, if it has one
 
     # ---- what is told
 
@@ -83,7 +95,18 @@ class Meter:
         told: list[Told] = []
         if "applications" in parts:
             told = await applications.ask_all(applications.targets(subjects, self._config.node_ip))
-        return Answer(await asyncio.to_thread(self._page, parts, sample, subjects, told), CONTENT_TYPE)
+        page = Page()
+        if "proxy" in parts and self.carried is not None:
+            proxied(page, await self._carried(self.carried))
+        return Answer(await asyncio.to_thread(self._page, page, parts, sample, subjects, told), CONTENT_TYPE)
+
+    @staticmethod
+    async def _carried(ask: Carried) -> Flows | None:
+        try:
+            async with asyncio.timeout(PATIENCE):
+                return await ask(FlowsRequest())
+        except (MeshError, TimeoutError):
+            return None
 
     # ---- inside
 
@@ -132,12 +155,12 @@ class Meter:
 
     def _page(
         self,
+        page: Page,
         parts: Sequence[str],
         sample: Sample | None,
         subjects: Sequence[Subject],
         told: Sequence[Told],
     ) -> bytes:
-        page = Page()
         if "kubelet" in parts:
             process(page)
             kubelet.kubelet(page, self._config.node_name, subjects, self.operations)

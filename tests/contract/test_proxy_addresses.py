@@ -73,6 +73,9 @@ async def test_an_address_that_somebody_else_has_is_told_and_the_rest_is_served(
         held = await programmer.program(service("one", vip, 8080, ends), service("two", other, 8080, ends))
         assert [text.split("/")[0] for text in held.problems] == [f"{vip}:8080"]
         assert await ask(other, 8080) == b"a"
+        told = {flows.service: list(flows.problems) for flows in (await programmer.flows()).services}
+        assert [text.split("/")[0] for text in told["default/one"]] == [f"{vip}:8080"]
+        assert told["default/two"] == []
 
 
 async def test_the_health_check_port_tells_whether_endpoints_are_here(tmp_path: Path) -> None:

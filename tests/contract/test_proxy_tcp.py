@@ -7,11 +7,12 @@ import socket
 import struct
 from pathlib import Path
 
-from mesh.v1.node_pb2 import ProxyPort
+from mesh.v1.node_pb2 import ProxyPort, ProxyTuning
 from tests.harness.proxying import (
     DEADLINE,
     PORT,
     Serve,
+    a_port,
     an_address,
     ask,
     backend,
@@ -188,3 +189,40 @@ async def test_http_changes_its_backend_between_requests_and_never_within_one(tm
             assert await request(idle, b"/") == b"bbb"
             for _, writer in (idle, busy):
                 writer.close()
+
+
+async def test_a_silent_connection_is_closed_and_one_that_speaks_is_not(tmp_path: Path) -> None:
+    vip = an_address()
+    async with backend(echo) as a, proxy(tmp_path) as (_, programmer):
+        tuning = ProxyTuning(idle_timeout_seconds=1)
+        await programmer.program(service("web", vip, PORT, [endpoint("127.0.0.1", a)], tuning=tuning))
+        async with asyncio.timeout(DEADLINE):
+            silent, silent_writer = await asyncio.open_connection(vip, PORT)
+            speaking, speaking_writer = await asyncio.open_connection(vip, PORT)
+            silent_writer.write(b"x")
+            assert await silent.readexactly(1) == b"x"
+            over = asyncio.create_task(silent.read())
+            while not over.done():
+                speaking_writer.write(b"y")
+                assert await speaking.readexactly(1) == b"y"
+            assert await over == b""
+            speaking_writer.write(b"z")
+            assert await speaking.readexactly(1) == b"z"
+            assert await speaking.read() == b""  # once it says nothing any more
+            for writer in (silent_writer, speaking_writer):
+                writer.close()
+
+
+async def test_it_says_whether_it_does_its_work(tmp_path: Path) -> None:
+    number = a_port()
+    async with proxy(tmp_path, "--healthz", f"127.0.0.1:{number}") as (_, programmer):
+
+        async def status(path: bytes) -> bytes:
+            return (await ask("127.0.0.1", number, b"GET " + path + b" HTTP/1.1\r\n\r\n"))[9:12]
+
+        async with asyncio.timeout(DEADLINE):
+            assert await status(b"/healthz") == b"503"  # there is no table yet
+            await programmer.program(service("web", an_address(), PORT, []))
+            assert await status(b"/healthz") == b"200"
+            await programmer.host(leaving=True)
+            assert [await status(p) for p in (b"/healthz", b"/livez")] == [b"503", b"200"]

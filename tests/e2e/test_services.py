@@ -77,6 +77,7 @@ def test_it_is_reached_from_every_host_and_pod(web: list[FakeHost]) -> None:
         assert answer(host, host.ip, 30080) in everyone
         assert answer_in_pod(first, f"client-{host.name}", "10.96.0.80", 80) in everyone
     assert answer(web[1], web[2].ip, 30080) in everyone  # another host's port
+    assert "web-0.0" in {answer_in_pod(first, "web-0", "10.96.0.80", 80) for _ in range(20)}  # itself (X14)
 
 
 def test_it_is_described_with_its_pods_and_has_a_name(web: list[FakeHost]) -> None:

@@ -3,12 +3,15 @@
 import asyncio
 from collections.abc import Callable
 
+from mesh.exposition.text import Page
+from mesh.fleet.publisher import PROGRAMMED
 from mesh.meshd import Meshd
 from mesh.model.kinds import Object, key_of, revision_of
 from mesh.store.port import Write
 from mesh.v1.core_pb2 import Pod
 from mesh.v1.net_pb2 import Service
 from tests.harness.bent_time import bent
+from tests.harness.figures import parse
 from tests.harness.hollow import HollowAgent
 from tests.harness.services import pod, service
 from tests.unit.fleet.test_link import meshd_with, ready, until
@@ -201,3 +204,32 @@ async def test_hosts_are_told_of_each_other_and_of_services_that_their_pods_may_
         await put(meshd, pod("q", "10.244.1.5", node="b"))
         await asyncio.sleep(0.2)
         assert len(one.assignments) == orders  # endpoints are no matter of the pods' environment
+
+
+@bent
+async def test_how_long_a_change_takes_is_told_once_the_last_proxy_serves_it() -> None:
+    agents = one, two = [HollowAgent(name) for name in "ab"]
+
+    def told(meshd: Meshd) -> tuple[int, float]:
+        page = Page()
+        meshd.tally.show(page)
+        figures = parse(page.render().decode())
+        name = PROGRAMMED.name
+        return int(figures.of(f"{name}_count") or 0), figures.of(f"{name}_sum") or 0.0
+
+    async with meshd_with(*agents) as meshd:
+        await served(meshd, *agents)
+        await put(meshd, addressed())
+        await asyncio.sleep(0.2)
+        count, seconds = told(meshd)
+        assert count >= 1
+        two.deaf = True
+        await put(meshd, service("other"))
+        await asyncio.sleep(3)
+        assert told(meshd) == (count, seconds)  # one has it, the other has not
+        two.deaf = False
+        two._apply(two.pieces[-1])
+        await asyncio.sleep(0.2)
+        assert told(meshd)[0] == count + 1
+        assert 3 <= told(meshd)[1] - seconds < 3.5
+        assert "default/other" in one.table
