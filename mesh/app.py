@@ -164,6 +164,7 @@ def _settings(config: MeshdConfig, store: SqliteStore) -> Settings:
         wait=config.node_silence_seconds * 0.4,
         bookmark=config.bookmark_seconds,
         event_ttl=config.event_ttl_seconds,
+        autoscale=config.autoscale_seconds,
         store_name=f"sqlite {config.store_file}",
         scratch=config.data_dir,
         copy_store=store.backup,

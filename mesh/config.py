@@ -97,6 +97,7 @@ class MeshdConfig:
     limits: Limits = Limits()
     node_silence_seconds: int = 10  # a host is Unknown after this long without an answer
     event_ttl_seconds: int = 3600  # S8
+    autoscale_seconds: int = 15  # how often autoscalers look at their pods (C16)
     history_events: int = 10_000  # how many changes a watch may lie behind
     bookmark_seconds: int = 45  # idle watches get a bookmark this often
 
@@ -260,7 +261,8 @@ def pool_of(texts: tuple[str, ...]) -> tuple[tuple[int, int], ...]:
 
 
 def _numbers(config: MeshdConfig) -> list[Violation]:
-    least = {"node_silence_seconds": 2, "event_ttl_seconds": 1, "history_events": 100, "bookmark_seconds": 1}
+    least = {"node_silence_seconds": 2, "event_ttl_seconds": 1, "autoscale_seconds": 1,
+             "history_events": 100, "bookmark_seconds": 1}  # fmt: skip
     wrong = [
         Violation(name, f"must be at least {minimum}")
         for name, minimum in least.items()

@@ -55,6 +55,7 @@ from mesh.rpc.resources import Resources
 from mesh.rpc.secrets import Secrets
 from mesh.rpc.server import serve
 from mesh.rpc.tls import Tls
+from mesh.scaling.autoscaler import Autoscalers
 from mesh.scheduler.scheduler import Scheduler
 from mesh.start import begin
 from mesh.store.feed import Feed
@@ -86,6 +87,7 @@ class Settings:
     wait: float = 4.0
     bookmark: float = 45.0
     event_ttl: int = 3600
+    autoscale: float = 15.0
     store_name: str = "memory"
     scratch: Path | None = None
     copy_store: Callable[[Path], Awaitable[None]] | None = None
@@ -175,6 +177,8 @@ class Meshd:
         controllers = (Scheduler(), *workloads, *keepers)
         loop = Loop(self.feed, self.store, controllers, settings.clock, self.tally)
         tasks.create_task(loop.run(), name="controllers")
+        scaling = Autoscalers(self.feed, self.store, self.roster.agent, settings.clock, settings.autoscale)
+        tasks.create_task(scaling.run(), name="autoscalers")
         self.figures.depths = loop.depths
         if settings.files is not None:
             door = Door(settings.files, self.figures.answer)

@@ -3,12 +3,13 @@
 Rule: changes the given message in place (admission hands it a copy) and nothing that the user said.
 """
 
-from mesh.admission import access, services, storage, workloads
+from mesh.admission import access, autoscaling, services, storage, workloads
 from mesh.model import poddefaults, pods
 from mesh.model.kinds import Object
 from mesh.v1.auth_pb2 import RoleBinding
 from mesh.v1.core_pb2 import Event, Namespace, PersistentVolume, PersistentVolumeClaim, Pod, Secret
 from mesh.v1.net_pb2 import Endpoints, EndpointSlice, Service
+from mesh.v1.policy_pb2 import HorizontalPodAutoscaler
 
 NAMESPACE_LABEL = "kubernetes.io/metadata.name"
 
@@ -33,6 +34,8 @@ def fill(obj: Object) -> None:
         services.fill_ports(obj)
     elif isinstance(obj, workloads.KINDS):
         workloads.fill(obj)
+    elif isinstance(obj, HorizontalPodAutoscaler):
+        autoscaling.fill(obj)
     elif isinstance(obj, RoleBinding):
         access.fill(obj)
     elif isinstance(obj, Event) and not obj.type:

@@ -3,7 +3,19 @@
 Rule: steps in order (begin or keep, complete, check_change, raise_if_wrong); nothing given is mutated.
 """
 
-from mesh.admission import access, allocate, applied, config, defaults, pods, priority, services, storage, workloads
+from mesh.admission import (
+    access,
+    allocate,
+    applied,
+    autoscaling,
+    config,
+    defaults,
+    pods,
+    priority,
+    services,
+    storage,
+    workloads,
+)
 from mesh.errors import Invalid, Violation
 from mesh.model import rules
 from mesh.model.fields import copy_of, has, part, transfer
@@ -22,7 +34,7 @@ from mesh.v1.core_pb2 import (
 )
 from mesh.v1.meta_pb2 import ObjectMeta
 from mesh.v1.net_pb2 import AddressReservation, Endpoints, EndpointSlice, Service
-from mesh.v1.policy_pb2 import PriorityClass
+from mesh.v1.policy_pb2 import HorizontalPodAutoscaler, PriorityClass
 from mesh.view import View
 
 _MESH_WRITES = ("uid", "resource_version", "generation", "creation_timestamp", "deletion_timestamp",
@@ -110,6 +122,8 @@ class Draft:
             self.wrong += storage.check(obj)
         elif isinstance(obj, Service):
             self.wrong += services.check(obj)
+        elif isinstance(obj, HorizontalPodAutoscaler):
+            self.wrong += autoscaling.check(obj)
         elif isinstance(obj, Role | RoleBinding | ServiceAccount):
             self._complete_access(obj, old)
         elif isinstance(obj, Event) and obj.involved_object.namespace not in ("", obj.metadata.namespace):

@@ -245,7 +245,7 @@ async def create(session: Session, obj: "Object", dry_run: str, output: str) -> 
         tell(await client.create(obj, dry_run=dry_run == "server"), dry_run, output)
 
 
-def tell(obj: "Object", dry_run: str, output: str) -> None:
+def tell(obj: "Object", dry_run: str, output: str, done: str = "created") -> None:
     """Says that an object is made, or shows it as -o asks."""
     from mesh.cli import outputs
     from mesh.cli.targets import ref
@@ -257,7 +257,7 @@ def tell(obj: "Object", dry_run: str, output: str) -> None:
         click.echo(("---\n" if form.name == "yaml" and dry_run == "none" else "") + text, nl=False)
         return
     mark = {"client": " (dry run)", "server": " (server dry run)"}.get(dry_run, "")
-    click.echo(f"{ref(kind_of(obj), obj.metadata.name)} created{mark}")
+    click.echo(f"{ref(kind_of(obj), obj.metadata.name)} {done}{mark}")
 
 
 create_access.add(command, output_options, create)

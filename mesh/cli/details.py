@@ -9,6 +9,7 @@ from typing import Any
 
 from mesh.cli.poddetails import describe_pod, moment
 from mesh.cli.printers import event_age, event_source, last_seen, node_roles
+from mesh.cli.scaledetails import describe_autoscaler
 from mesh.cli.servicedetails import ServiceFacts, describe_service
 from mesh.cli.sheets import Sheet
 from mesh.cli.workloaddetails import WORKLOADS, describe_workload
@@ -175,6 +176,7 @@ def _title(name: str) -> str:
 
 _OTHERS: dict[str, Callable[[Sheet, Any], None]] = {
     **dict.fromkeys(WORKLOADS, describe_workload),
+    "HorizontalPodAutoscaler": describe_autoscaler,
     "Namespace": _namespace,
     "ConfigMap": _config_map,
     "Secret": _secret,

@@ -38,6 +38,7 @@ _SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
     "Workloads": {
         "run": ("run", "Run an image in a pod."),
         "scale": ("scale", "Say how many pods a workload should have."),
+        "autoscale": ("autoscale", "Let a workload have as many pods as it needs."),
         "rollout": ("rollout", "Follow and steer rollouts."),
         "set": ("set", "Change images, environment or resources."),
     },

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from mesh.cli.columns import AGE, NAME, NONE, Cell, Column, name_of, pairs
+from mesh.cli.scaledetails import COLUMNS as AUTOSCALERS
 from mesh.cli.workloadcolumns import WORKLOADS
 from mesh.model.claims import host_of
 from mesh.model.kinds import Kind, Object
@@ -278,6 +279,7 @@ _COLUMNS: dict[str, Sequence[Column]] = {
         Column("ADDRESS", lambda reservation, _: reservation.spec.address),
         AGE,
     ),
+    "HorizontalPodAutoscaler": AUTOSCALERS,
     "PriorityClass": (
         NAME,
         Column("VALUE", lambda o, _: str(o.value)),

@@ -42,7 +42,7 @@ class Kind:
         return not self.why_not
 
 
-_POLICY = "autoscaling and disruption budgets are not part of this release"
+_POLICY = "disruption budgets are not part of this release"
 _INGRESS = "Ingress is not part of this release"
 _OWN = "it is written by the mesh alone"
 _EXT, _APPS1, _APPS2 = "extensions/v1beta1", "apps/v1beta1", "apps/v1beta2"
@@ -76,7 +76,7 @@ KINDS: tuple[Kind, ...] = (
     Kind("IngressClass", "networking.k8s.io/v1", "ingressclasses", net_pb2.IngressClass, (), False,
          ("networking.k8s.io/v1beta1",), _INGRESS),
     Kind("HorizontalPodAutoscaler", "autoscaling/v2", "horizontalpodautoscalers",
-         policy_pb2.HorizontalPodAutoscaler, ("hpa",), old_versions=("autoscaling/v1",), why_not=_POLICY),
+         policy_pb2.HorizontalPodAutoscaler, ("hpa",), old_versions=("autoscaling/v1", "autoscaling/v2beta2")),
     Kind("PodDisruptionBudget", "policy/v1", "poddisruptionbudgets", policy_pb2.PodDisruptionBudget, ("pdb",),
          why_not=_POLICY),
     Kind("PriorityClass", "scheduling.k8s.io/v1", "priorityclasses", policy_pb2.PriorityClass, ("pc",), False),

@@ -12,7 +12,7 @@ from grpc import aio
 
 from mesh.errors import Invalid, MeshError, NotFound, Unavailable, Violation
 from mesh.fleet.port import AgentPort
-from mesh.rpc.pods import batches, close_stream
+from mesh.fleet.streams import batches, close_stream
 from mesh.store.feed import Feed
 from mesh.v1 import control_pb2 as pb
 from mesh.v1 import node_pb2

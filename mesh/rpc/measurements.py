@@ -9,10 +9,10 @@ from typing import Any
 
 from grpc import aio
 
-from mesh.errors import MeshError, NotFound, Unavailable
+from mesh.errors import MeshError, NotFound
 from mesh.fleet.port import AgentPort
+from mesh.fleet.streams import measured
 from mesh.model import selectors
-from mesh.rpc.pods import batches, close_stream
 from mesh.store.feed import Feed
 from mesh.v1 import control_pb2 as pb
 from mesh.v1 import node_pb2
@@ -20,7 +20,6 @@ from mesh.v1.control_pb2_grpc import MeasurementsServicer
 from mesh.v1.core_pb2 import Pod
 from mesh.v1.stats_pb2 import History, Summary
 
-_PATIENCE = 10.0  # seconds for one host
 _PIECE = 1 << 20
 _POINTS = 30
 Context = aio.ServicerContext[Any, Any]
@@ -95,26 +94,4 @@ class Measurements(MeasurementsServicer):
         return History(step_seconds=history.step_seconds, end_seconds=history.end_seconds, series=kept)
 
     async def _measured(self, host: str, options: node_pb2.MeasureOptions) -> bytes:
-        agent = self._agent(host)
-        if agent is None:
-            raise Unavailable(f'the host "{host}" cannot be reached')
-        try:
-            async with asyncio.timeout(_PATIENCE):
-                return await _fetched(agent, options)
-        except TimeoutError:
-            raise Unavailable(f'the host "{host}" did not answer within {_PATIENCE:g} s') from None
-
-
-async def _fetched(agent: AgentPort, options: node_pb2.MeasureOptions) -> bytes:
-    opening = node_pb2.StreamOpen(measure=options)
-    stream = (await agent.open_stream(opening)).id
-    parts: list[bytes] = []
-    done = False
-    try:
-        async for batch in batches(agent, stream):
-            parts += [chunk.data for chunk in batch.chunks]
-            done = batch.done
-    finally:
-        if not done:
-            await close_stream(agent, stream)
-    return b"".join(parts)
+        return await measured(host, self._agent(host), options)

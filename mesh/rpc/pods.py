@@ -5,13 +5,14 @@ Rule: the host's stream is pulled in batches as fast as the client takes them, a
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import Any
 
 from grpc import aio
 
 from mesh.errors import Conflict, Invalid, MeshError, NotFound, Unavailable, Violation
 from mesh.fleet.port import AgentPort
+from mesh.fleet.streams import batches, close_stream
 from mesh.model import pods as model
 from mesh.model.keys import Key
 from mesh.rpc.resources import found
@@ -21,9 +22,6 @@ from mesh.v1 import node_pb2
 from mesh.v1.control_pb2_grpc import PodsServicer
 from mesh.v1.core_pb2 import Pod
 
-_BATCH = 1 << 20  # bytes of one read
-_WAIT = 10_000  # milliseconds of an idle read; a stream that nobody reads ends after its lease
-_CLOSE = 5.0  # seconds for closing
 _PIECE = 1 << 18  # bytes of input to the host at once
 Context = aio.ServicerContext[Any, Any]
 
@@ -111,33 +109,6 @@ class Pods(PodsServicer):
             yield agent, stream
         finally:
             await close_stream(agent, stream)
-
-
-async def batches(agent: AgentPort, stream: str) -> AsyncIterator[node_pb2.StreamBatch]:
-    """The stream's batches up to the last; raises Unavailable when it ended early."""
-    while True:
-        batch = await agent.read_stream(node_pb2.StreamRead(id=stream, wait_milliseconds=_WAIT, max_bytes=_BATCH))
-        yield batch
-        if batch.done:
-            if batch.error:
-                raise Unavailable(f"the stream ended early: {batch.error}")
-            return
-
-
-async def close_stream(agent: AgentPort, stream: str) -> None:
-    """Closes even while the call is being cancelled; a host that can't be reached ends the stream by its lease."""
-    closing = asyncio.ensure_future(_closed(agent, stream))
-    try:
-        await asyncio.shield(closing)
-    except asyncio.CancelledError:
-        await asyncio.wait({closing})
-        raise
-
-
-async def _closed(agent: AgentPort, stream: str) -> None:
-    with suppress(MeshError, TimeoutError):
-        async with asyncio.timeout(_CLOSE):
-            await agent.close_stream(node_pb2.StreamClose(id=stream))
 
 
 # ---- input --------------------------------------------------------------------------------------------------------

@@ -167,7 +167,7 @@ class HollowAgent:
         script = self.scripts.get(what, Script())
         if script.refuse is not None:
             raise script.refuse
-        if request.pod_uid not in self._pods:
+        if what != "measure" and request.pod_uid not in self._pods:
             raise NotFound("no such pod on this host")
         stream = Stream(request, script, [node_pb2.Chunk(channel=c, data=d) for c, d in script.chunks])
         stream_id = f"s{len(self.streams)}"

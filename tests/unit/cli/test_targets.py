@@ -7,7 +7,7 @@ from mesh.errors import Invalid, NotFound
 from mesh.model.kinds import kind_named
 
 ALL = ("Pod", "ReplicationController", "ReplicaSet", "Deployment", "DaemonSet", "StatefulSet", "Job", "CronJob",
-       "Service")  # fmt: skip
+       "Service", "HorizontalPodAutoscaler")  # fmt: skip
 
 
 @pytest.mark.parametrize(

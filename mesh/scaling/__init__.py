@@ -1,0 +1,1 @@
+"""HorizontalPodAutoscalers: from what pods use to how many there should be (C16)."""
