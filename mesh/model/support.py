@@ -55,7 +55,6 @@ _NOT_RECURSIVE = _refused(
     "the hosts' Podman can't make what is mounted below read-only too (it knows no `rro`): use readOnly, or IfPossible",
     _values("Disabled", "IfPossible"),
 )
-_SHARED = _refused("sharing a pod's processes is not honoured yet: it comes with a later release", _values(False))
 _LATER_VOLUME = _refused(
     "this kind of volume is not honoured yet: "
     "configMap, secret, downwardAPI, projected, emptyDir, hostPath and image are"
@@ -83,7 +82,7 @@ _POD_SPEC: dict[str, Support] = {
     "hostNetwork": _YES,
     "hostPID": _YES,
     "hostIPC": _YES,
-    "shareProcessNamespace": _SHARED,
+    "shareProcessNamespace": _YES,
     "securityContext": _YES,
     "imagePullSecrets": _YES,
     "hostname": _YES,

@@ -71,7 +71,7 @@ def next_actions(facts: Facts) -> Decision:
 
 def _run(facts: Facts) -> Decision:
     sandbox = facts.seen.sandbox if facts.seen else None
-    if sandbox is None and facts.seen and facts.seen.containers:
+    if facts.seen and (sandbox.lost if sandbox else facts.seen.containers):
         return _abandon(facts)
     init, apps = standings(facts.pod, facts.seen, facts.record, facts.hashes)
     unfit = _unfit(facts, (*init, *apps))
@@ -162,7 +162,7 @@ def _greet(facts: Facts, all_of_them: Sequence[Standing]) -> tuple[bool, tuple[A
 
 
 def _abandon(facts: Facts) -> Decision:
-    """The sandbox is lost while containers of it are left: all of them go before a new one is made."""
+    """The sandbox is lost, or what of it is not in its namespaces: everything goes before a new one is made."""
     if not facts.may_kill:
         return Decision()
     return stop(facts, "Stopping container {}, the pod sandbox changed") or _remove(facts) or Decision()

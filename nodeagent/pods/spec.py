@@ -85,7 +85,13 @@ def sandbox_spec(pod: Pod, node_name: str, names: Names = NO_NAMES) -> SandboxSp
         pod_uid=pod.metadata.uid, namespace=pod.metadata.namespace, name=pod.metadata.name,
         hostname=hostname_of(pod, node_name, names), host_network=pod.spec.host_network, host_ipc=pod.spec.host_ipc,
         sysctls=tuple((sysctl.name, sysctl.value) for sysctl in pod.spec.security_context.sysctls),
+        share_processes=pod.spec.share_process_namespace, cgroup=pod_cgroup(pod),
     )  # fmt: skip
+
+
+def pod_cgroup(pod: Pod) -> str:
+    """Where the pod's control groups lie (R7)."""
+    return f"/mesh/{qos_class(pod.spec).lower()}/pod{pod.metadata.uid}"
 
 
 def container_spec(  # noqa: PLR0913 - each is one thing a container is made of
@@ -126,7 +132,7 @@ def container_spec(  # noqa: PLR0913 - each is one thing a container is made of
         host_network=pod.spec.host_network,
         host_pid=pod.spec.host_pid,
         host_ipc=pod.spec.host_ipc,
-        cgroup_parent=f"/mesh/{qos_class(pod.spec).lower()}/pod{pod.metadata.uid}",
+        cgroup_parent=pod_cgroup(pod),
         secrets=veil.values,
         secret_revisions=ground.revisions,
     )

@@ -117,6 +117,19 @@ def _limit_hybrid(root: Path, path: str, limits: Limits) -> None:
         file.write_text(str(-1 if wanted == NO_LIMIT else wanted))
 
 
+def enter(path: str, pid: int, root: Path = ROOT) -> None:
+    """Puts a process into a cgroup of its own, in every hierarchy that takes it; raises OSError when none does."""
+    taken = 0
+    for hierarchy in hierarchies(root):
+        place = hierarchy / path.lstrip("/")
+        with contextlib.suppress(OSError):  # such as a cpuset that has no processors yet
+            place.mkdir(parents=True, exist_ok=True)
+            (place / "cgroup.procs").write_text(str(pid))
+            taken += 1
+    if not taken:
+        raise OSError(f"no control group {path} takes process {pid}")
+
+
 def wait_empty(path: str, seconds: float, root: Path = ROOT) -> None:
     """Waits until a cgroup's own processes have ended, at most so long; blocking."""
     place = root if version(root) == 2 else root / "memory"

@@ -1,7 +1,8 @@
 """A pod's namespaces: made by a thread that leaves ours, kept alive by bind mounts, without a pause container.
 
 Rules: each function is blocking and short; making what half exists starts over, removing what is not there is no
-error. Files are run/netns/<uid>.{net,ipc,uts} and the tmpfs run/shm/<uid>.
+error. Files are run/netns/<uid>.{net,ipc,uts,pid}, <uid>.init with the number of the first process where there is one,
+and the tmpfs run/shm/<uid>.
 """
 
 import os
@@ -12,11 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mesh.model.securitychecks import sysctl_name
-from nodeagent.runtime import syscalls
+from nodeagent.runtime import podinit, syscalls
 from nodeagent.runtime.netlink import LOOPBACK, POD_LINK, Netlink, hardware_address
 
 Sysctls = Sequence[tuple[str, str]]
 KINDS = {"net": syscalls.CLONE_NEWNET, "ipc": syscalls.CLONE_NEWIPC, "uts": syscalls.CLONE_NEWUTS}
+PID, INIT = "pid", "init"
 SHM_SIZE = 64 << 20
 SYSCTLS = {
     "net/ipv4/ip_unprivileged_port_start": "0",  # a pod's ports are its own, as with containerd
@@ -110,12 +112,22 @@ def _plug(host: Netlink, link: Link, namespace: str) -> None:
         Path("/proc/sys", name).write_text(value)  # of the thread's own namespace
 
 
+def share_processes(files: Files, cgroup: str) -> int:
+    """Makes the namespace of the pod's processes, and returns the number of its first process; raises OSError."""
+    pid = podinit.start(files.of(INIT), files.uid, cgroup)
+    files.of(PID).touch(mode=0o600)
+    syscalls.bind(f"/proc/{pid}/ns/pid", str(files.of(PID)))  # by its path alone, a number would come to mean another
+    return pid
+
+
 def remove(files: Files) -> None:
-    """Lets go of the namespaces, and with them of the pod's links, and of its shared memory."""
-    for file in (*(files.of(kind) for kind in KINDS), files.memory):
+    """Lets go of the namespaces, and with them of the pod's links, of its shared memory and first process."""
+    podinit.stop(files.of(INIT), files.uid)
+    kinds = (*KINDS, PID)
+    for file in (*(files.of(kind) for kind in kinds), files.memory):
         while syscalls.unmount(file):
             pass
-    for kind in KINDS:
+    for kind in kinds:
         files.of(kind).unlink(missing_ok=True)
     if files.memory.is_dir():
         files.memory.rmdir()

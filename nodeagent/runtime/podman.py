@@ -7,7 +7,6 @@ again, see `containers` and `sandboxes`; everything that fails is a RuntimeFailu
 import asyncio
 import os
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -19,7 +18,7 @@ from nodeagent.runtime.places import Places
 from nodeagent.runtime.port import ContainerSpec, Credentials, Image, Limits, Progress, RuntimeFailure, SandboxSpec
 from nodeagent.runtime.rest import Away, Refused, Rest
 from nodeagent.runtime.sandboxes import Sandboxes
-from nodeagent.runtime.seen import SeenContainer, SeenPod, SeenSandbox, State
+from nodeagent.runtime.seen import SeenContainer, SeenPod, SeenSandbox
 from nodeagent.runtime.translate import Joined
 
 T = TypeVar("T")
@@ -157,13 +156,7 @@ class PodmanRuntime:
         joined = self._sandboxes.joined(spec.pod_uid)
         if joined is None:
             raise RuntimeFailure("CreateContainerError", f"cannot create container {spec.name}: the pod has no sandbox")
-        if not spec.share_pid_with:
-            return joined
-        other = self._containers.get(spec.share_pid_with)
-        if other is None or other.state is not State.RUNNING:
-            why = f"cannot create container {spec.name}: the container whose processes it shares does not run"
-            raise RuntimeFailure("CreateContainerError", why)
-        return replace(joined, pid=f"/proc/{other.pid}/ns/pid")
+        return joined
 
     async def _answer(self, call: Awaitable[T]) -> T:
         """Podman's answer; what it can't answer is a RuntimeFailure."""

@@ -37,7 +37,7 @@ class Mount:
 
 @dataclass(frozen=True, slots=True)
 class SandboxSpec:
-    """A pod's namespaces to make: network (with address and route), IPC and UTS (with the hostname)."""
+    """A pod's namespaces to make: network (with address and route), IPC and UTS (with the hostname), PID if shared."""
 
     pod_uid: str
     namespace: str
@@ -46,6 +46,8 @@ class SandboxSpec:
     host_network: bool = False
     host_ipc: bool = False
     sysctls: tuple[tuple[str, str], ...] = ()  # of the namespaces made, names as in a manifest
+    share_processes: bool = False  # a PID namespace too, whose first process is nobody's
+    cgroup: str = ""  # the pod's, where that process lies; empty: what the runtime gives
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +103,6 @@ class ContainerSpec:
     host_network: bool = False
     host_pid: bool = False
     host_ipc: bool = False
-    share_pid_with: str = ""  # id of the container whose PID namespace to join
     cgroup_parent: str = ""
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)  # words of env, command and args: what for
     secret_revisions: Mapping[str, str] = field(default_factory=dict)  # of the Secrets in its environment, by name

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import structlog
 
-from nodeagent.runtime import addresses, cgroups, names, netns, network, syscalls
+from nodeagent.runtime import addresses, cgroups, names, netns, network, podinit, syscalls
 from nodeagent.runtime.places import Places
 from nodeagent.runtime.port import RuntimeFailure, SandboxSpec
 from nodeagent.runtime.rest import Rest
@@ -36,6 +36,13 @@ class Record:
     ipc: str = ""
     uts: str = ""
     cgroup: str = ""  # of the pod, to be removed with it
+    pid: str = ""  # where the pod's containers share their processes
+    init: int = 0  # the first of them
+
+    def look(self) -> SeenSandbox:
+        """What is there of it now."""
+        lost = bool(self.init) and not podinit.lives(self.init, self.seen.pod_uid)
+        return replace(self.seen, lost=True) if lost else self.seen
 
 
 class Sandboxes:
@@ -57,11 +64,11 @@ class Sandboxes:
     def get(self, uid: str) -> SeenSandbox | None:
         """One pod's sandbox."""
         record = self._records.get(uid)
-        return record.seen if record else None
+        return record.look() if record else None
 
     def all(self) -> dict[str, SeenSandbox]:
         """Every sandbox by pod uid."""
-        return {uid: record.seen for uid, record in self._records.items()}
+        return {uid: record.look() for uid, record in self._records.items()}
 
     def joined(self, uid: str) -> Joined | None:
         """What containers of a pod join; None without a sandbox."""
@@ -69,7 +76,7 @@ class Sandboxes:
         if record is None:
             return None
         shm = str(self._files(uid).memory) if record.ipc else "/dev/shm"  # noqa: S108 - hostIPC asks for the host's
-        return Joined(record.seen.netns, record.ipc, record.uts, shm=shm)
+        return Joined(record.seen.netns, record.ipc, record.uts, record.pid, shm)
 
     async def configure(self, pod_cidr: str, cluster_cidr: str) -> None:
         """See the port."""
@@ -157,16 +164,27 @@ class Sandboxes:
             if not host
         ]
         files = self._files(spec.pod_uid)
+        cgroup = spec.cgroup or names.pod_cgroup(spec.pod_uid)
         netns.make(files, kinds, spec.hostname, link, spec.sysctls)
+        init = self._share(files, cgroup) if spec.share_processes else 0
         paths = {kind: str(files.of(kind)) if kind in kinds else "" for kind in netns.KINDS}
         seen = SeenSandbox(
             pod_uid=spec.pod_uid, namespace=spec.namespace, name=spec.name, ip=address, created_at=time.time_ns(),
             host_network=spec.host_network, netns=paths["net"],
         )  # fmt: skip
-        record = Record(seen, paths["ipc"], paths["uts"], names.pod_cgroup(spec.pod_uid))
+        pid = str(files.of(netns.PID)) if init else ""
+        record = Record(seen, paths["ipc"], paths["uts"], cgroup, pid, init)
         self._write(record)
         self._marker(spec.pod_uid).unlink(missing_ok=True)
         return record
+
+    @staticmethod
+    def _share(files: netns.Files, cgroup: str) -> int:
+        try:
+            return netns.share_processes(files, cgroup)
+        except OSError:
+            netns.remove(files)
+            raise
 
     def _remove(self, uid: str, cgroup: str) -> None:
         self._marker(uid).write_text(cgroup)
@@ -191,7 +209,7 @@ class Sandboxes:
         for path in self._places.sandboxes.glob("*.json"):
             table = json.loads(path.read_text())
             record = Record(**{**table, "seen": SeenSandbox(**table["seen"])})
-            if all(syscalls.is_namespace(p) for p in (record.seen.netns, record.ipc, record.uts) if p):
+            if all(syscalls.is_namespace(p) for p in (record.seen.netns, record.ipc, record.uts, record.pid) if p):
                 self._records[record.seen.pod_uid] = record
         self._leftover = {file.stem: file.read_text() for file in self._places.sandboxes.glob("*.gone")}
         for uid in self._remove_cgroups(self._leftover):

@@ -58,6 +58,7 @@ class SeenSandbox:
     created_at: int
     host_network: bool = False
     netns: str = ""  # path of the network namespace; empty on the host's network
+    lost: bool = False  # the first process of a shared PID namespace is dead, and every other of the pod with it
 
 
 @dataclass(frozen=True, slots=True)

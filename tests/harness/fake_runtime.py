@@ -123,6 +123,12 @@ class FakeRuntime:
         self.host.containers[container_id] = replace(seen, state=State.LOST, pid=0, finished_at=self.now())
         self._tell(seen.pod_uid)
 
+    def lose_sandbox(self, pod_uid: str) -> None:
+        """The first process of the pod's is killed, and with it all of them."""
+        self.host.sandboxes[pod_uid] = replace(self.host.sandboxes[pod_uid], lost=True)
+        for container in [c for c in self.host.containers.values() if c.pod_uid == pod_uid]:
+            self.exit(container.id, 137)
+
     def set_away(self, away: bool) -> None:
         """The runtime's service goes, or comes back and pokes."""
         self.host.away = away

@@ -3,17 +3,29 @@
 import asyncio
 import json
 import os
+import signal
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
-from mesh.v1.core_pb2 import Container, PodSecurityContext, SeccompProfile, SecurityContext
+from mesh.v1.core_pb2 import (
+    Container,
+    ExecAction,
+    PodSecurityContext,
+    Probe,
+    SeccompProfile,
+    SecurityContext,
+    Volume,
+    VolumeMount,
+)
+from nodeagent.runtime import podinit
 from tests.harness.podman import PodmanHost, podman_host
-from tests.harness.podman_node import DEADLINE, Node, a_container, a_pod
+from tests.harness.podman_node import DEADLINE, Node, a_container, a_pod, is_ready
 
 pytestmark = pytest.mark.host
 
+FOREVER = ["sleep", "100000"]
 NO_MKDIR = {
     "defaultAction": "SCMP_ACT_ALLOW",
     "syscalls": [{"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO"}],
@@ -118,6 +130,36 @@ async def test_the_hosts_processes_and_ipc(node: Node) -> None:  # E12
     await node.assign(other)
     await node.until(lambda heard: heard[pod.metadata.uid].gone)
     assert [pid for pid in left if "76543" in cmdline(pid)] == []  # nothing that it began is left on the host
+
+
+async def test_containers_that_share_their_processes(node: Node) -> None:  # E12
+    probe = Probe(exec=ExecAction(command=["pidof", "sleep"]), period_seconds=1)
+    script = "sleep 65432 & test -e /v/again && exec sleep 100000; touch /v/again; sleep 2"
+    leaves = a_container("leaves", command=["sh", "-c", script], readiness_probe=probe,
+                         volume_mounts=[VolumeMount(name="v", mount_path="/v")])  # fmt: skip
+    other = a_container("other", command=FOREVER)
+    pod = a_pod(8, leaves, other, share_process_namespace=True, volumes=[Volume(name="v", empty_dir={})])
+    uid = pod.metadata.uid
+    await node.running(pod)
+    one, two = [await node.said(pod, "readlink /proc/self/ns/pid", c) for c in ("leaves", "other")]
+    assert one == two != str(Path("/proc/self/ns/pid").readlink()) + "\n"
+    assert " sleep 65432\n" in await node.said(pod, "ps", "other")
+    await node.until(lambda heard: heard[uid].status.container_statuses[0].restart_count > 0 and is_ready(heard[uid]))
+    assert (await node.said(pod, "ps | grep -c '[s]leep 65432$'", "other")).strip() == "1"  # not that of its last life
+    first = int((node.host.config.run_dir / "netns" / f"{uid}.init").read_text())
+    group = Path(f"/proc/{first}/cgroup").read_text()
+    assert f"/mesh/besteffort/pod{uid}/init" in group
+    address = node.heard[uid].status.pod_ip
+    os.kill(first, signal.SIGKILL)
+    await node.until(lambda heard: is_ready(heard[uid]) and heard[uid].status.pod_ip not in ("", address))
+    assert [s.restart_count > 0 for s in node.heard[uid].status.container_statuses] == [True, True]
+    second = int((node.host.config.run_dir / "netns" / f"{uid}.init").read_text())
+    await node.kill()
+    assert podinit.lives(second, uid)  # an agent that ends takes nothing with it
+    await node.start()
+    await node.assign()
+    await node.until(lambda heard: heard[uid].gone)
+    assert not podinit.lives(second, uid)
 
 
 def cmdline(pid: str) -> str:

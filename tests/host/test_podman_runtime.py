@@ -5,6 +5,7 @@ import itertools
 import os
 import random
 import select
+import signal
 import subprocess
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
@@ -133,11 +134,41 @@ async def test_containers_of_a_pod_share_network_ipc_uts_and_memory(agent: Agent
     assert "65536" in await agent.exec(two, "df", "-k", "/dev/shm")
 
 
-async def test_processes_are_shared_when_asked(agent: Agent) -> None:
-    sandbox = await agent.sandbox()
+async def test_processes_are_shared_when_asked(agent: Agent) -> None:  # E12
+    sandbox = await agent.sandbox(share_processes=True)
     one = await agent.run(["sh", "-c", "sleep 12345 & wait"], sandbox, name="one")
-    two = await agent.run(FOREVER, sandbox, name="two", share_pid_with=one.id)
+    two = await agent.run(FOREVER, sandbox, name="two")
     assert "sleep 12345" in await agent.exec(two, "ps")
+    assert (await agent.exec(two, "cat", "/proc/1/cmdline")).split("\0")[:2] == ["sleep", "infinity"]
+    assert await agent.exec(one, "readlink", "/proc/self/ns/pid") == await agent.exec(
+        two, "readlink", "/proc/self/ns/pid"
+    )
+    await agent.exec(two, "sh", "-c", "(sleep 0.01 &)")  # whose parent is gone when it ends
+    assert await agent.exec(two, "sh", "-c", "while ps -o stat | grep Z; do :; done; echo buried") == "buried\n"
+
+
+async def test_with_the_first_process_the_whole_sandbox_is_lost(agent: Agent) -> None:  # E12
+    sandbox = await agent.sandbox(share_processes=True)
+    one = await agent.run(FOREVER, sandbox, name="one")
+    uid = sandbox.pod_uid
+    first = int((agent.host.config.run_dir / "netns" / f"{uid}.init").read_text())
+    os.kill(first, signal.SIGTERM)  # from nobody but a KILL
+    pod = await agent.runtime.pod(uid)
+    assert pod
+    assert pod.sandbox
+    assert not pod.sandbox.lost
+    os.kill(first, signal.SIGKILL)
+    assert (await agent.ended(one)).exit_code == 137
+    again = PodmanRuntime(agent.host.config)  # an agent that was away
+    found = [(await agent.runtime.pods())[uid].sandbox, (await again.pods())[uid].sandbox]
+    assert [s and s.lost for s in found] == [True, True]
+    await again.close()
+    await agent.runtime.remove(one.id)
+    await agent.runtime.remove_sandbox(uid)
+    made = await agent.runtime.make_sandbox(SandboxSpec(uid, "default", "pod", "web", share_processes=True))
+    assert not made.lost
+    two = await agent.run(FOREVER, made, name="two")
+    assert two.state is State.RUNNING
 
 
 async def test_pods_reach_each_other_and_the_host_reaches_them(agent: Agent) -> None:

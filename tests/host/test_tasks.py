@@ -106,6 +106,19 @@ async def tasks(host: PodmanHost) -> AsyncIterator[Tasks]:
     await server.stop(0)
 
 
+# ---- processes
+
+
+async def test_shared_processes(tasks: Tasks) -> None:
+    await tasks.until_ready("shared-processes")
+    listed = await tasks.said("shared-processes", "ps", "shell")
+    assert "    1 root     sleep infinity\n" in listed
+    pid = next(line.split()[0] for line in listed.splitlines() if "trap" in line)
+    read = f"until cat /proc/{pid}/root/tmp/server.conf; do :; done; kill -HUP {pid}"
+    assert await tasks.said("shared-processes", read, "shell") == "conf\n"
+    await asyncio.to_thread(wait_for_text, tasks.path("shared-processes", "server"), "reloaded", DEADLINE)
+
+
 # ---- probes
 
 

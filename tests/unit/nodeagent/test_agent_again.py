@@ -150,3 +150,22 @@ async def test_a_lost_sandbox_is_made_anew_with_its_pod(tmp_path: Path) -> None:
     await world.until(lambda: world.restarts("web") == 1 and world.status("web").container_statuses[0].ready)
     assert len(world.host.containers) == 1
     await world.kill()
+
+
+@bent
+async def test_a_pod_whose_first_process_is_killed_begins_again(tmp_path: Path) -> None:  # E12
+    world = world_of(tmp_path)
+    await world.start()
+    await world.assign(a_pod("web", containers=(a_container("one"), a_container("two")), share_process_namespace=True))
+    await world.until(lambda: world.phase("web") == "Running")
+    address = world.status("web").pod_ip
+    assert world.runtime is not None
+    world.runtime.lose_sandbox("uid-web")
+    await world.until(lambda: all(s.restart_count == 1 and s.ready for s in world.status("web").container_statuses))
+    calls = [c[0] for c in world.host.calls if c[0] in ("remove", "remove_sandbox", "make_sandbox", "create")]
+    assert calls == ["make_sandbox", "create", "create", "remove", "remove", "remove_sandbox", "make_sandbox",
+                     "create", "create"]  # fmt: skip
+    assert world.status("web").pod_ip != address
+    assert "SandboxChanged" in {e.reason for e in world.events.values()}
+    assert not world.host.sandboxes["uid-web"].lost
+    await world.kill()
