@@ -21,6 +21,7 @@ from mesh.controllers.cronjob import CronJobs
 from mesh.controllers.daemonset import DaemonSets
 from mesh.controllers.deployment import Deployments
 from mesh.controllers.events import Events
+from mesh.controllers.evictions import DELAY, Evictions
 from mesh.controllers.garbage import Garbage
 from mesh.controllers.job import Jobs
 from mesh.controllers.leftovers import Leftovers
@@ -83,8 +84,9 @@ class Settings:
     metrics_listen: Sequence[str] = ()
     files: Files | None = None  # certificates of the figures' door
     network: Network = field(default_factory=Network)
-    silence: float = 10.0
-    wait: float = 4.0
+    silence: float = 4.0
+    wait: float = 2.0
+    eviction: float = DELAY
     bookmark: float = 45.0
     event_ttl: int = 3600
     autoscale: float = 15.0
@@ -173,7 +175,10 @@ class Meshd:
         settings = self.settings
         tasks.create_task(self.roster.run(), name="roster")
         workloads = (Deployments(), ReplicaSets(), StatefulSets(), DaemonSets(), Jobs(), CronJobs(), Garbage())
-        keepers = (Nodes(), Namespaces(), Leftovers(), Volumes(), Rolls(), Events(settings.event_ttl))
+        keepers = (
+            Nodes(), Evictions(settings.eviction), Namespaces(), Leftovers(), Volumes(), Rolls(),
+            Events(settings.event_ttl),
+        )  # fmt: skip
         controllers = (Scheduler(), *workloads, *keepers)
         loop = Loop(self.feed, self.store, controllers, settings.clock, self.tally)
         tasks.create_task(loop.run(), name="controllers")

@@ -21,7 +21,7 @@ from mesh.model.kinds import Object, key_of, kind_of
 from mesh.model.manifest import from_dict
 from mesh.model.times import SECOND, from_timestamp, whole_seconds
 from mesh.model.writing import to_dict
-from mesh.v1.core_pb2 import Namespace, Pod, Secret
+from mesh.v1.core_pb2 import Namespace, Node, Pod, Secret
 from mesh.v1.policy_pb2 import PriorityClass
 from mesh.view import View
 
@@ -92,6 +92,8 @@ def update(obj: Object, old: Object, view: View, stamp: Stamp) -> Admitted:
     draft.complete(old)
     draft.check_change(old)
     draft.place(view, stamp.ranges, stamp.uid)
+    if isinstance(draft.object, Node) and isinstance(old, Node):
+        defaults.date_taints(draft.object, old, stamp.now)
     unchanged = draft.object == old
     if not unchanged and draft.spec_differs(old):
         draft.object.metadata.generation = old.metadata.generation + 1

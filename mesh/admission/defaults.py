@@ -6,8 +6,9 @@ Rule: changes the given message in place (admission hands it a copy) and nothing
 from mesh.admission import access, autoscaling, services, storage, workloads
 from mesh.model import poddefaults, pods
 from mesh.model.kinds import Object
+from mesh.model.times import whole_seconds
 from mesh.v1.auth_pb2 import RoleBinding
-from mesh.v1.core_pb2 import Event, Namespace, PersistentVolume, PersistentVolumeClaim, Pod, Secret
+from mesh.v1.core_pb2 import Event, Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod, Secret
 from mesh.v1.net_pb2 import Endpoints, EndpointSlice, Service
 from mesh.v1.policy_pb2 import HorizontalPodAutoscaler
 
@@ -47,6 +48,14 @@ def merge_string_data(secret: Secret) -> None:
     for key, text in secret.string_data.items():
         secret.data[key] = text.encode()
     secret.string_data.clear()
+
+
+def date_taints(node: Node, old: Node, now: int) -> None:
+    """NoExecute taints say since when: pods that tolerate one for a while count from there (N3)."""
+    dated = {(t.key, t.value, t.effect): t.time_added for t in old.spec.taints if t.HasField("time_added")}
+    for taint in node.spec.taints:
+        if taint.effect == "NoExecute" and not taint.HasField("time_added"):
+            taint.time_added.CopyFrom(dated.get((taint.key, taint.value, taint.effect), whole_seconds(now)))
 
 
 def fill_status(obj: Object) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mesh.cli import drain, node_remove
+from mesh.cli import drain, node_confirm, node_remove
 from mesh.cli.login import TOKEN, read_token, write_pair
 from mesh.cli.session import Session, Verb, VerbGroup
 from mesh.cli.steps import Steps
@@ -27,11 +27,13 @@ def command() -> None:
     mesh node join 10.0.0.1:7444 --token -        # on the host that is to come in
     mesh node drain host2 --ignore-daemonsets     # move its pods away
     mesh node remove host2                        # and let it go
+    mesh node confirm-down host2                  # it is off: its StatefulSets' pods may start elsewhere
     """
 
 
 command.add_command(drain.command, "drain")
 command.add_command(node_remove.command, "remove")
+command.add_command(node_confirm.command, "confirm-down")
 
 
 @command.command("join", cls=Verb)

@@ -36,7 +36,7 @@ _log = structlog.get_logger("mesh.fleet.link")
 
 AGAIN = 0.1, 3.0  # seconds until a failed call is repeated: at first, at most
 CALM = 0.1, 1.0  # and until a host is asked again that had nothing to say, and said so too early
-FIRST_PATIENCE = 2.0  # seconds beyond an observe's own wait; doubling up to the limit of a call
+FIRST_PATIENCE = 1.5  # seconds beyond an observe's own wait; doubling up to the limit of a call
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ class Fleet:
     clock: Callable[[], int]
     publisher: Publisher
     told: Told = NOTHING_TOLD
-    wait: float = 4.0
+    wait: float = 2.0
     settle: float = 0.02
     limit: float = 10.0
     trust: Trust | None = None

@@ -3,6 +3,8 @@
 Rule: a host is known by its name; when its agent is another one than before, the old link ends and a new one begins.
 Silence is counted from a host's last answer; heartbeats never reach the store. As long as no host can be reached at all
 (Ray is away, meshd has just started) it is we who are deaf, not the hosts who are silent: that is borne for a minute.
+An agent that dies makes the call that waits for it fail at once, and the link asks for its successor; only silence
+counts, for Ray takes longer than that to call a host dead.
 """
 
 import asyncio
@@ -22,6 +24,7 @@ from mesh.view import View
 
 _log = structlog.get_logger("mesh.fleet.roster")
 
+GREETING = 15.0  # seconds that a host has to answer for the first time once it can be heard: agents may be starting
 DEAF = 60.0  # seconds that meshd may hear no host at all before it says that it knows nothing of them
 CONNECTED = "connected"  # how the state of Hosts begins as long as they can be reached
 
@@ -136,8 +139,10 @@ class Roster:
         """From when on a host's silence counts."""
         link = self._links.get(name)
         seen = link.line.last_seen if link is not None else None
-        last = seen if seen is not None else self._last.get(name, 0.0)
-        return max(last, self._since if self._hears else self._since + DEAF - self._silence)
+        last = seen if seen is not None else self._last.get(name, -1.0)
+        if not self._hears:
+            return max(last, self._since + DEAF - self._silence)
+        return last if last >= self._since else self._since + max(0.0, GREETING - self._silence)
 
     def _state(self, name: str) -> HostState:
         link = self._links.get(name)

@@ -312,7 +312,7 @@ TABLE: dict[str, dict[str, Support]] = {
         "operator": _YES,
         "value": _YES,
         "effect": _YES,
-        "tolerationSeconds": Support("approximated", "a taint keeps new pods away and does not evict running ones yet"),
+        "tolerationSeconds": _YES,
     },
     "HostAlias": {"ip": _YES, "hostnames": _YES},
     "PodDNSConfig": {"nameservers": _YES, "searches": _YES, "options": _YES},

@@ -116,6 +116,7 @@ class Facts:
     halted: int | None = None  # the host shuts down: seconds to stop in, and nothing is started
     revisions: Mapping[str, str] = field(default_factory=lambda: _NOTHING)
     held: str = ""  # why it must not be stopped yet though it is deleted: proxies, or connections
+    may_begin: bool = True  # it is known to be this host's still: what is not there yet may be made
 
 
 @dataclass(frozen=True, slots=True)

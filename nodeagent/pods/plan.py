@@ -243,6 +243,8 @@ def _ground(facts: Facts) -> Decision | None:
     needs_sandbox = facts.seen is None or facts.seen.sandbox is None
     if not needs_volumes and not needs_sandbox:
         return None
+    if needs_sandbox and not facts.may_begin:
+        return Decision()  # while this host was away the pod may have been given up, and be up elsewhere (N5)
     steps: list[Action] = []
     wake_at = 0
     if needs_volumes and (images := _volume_images(facts)) is not None:

@@ -236,7 +236,7 @@ class Worker(Asked):
             now=executor.clock(), ending=self.ending, may_kill=self._may_kill(),
             grace=grace_seconds(state.pod), halted=state.halted, host_ip=executor.host.ip,
             held=executor.held(state.uid) if is_deleting(state.pod) and not self.absent else "",
-            revisions=state.revisions,
+            revisions=state.revisions, may_begin=self._may_kill() or self.mirror,
         )  # fmt: skip
 
     # ---- probes

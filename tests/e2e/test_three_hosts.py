@@ -9,8 +9,10 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from datetime import datetime
 from pathlib import Path
 from typing import IO, Any
 
@@ -76,6 +78,68 @@ def test_a_host_without_power_comes_back_with_its_pods(mesh_of_three: list[FakeH
     until(lambda: exec_works(first, "there"), 60, "the pod runs again")
     statuses = first.mesh_json("get", "pod", "there")["status"]["containerStatuses"]
     assert [c["restartCount"] for c in statuses] == [1, 1]
+
+
+def test_pods_of_a_dead_host_are_ready_elsewhere_within_ten_seconds(mesh_of_three: list[FakeHost]) -> None:
+    first, second, _ = mesh_of_three
+    first.mesh("apply", "-f", "-", "--wait", "--timeout=90s", text=workloads(second.name))
+    assert {p["spec"]["nodeName"] for p in pods_of(first, "web")} == {h.name for h in mesh_of_three}
+    old = {p["metadata"]["uid"] for p in pods_of(first, "web")}
+    crowded, off = crowd(), time.time()
+    second.power_off()
+    until(lambda: len(elsewhere(first, second.name)) == 3, 30, "three pods of web run on the other hosts")
+    fresh = [ready_at(p) for p in elsewhere(first, second.name) if p["metadata"]["uid"] not in old]
+    took = max(fresh) - off
+    print(f"ready elsewhere {took:.1f} s after the power was off")
+    assert took < 10 * max(crowded, crowd())
+    [waits] = pods_of(first, "db")
+    assert "deletionTimestamp" in waits["metadata"]  # it may still run there, as far as the mesh knows
+    first.mesh("node", "confirm-down", second.name)
+    until(lambda: [h for p in pods_of(first, "db") if (h := home(p)) and h != second.name], 30, "db-0 runs elsewhere")
+    second.boot()
+    second.up()
+    first.mesh("wait", f"node/{second.name}", "--for=condition=Ready", "--timeout=60s")
+    until(lambda: not second.containers(), 30, "the host that came back runs none of what is no longer its own")
+    assert "taints" not in first.mesh_json("get", "node", second.name)["spec"]
+    first.mesh("delete", "deployment/web", "statefulset/db")
+
+
+def workloads(home_of_db: str) -> str:
+    """A Deployment on all hosts and a StatefulSet that would rather be on one; their pods tolerate nothing."""
+    text = (EXAMPLE / "pod.yaml").read_text().partition("spec:\n")[2].replace("\n", "\n    ")
+    like = (
+        "      affinity: {nodeAffinity: {preferredDuringSchedulingIgnoredDuringExecution: [{weight: 100, preference: "
+        f"{{matchExpressions: [{{key: kubernetes.io/hostname, operator: In, values: [{home_of_db}]}}]}}}}]}}}}"
+    )
+    return "---\n".join(
+        f"apiVersion: apps/v1\nkind: {kind}\nmetadata: {{name: {name}}}\nspec:\n  replicas: {count}\n"
+        f"  selector: {{matchLabels: {{app: {name}}}}}\n  template:\n    metadata: {{labels: {{app: {name}}}}}\n"
+        f"    spec:\n{more}\n    {text}\n"
+        for kind, name, count, more in (("Deployment", "web", 3, ""), ("StatefulSet", "db", 1, like))
+    )
+
+
+def pods_of(first: FakeHost, app: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = first.mesh_json("get", "pods", "-l", f"app={app}")["items"]
+    return found
+
+
+def ready_at(pod: dict[str, Any]) -> float:
+    """Since when the pod is ready; 0 when it is not."""
+    for condition in pod["status"].get("conditions", []):
+        if (condition["type"], condition["status"]) == ("Ready", "True"):
+            return datetime.fromisoformat(condition["lastTransitionTime"]).timestamp()
+    return 0.0
+
+
+def elsewhere(first: FakeHost, lost: str) -> list[dict[str, Any]]:
+    return [p for p in pods_of(first, "web") if home(p) not in ("", lost)]
+
+
+def home(pod: dict[str, Any]) -> str:
+    """Where the pod is ready; nowhere when it is asked to go."""
+    going = "deletionTimestamp" in pod["metadata"]
+    return str(pod["spec"].get("nodeName", "")) if ready_at(pod) and not going else ""
 
 
 def killed_and_back(host: FakeHost, words: tuple[str, ...]) -> None:
@@ -159,8 +223,10 @@ def manifests() -> str:
 
 
 def pod(name: str, node: str = "") -> str:
-    """The example's pod under another name, on a host if one is named."""
+    """The example's pod under another name, on a host if one is named; it stays there for as long as a test takes."""
     text = (EXAMPLE / "pod.yaml").read_text().replace("name: hello\n", f"name: {name}\n", 1)
+    stays = "{operator: Exists, effect: NoExecute, tolerationSeconds: 3600}"
+    text = text.replace("spec:\n", f"spec:\n  tolerations: [{stays}]\n", 1)
     return text.replace("spec:\n", f"spec:\n  nodeName: {node}\n", 1) if node else text
 
 

@@ -114,7 +114,7 @@ async def test_thirty_pods_at_once_are_three_commits_and_one_order_for_each_host
 
 
 @bent
-async def test_a_silent_host_is_unknown_after_ten_seconds_and_ready_when_it_is_back(tmp_path: Path) -> None:
+async def test_a_silent_host_is_unknown_after_four_seconds_and_ready_when_it_is_back(tmp_path: Path) -> None:
     cluster = Cluster(tmp_path, random.Random(1), hosts=2)
     await cluster.start()
     await cluster.until(lambda: not cluster.unsettled())
@@ -124,7 +124,7 @@ async def test_a_silent_host_is_unknown_after_ten_seconds_and_ready_when_it_is_b
     silent = loop.time()
     await cluster.hosts["host0"].kill()
     await cluster.until(lambda: _ready(cluster, "host0") == "Unknown")
-    assert 6 <= loop.time() - silent <= 12
+    assert 2 <= loop.time() - silent <= 6
     assert {t.key for t in cluster.view.node("host0").spec.taints} == {"node.kubernetes.io/unreachable"}
     await cluster.apply(objects.pod("late"))
     await cluster.until(lambda: cluster.phase("late") == "Running")

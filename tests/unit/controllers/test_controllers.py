@@ -69,7 +69,7 @@ def test_silence_makes_every_condition_unknown_and_is_said_once() -> None:
         ("Ready", "Unknown", "NodeStatusUnknown"),
         ("DiskPressure", "Unknown", "NodeStatusUnknown"),
     }
-    assert taints(moved) == {(UNREACHABLE, "NoSchedule"), (UNREACHABLE, "NoExecute")}
+    assert taints(moved) == {(UNREACHABLE, "NoSchedule")}
     assert [w.object.reason for w in writes if isinstance(w.object, Event)] == ["NodeNotReady"]
     assert silent("a", moved, NOW) == []
     assert follow(moved).revision == 101
@@ -78,8 +78,11 @@ def test_silence_makes_every_condition_unknown_and_is_said_once() -> None:
 
 def test_taints_follow_the_hosts_word() -> None:
     assert taints(follow(view_of(node("True")))) == set()
-    assert taints(follow(view_of(node("False")))) == {(NOT_READY, "NoSchedule"), (NOT_READY, "NoExecute")}
-    assert taints(follow(view_of(node("")))) == {(NOT_READY, "NoSchedule"), (NOT_READY, "NoExecute")}
+    assert taints(follow(view_of(node("False")))) == {(NOT_READY, "NoSchedule")}
+    assert taints(follow(view_of(node("")))) == {(NOT_READY, "NoSchedule")}
+    driven = node("Unknown")
+    driven.spec.taints.extend(Taint(key=NOT_READY, effect=e) for e in ("NoSchedule", "NoExecute"))
+    assert taints(follow(view_of(driven))) == {(UNREACHABLE, "NoSchedule"), (UNREACHABLE, "NoExecute")}
 
 
 def test_a_host_that_is_back_loses_our_taints_and_no_others() -> None:
@@ -182,12 +185,37 @@ def test_pods_of_nodes_that_are_not_there_go_after_a_while() -> None:
     assert Leftovers().reconcile(key, view_of(doomed()), NOW + 10 * SECOND) == Plan((), 30)
     [write] = Leftovers().reconcile(key, view_of(doomed()), NOW + 40 * SECOND).writes
     assert (write.key, write.object) == (key, None)
+    missed = Leftovers()  # nobody deletes it: its node was there, or is still to come
+    pod = objects.pod("p", node_name="ghost")
+    assert missed.reconcile(key, view_of(pod), NOW) == Plan((), 40)
+    assert missed.reconcile(Key("Node", "", "ghost"), view_of(pod), NOW + 15 * SECOND) == Plan([], 25)
+    [write] = missed.reconcile(key, view_of(pod), NOW + 40 * SECOND).writes
+    assert (write.key, write.object) == (key, None)
 
 
-def test_pods_of_silent_nodes_and_pods_that_nobody_deletes_stay() -> None:
+def test_pods_of_silent_nodes_stay_and_what_waits_for_others_ends_without_a_node() -> None:
     key = Key("Pod", "default", "p")
     assert Leftovers().reconcile(key, view_of(doomed("a"), node("Unknown")), NOW + 900 * SECOND).writes == ()
-    assert Leftovers().reconcile(key, view_of(objects.pod("p", node_name="ghost")), NOW + 900 * SECOND) == Plan()
+    back = Leftovers()
+    assert back.reconcile(key, view_of(objects.pod("p", node_name="a")), NOW) == Plan((), 40)
+    assert back.reconcile(Key("Node", "", "a"), view_of(objects.pod("p", node_name="a"), node()), NOW) == Plan()
+    later = NOW + 50 * SECOND  # it is missed anew
+    assert back.reconcile(key, view_of(objects.pod("p", node_name="a")), later) == Plan((), 40)
     held = doomed()
     held.metadata.finalizers.append("example.com/hold")
-    assert Leftovers().reconcile(key, view_of(held), NOW + 900 * SECOND) == Plan()
+    [write] = Leftovers().reconcile(key, view_of(held), NOW + 900 * SECOND).writes
+    assert isinstance(write.object, Pod)
+    assert (write.object.status.phase, write.object.metadata.deletion_grace_period_seconds) == ("Failed", 0)
+    moved = view_of(write.object)
+    assert Leftovers().reconcile(key, moved, NOW + 900 * SECOND).writes == []
+
+
+def test_of_pods_that_have_ended_the_newest_are_kept() -> None:
+    pods = [objects.pod(f"p{i}", node_name="a") for i in range(5)]
+    for i, pod in enumerate(pods):
+        pod.metadata.creation_timestamp.seconds = 100 - i
+        pod.status.phase = "Succeeded" if i else "Running"
+    key = Key("Pods", "", "ended")
+    assert [*Leftovers().keys(Change(1, key_of(pods[1]), pods[1], pods[1]))] == [key]
+    assert [w.key.name for w in Leftovers(2).reconcile(key, view_of(node(), *pods), NOW).writes] == ["p4", "p3"]
+    assert Leftovers(5).reconcile(key, view_of(node(), *pods), NOW) == Plan()

@@ -169,3 +169,26 @@ async def test_a_pod_whose_first_process_is_killed_begins_again(tmp_path: Path) 
     assert "SandboxChanged" in {e.reason for e in world.events.values()}
     assert not world.host.sandboxes["uid-web"].lost
     await world.kill()
+
+
+@bent
+async def test_a_host_that_was_off_begins_nothing_before_it_is_told_to(
+    tmp_path: Path,
+) -> None:  # N5
+    world = world_of(tmp_path)
+    await world.start()
+    await world.assign(a_pod("mine"), a_pod("moved"))
+    await world.until(lambda: world.phase("mine") == "Running" and world.phase("moved") == "Running")
+    await world.kill()
+    world.host.containers.clear()
+    world.host.sandboxes.clear()
+    del world.pods["uid-moved"]  # it is up elsewhere by now
+    await world.start()
+    await asyncio.sleep(300)
+    assert not world.host.sandboxes
+    assert len(starts(world)) == 2
+    await world.assign()
+    await world.until(lambda: len(world.host.containers) == 1)
+    await asyncio.sleep(60)
+    assert [c.pod_uid for c in world.host.containers.values()] == ["uid-mine"]
+    await world.kill()
