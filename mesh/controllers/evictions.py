@@ -1,4 +1,4 @@
-"""Pods leave nodes whose NoExecute taints they do not tolerate, or no longer do (N3); those of a host that is known to be
+"""Pods leave nodes whose NoExecute taints they do not tolerate, or no longer do (N3); those of a host known to be
 off have ended (N5).
 
 Rule: pure. A pod that says nothing of not-ready and unreachable hosts stays on one for the mesh's own few seconds; what
