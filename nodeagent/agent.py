@@ -114,7 +114,8 @@ class Agent(StreamCalls):
         self._images = Images(runtime, clock, self._spawn, config.max_parallel_pulls)
         self._gc = ImageGc(config, runtime, clock, self._vitals, self._images_in_use)
         now = self._vitals()
-        host = Host(config.node_name, config.node_ip, now.memory, amounts(now, config), str(config.seccomp_dir))
+        host = Host(config.node_name, config.node_ip, now.memory, amounts(now, config), str(config.seccomp_dir),
+                    config.crash_loop_max_seconds)  # fmt: skip
         checks = checks or RealChecks(runtime)
         events = Events(self.board, clock)
         self._bench = Bench(checks, events, clock)

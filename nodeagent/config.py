@@ -31,6 +31,7 @@ class AgentConfig:
     reserved_cpu: str = "0"
     reserved_memory: str = "256Mi"
     max_parallel_pulls: int = 4  # I3
+    crash_loop_max_seconds: int = 300  # L4: the longest back-off of any pod, 1 to 300
     image_gc_high_percent: int = 85  # I5: of the disk; images that nobody uses go from here …
     image_gc_low_percent: int = 80  # … down to here
     image_gc_min_age_seconds: int = 120
@@ -132,6 +133,8 @@ def _wrong_numbers(table: dict[str, Any]) -> list[Violation]:
     wrong = []
     if isinstance(pulls := table.get("max_parallel_pulls"), int) and pulls < 1:
         wrong.append(Violation("max_parallel_pulls", "must be at least 1"))
+    if isinstance(longest := table.get("crash_loop_max_seconds"), int) and not 1 <= longest <= 300:
+        wrong.append(Violation("crash_loop_max_seconds", "must be of 1 to 300"))
     if isinstance(files := table.get("container_log_max_files"), int) and files < 2:
         wrong.append(Violation("container_log_max_files", "must be at least 2"))
     if isinstance(size := table.get("container_log_max_size"), str) and not _is_size(size):

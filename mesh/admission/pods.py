@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from mesh.errors import Violation
-from mesh.model import podchecks, secretchange, support
+from mesh.model import podchecks, restarts, secretchange, support
 from mesh.model.fields import copy_of, transfer
 from mesh.model.pods import DRAIN, LONGEST_DRAIN, is_sidecar, qos_class
 from mesh.model.rules import join
@@ -30,7 +30,8 @@ def written(pod: Pod) -> tuple[list[Violation], list[str]]:
 def check(pod: Pod) -> list[Violation]:
     """What is wrong with a completed pod."""
     reaction = check_reaction(pod.metadata, "metadata", owned=controller_of(pod.metadata) is not None)
-    return [*podchecks.check(pod.spec, "spec"), *_check_drain(pod), *reaction]
+    backoff = restarts.check_annotations(pod.metadata.annotations, "metadata")
+    return [*podchecks.check(pod.spec, "spec"), *_check_drain(pod), *backoff, *reaction]
 
 
 def check_reaction(meta: ObjectMeta, path: str, *, owned: bool) -> Iterator[Violation]:

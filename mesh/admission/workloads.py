@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from mesh.admission import frozen, pods
 from mesh.errors import Violation
-from mesh.model import cron, podchecks, poddefaults, selectors, support
+from mesh.model import cron, podchecks, poddefaults, restarts, selectors, support
 from mesh.model.fields import part
 from mesh.model.kinds import Object
 from mesh.model.workloads import WORKLOADS, Workload, controller_of, template_of
@@ -151,6 +151,7 @@ def _check_template(obj: Anyone) -> Iterator[Violation]:
     yield from podchecks.check(template.spec, f"{path}.spec")
     rolled = isinstance(obj, Deployment | StatefulSet | DaemonSet) or controller_of(obj.metadata) is not None
     yield from pods.check_reaction(template.metadata, f"{path}.metadata", owned=rolled)
+    yield from restarts.check_annotations(template.metadata.annotations, f"{path}.metadata")
     policy = template.spec.restart_policy
     if isinstance(obj, Job | CronJob):
         if policy not in ("OnFailure", "Never"):

@@ -7,7 +7,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 
 from mesh.errors import Violation
-from mesh.model import configchecks, formats, placementchecks, quantity, securitychecks
+from mesh.model import configchecks, formats, placementchecks, quantity, restarts, securitychecks
 from mesh.model.configchecks import exactly_one
 from mesh.model.fields import has
 from mesh.model.pods import containers
@@ -77,10 +77,6 @@ def _check_containers(spec: PodSpec, path: str) -> Iterator[Violation]:
                 if policy.restart_policy == "RestartContainer" and spec.restart_policy == "Never":
                     why = 'must be NotRequired: the pod\'s restartPolicy is "Never"'
                     yield Violation(f"{where}.resizePolicy[{number}].restartPolicy", why)
-            if group == "containers" and container.HasField("restart_policy"):
-                yield Violation(
-                    f"{where}.restartPolicy", "is honoured only in an init container, which it makes a sidecar"
-                )
 
 
 def _check_host_ports(container: Container, path: str) -> Iterator[Violation]:
@@ -105,6 +101,7 @@ def _check_container(container: Container, volumes: set[str], names: Collection[
         if name in named[:index]:
             yield Violation(f"{path}.resizePolicy[{index}].resourceName", f'"{name}" is there already')
     yield from securitychecks.check_container(container, path)
+    yield from restarts.check_container(container, path)
     for name, probe in (
         ("livenessProbe", container.liveness_probe),
         ("readinessProbe", container.readiness_probe),

@@ -46,7 +46,6 @@ def _refused(why: str, accepts: Callable[[Any, PodSpec], bool] | None = None) ->
 
 
 _YES = Support("honoured")
-_RESTART_RULES = _refused("restart rules of single containers are not honoured yet: they come with a later release")
 _CLAIMS = _refused("block devices and claims of single pods are not honoured yet: use persistentVolumeClaim")
 _SELINUX = Support("approximated", "on hosts with SELinux, volumes are not relabelled; elsewhere the pod fails")
 _APPARMOR = Support("approximated", "on hosts with AppArmor; elsewhere the pod fails, as with a kubelet")
@@ -120,10 +119,8 @@ _CONTAINER: dict[str, Support] = {
     "env": _YES,
     "resources": _YES,
     "resizePolicy": _YES,
-    "restartPolicy": _refused(
-        "only Always is honoured yet, in an init container, which makes it a sidecar", _values("Always")
-    ),
-    "restartPolicyRules": _RESTART_RULES,
+    "restartPolicy": _YES,
+    "restartPolicyRules": _YES,
     "volumeMounts": _YES,
     "volumeDevices": _CLAIMS,
     "livenessProbe": _YES,
@@ -206,6 +203,11 @@ TABLE: dict[str, dict[str, Support]] = {
         "fsGroupChangePolicy": _YES,
         "sysctls": _YES,
     },
+    "ContainerRestartRule": {
+        "action": _refused("starting all containers of a pod again is not honoured yet", _values("Restart")),
+        "exitCodes": _YES,
+    },
+    "ContainerRestartRuleOnExitCodes": {"operator": _YES, "values": _YES},
     "SELinuxOptions": dict.fromkeys(("user", "role", "type", "level"), _YES),
     "SeccompProfile": {"type": _YES, "localhostProfile": _YES},
     "AppArmorProfile": {"type": _YES, "localhostProfile": _YES},

@@ -9,6 +9,7 @@ from enum import Enum, auto
 from types import MappingProxyType
 from typing import Any
 
+from mesh.model.restarts import Backoff
 from mesh.v1.core_pb2 import Pod
 from nodeagent.pods.record import Record, Streak
 from nodeagent.runtime.port import Image
@@ -117,6 +118,7 @@ class Facts:
     revisions: Mapping[str, str] = field(default_factory=lambda: _NOTHING)
     held: str = ""  # why it must not be stopped yet though it is deleted: proxies, or connections
     may_begin: bool = True  # it is known to be this host's still: what is not there yet may be made
+    backoff: Backoff = field(default_factory=Backoff)
 
 
 @dataclass(frozen=True, slots=True)

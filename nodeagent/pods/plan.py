@@ -7,6 +7,7 @@ have worked, and is safe to ask again after any of them failed or the agent was 
 from collections.abc import Sequence
 from itertools import chain
 
+from mesh.model.restarts import again
 from mesh.model.times import SECOND
 from nodeagent.pods.actions import (
     REMOVAL,
@@ -35,7 +36,7 @@ from nodeagent.pods.actions import (
 from nodeagent.pods.draining import drain
 from nodeagent.pods.imagevolumes import ATTEMPT, image_volumes
 from nodeagent.pods.resize import lagging, needs_restart
-from nodeagent.pods.restart import grown, next_start, over, policy_of, should_restart
+from nodeagent.pods.restart import FAILED, grown, next_start, over, should_restart
 from nodeagent.pods.standing import Standing, init_turn, initialized, standings
 from nodeagent.pods.stopping import both, earliest, sooner, stop, terminate
 from nodeagent.probes.state import Kind, Verdict
@@ -146,8 +147,8 @@ def _condemn(facts: Facts, standing: Standing) -> Decision:
         probe = probe_of(standing.container, Kind(failed))
         if probe is not None and probe.HasField("termination_grace_period_seconds"):
             grace = probe.termination_grace_period_seconds
-        again = "" if policy_of(facts.pod) == "Never" and not standing.sidecar else ", will be restarted"
-        words = f"Container {{}} failed {failed.lower()} probe{again}"
+        will = standing.sidecar or again(facts.pod.spec, standing.container, FAILED)
+        words = f"Container {{}} failed {failed.lower()} probe{', will be restarted' if will else ''}"
     return terminate(facts, [standing.seen] if standing.seen else [], words, grace)
 
 
@@ -292,7 +293,7 @@ def _step(facts: Facts, standing: Standing) -> Decision:
     death = standing.death
     streak = None
     if death is not None:
-        streak = grown(facts.record.streaks.get(standing.name), death, standing.spec_hash, facts.now)
+        streak = grown(facts.record.streaks.get(standing.name), death, standing.spec_hash, facts.now, facts.backoff)
     return _unless_failed(facts, standing, CreateContainer(standing.name, standing.next_attempt, standing.role, streak))
 
 

@@ -1,10 +1,11 @@
-"""Whether and when a container that ended is started again (L1 to L3).
+"""Whether and when a container that ended is started again (L1 to L4).
 
 Rule: pure; times are nanoseconds since the epoch. The key of a back-off is pod, container and spec hash.
 """
 
 from collections.abc import Mapping
 
+from mesh.model.restarts import Backoff, again
 from mesh.model.times import SECOND
 from mesh.v1.core_pb2 import Pod
 from nodeagent.pods.record import Death, Record, Streak
@@ -12,14 +13,9 @@ from nodeagent.pods.standing import Standing, standings
 from nodeagent.probes.state import Kind
 from nodeagent.runtime.seen import SeenPod, State
 
-FIRST = 10 * SECOND
-LONGEST = 300 * SECOND
-RESET = 2 * LONGEST
-
-
-def policy_of(pod: Pod) -> str:
-    """The pod's restartPolicy (L1)."""
-    return pod.spec.restart_policy or "Always"
+FAILED = 1  # the code of a container that its own probe ended, whatever its own
+RESET = 600 * SECOND  # however long a pod or its host lets a back-off grow (L3)
+USUAL = Backoff()
 
 
 def should_restart(pod: Pod, standing: Standing, record: Record) -> bool:
@@ -30,10 +26,9 @@ def should_restart(pod: Pod, standing: Standing, record: Record) -> bool:
         return True
     if death.container_id in record.stops and death.spec_hash != standing.spec_hash:
         return True
-    policy = policy_of(pod)
     verdict = record.verdicts.get(standing.name)
     condemned = verdict is not None and verdict.failed in tuple(Kind) and verdict.container_id == death.container_id
-    return policy == "Always" or (policy == "OnFailure" and (death.exit_code != 0 or condemned))
+    return again(pod.spec, standing.container, death.exit_code or (FAILED if condemned else 0))
 
 
 def next_start(streak: Streak | None, death: Death, spec_hash: str) -> int:
@@ -44,12 +39,12 @@ def next_start(streak: Streak | None, death: Death, spec_hash: str) -> int:
     return death.finished_at + streak.delay
 
 
-def grown(streak: Streak | None, death: Death, spec_hash: str, now: int) -> Streak:
+def grown(streak: Streak | None, death: Death, spec_hash: str, now: int, backoff: Backoff = USUAL) -> Streak:
     """The back-off once a restart is let through: 10, 20, 40 … 300 s; asked again for the same end, the same."""
     streak = _current(streak, death, spec_hash)
     if streak is not None and streak.attempt > death.attempt:
         return streak
-    delay = FIRST if streak is None else min(streak.delay * 2, LONGEST)
+    delay = backoff.initial * SECOND if streak is None else min(streak.delay * 2, backoff.longest * SECOND)
     return Streak(delay, now, death.attempt + 1, spec_hash)
 
 
@@ -65,7 +60,7 @@ def over(pod: Pod, seen: SeenPod | None, record: Record, hashes: Mapping[str, st
     init = [i for i in init if not i.sidecar]
     if any(s.running for s in (*init, *apps)):
         return False
-    if policy_of(pod) == "Never" and any(s.death and s.death.exit_code != 0 for s in init):
+    if any(s.death and s.death.exit_code and not again(pod.spec, s.container, s.death.exit_code) for s in init):
         return True
     return all(_ended(pod, standing, record) for standing in apps)
 

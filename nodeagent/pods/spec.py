@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from mesh.model import quantity
 from mesh.model.pods import qos_class
+from mesh.model.restarts import MOST
 from mesh.v1.core_pb2 import ConfigMap, Container, Pod
 from nodeagent.fieldrefs import Allocatable, Around
 from nodeagent.names import NO_NAMES, Names
@@ -24,13 +25,15 @@ SIGNALS_PREFIX = "SIG"
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """What of the host shows in containers. `memory` is its capacity in bytes (R6), `seccomp` its profiles' place."""
+    """What of the host shows in containers. `memory` is its capacity in bytes (R6), `seccomp` its profiles' place,
+    `crash_loop` the longest back-off in seconds (L4)."""
 
     node_name: str
     ip: str
     memory: int
     allocatable: Allocatable = field(default_factory=Allocatable)
     seccomp: str = ""
+    crash_loop: int = MOST
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ status is the time of something that is seen or recorded.
 """
 
 from mesh.model.pods import is_sidecar, qos_class
+from mesh.model.restarts import again
 from mesh.model.times import SECOND, to_timestamp
 from mesh.v1.core_pb2 import (
     ContainerState,
@@ -22,7 +23,7 @@ from nodeagent.pods.actions import RESIZE, VOLUMES, Facts
 from nodeagent.pods.imagevolumes import image_volumes
 from nodeagent.pods.record import Death
 from nodeagent.pods.resize import lagging, requirements
-from nodeagent.pods.restart import next_start, over, policy_of, should_restart
+from nodeagent.pods.restart import FAILED, next_start, over, should_restart
 from nodeagent.pods.standing import Standing, init_done, initialized, standings
 from nodeagent.probes.state import POST_START
 from nodeagent.probes.wanted import has_greeted, has_started, is_ready, verdict_of
@@ -200,7 +201,10 @@ def _wants_to_run(facts: Facts, standing: Standing) -> bool:
         return not over(facts.pod, facts.seen, facts.record, facts.hashes)
     if standing.role is Role.INIT:
         sandbox = facts.seen.sandbox if facts.seen else None
-        return (not init_done(standing, sandbox) and policy_of(facts.pod) != "Never") or standing.death is None
+        death = standing.death
+        if death is None:
+            return True
+        return not init_done(standing, sandbox) and again(facts.pod.spec, standing.container, death.exit_code or FAILED)
     return should_restart(facts.pod, standing, facts.record)
 
 
@@ -243,7 +247,6 @@ def _full_id(container_id: str) -> str:
 
 def _phase(pod: Pod, init: list[ContainerStatus], apps: list[ContainerStatus]) -> str:
     """As the kubelet counts (S1)."""
-    policy = policy_of(pod)
     app_began = any(s.state.HasField("running") or _ended(s) for s in apps)
     sidecars = {c.name for c in pod.spec.init_containers if is_sidecar(c)}
     if (
@@ -252,26 +255,27 @@ def _phase(pod: Pod, init: list[ContainerStatus], apps: list[ContainerStatus]) -
         and all(s.state.HasField("terminated") for s in apps)
     ):
         return "Running"  # they go next, and the pod is over when they are gone (L13)
-    if _failed_init(pod, init) and policy == "Never":
+    if _failed_init(pod, init):
         return "Pending" if any(s.state.HasField("running") for s in init) else "Failed"
     if not app_began and any(not (s.started if s.name in sidecars else s.ready) for s in init):
         return "Pending"
     if any(s.state.HasField("waiting") and not _ended(s) for s in apps):
         return "Pending"
-    if any(s.state.HasField("running") for s in apps) or policy == "Always":
+    if any(s.state.HasField("running") for s in apps):
         return "Running"
     if any(s.state.HasField("waiting") for s in apps):
         return "Running"
-    codes = [s.state.terminated.exit_code for s in apps]
-    if not any(codes):
-        return "Succeeded"
-    return "Failed" if policy == "Never" else "Running"
+    codes = {s.name: s.state.terminated.exit_code for s in apps}
+    if any(again(pod.spec, c, codes[c.name]) for c in pod.spec.containers if c.name in codes):
+        return "Running"
+    return "Failed" if any(codes.values()) else "Succeeded"
 
 
 def _failed_init(pod: Pod, statuses: list[ContainerStatus]) -> bool:
-    """Whether an init container failed; how a sidecar ends says nothing (L13)."""
-    regular = {c.name for c in pod.spec.init_containers if not is_sidecar(c)}
-    return any(s.state.terminated.exit_code for s in statuses if s.name in regular and s.state.HasField("terminated"))
+    """Whether an init container failed for good; how a sidecar ends says nothing (L13)."""
+    regular = {c.name: c for c in pod.spec.init_containers if not is_sidecar(c)}
+    ended = [(s.name, s.state.terminated.exit_code) for s in statuses if s.state.HasField("terminated")]
+    return any(code and name in regular and not again(pod.spec, regular[name], code) for name, code in ended)
 
 
 def _ended(status: ContainerStatus) -> bool:

@@ -12,6 +12,7 @@ import structlog
 
 from mesh.model.digest import pod_spec_hash
 from mesh.model.pods import containers, grace_seconds, is_deleting
+from mesh.model.restarts import backoff_of
 from mesh.v1.core_pb2 import Pod, PodStatus
 from mesh.v1.node_pb2 import PodReport, SecretReceipt
 from nodeagent.board import Board
@@ -237,6 +238,7 @@ class Worker(Asked):
             grace=grace_seconds(state.pod), halted=state.halted, host_ip=executor.host.ip,
             held=executor.held(state.uid) if is_deleting(state.pod) and not self.absent else "",
             revisions=state.revisions, may_begin=self._may_kill() or self.mirror,
+            backoff=backoff_of(state.pod.metadata.annotations, executor.host.crash_loop),
         )  # fmt: skip
 
     # ---- probes

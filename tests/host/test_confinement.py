@@ -139,6 +139,7 @@ async def test_containers_that_share_their_processes(node: Node) -> None:  # E12
                          volume_mounts=[VolumeMount(name="v", mount_path="/v")])  # fmt: skip
     other = a_container("other", command=FOREVER)
     pod = a_pod(8, leaves, other, share_process_namespace=True, volumes=[Volume(name="v", empty_dir={})])
+    pod.metadata.annotations["mesh/crash-loop-initial-seconds"] = "1"
     uid = pod.metadata.uid
     await node.running(pod)
     one, two = [await node.said(pod, "readlink /proc/self/ns/pid", c) for c in ("leaves", "other")]

@@ -58,7 +58,11 @@ def spec(text: str) -> PodSpec:
             "containers[0].securityContext.procMount",
             "needs user namespaces",
         ),
-        ("initContainers: [{name: a, restartPolicy: Never}]", "initContainers[0].restartPolicy", "only Always"),
+        (
+            "containers: [{name: a, restartPolicyRules: [{action: RestartAllContainers}]}]",
+            "containers[0].restartPolicyRules[0].action",
+            "all containers of a pod",
+        ),
         (
             "volumes: [{name: v, projected: {sources: [{serviceAccountToken: {path: t}}]}}]",
             "volumes[0].projected.sources[0].serviceAccountToken",

@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -118,6 +119,54 @@ async def test_exit_0_backs_off_too_under_always(tmp_path: Path) -> None:  # L2
     await world.until(lambda: world.restarts("web") >= 3, 300)
     at = starts(world)
     assert [round(b - a - 1) for a, b in itertools.pairwise(at)] == [0, 10, 20]
+    await world.kill()
+
+
+@bent
+async def test_a_pod_can_ask_for_a_shorter_back_off(tmp_path: Path) -> None:  # L4
+    world = world_of(tmp_path, {"main": Program(exit_after=1, exit_code=1)})
+    await world.start()
+    pod = a_pod("web")
+    pod.metadata.annotations.update(
+        {"mesh/crash-loop-initial-seconds": "2", "mesh/crash-loop-max-seconds": "5"}
+    )  # fmt: skip
+    await world.assign(pod)
+    await world.until(lambda: world.restarts("web") >= 5, 300)
+    assert [round(b - a - 1) for a, b in itertools.pairwise(starts(world)[:6])] == [0, 2, 4, 5, 5]
+    await world.kill()
+
+
+@bent
+async def test_a_host_can_keep_back_off_short(tmp_path: Path) -> None:  # L4
+    world = world_of(tmp_path, {"main": Program(exit_after=1, exit_code=1)})
+    world.config = replace(world.config, crash_loop_max_seconds=15)
+    await world.start()
+    await world.assign(a_pod("web"))
+    await world.until(lambda: world.restarts("web") >= 4, 300)
+    assert [round(b - a - 1) for a, b in itertools.pairwise(starts(world)[:5])] == [0, 10, 15, 15]
+    await world.kill()
+
+
+@bent
+async def test_each_container_has_its_own_restart_policy(tmp_path: Path) -> None:  # L1, S1
+    once, again, code = a_container("once"), a_container("again"), a_container("code")
+    once.restart_policy = code.restart_policy = "Never"
+    again.restart_policy = "Always"
+    rule = code.restart_policy_rules.add(action="Restart")
+    rule.exit_codes.operator = "In"
+    rule.exit_codes.values.append(7)
+    programs = {"once": Program(exit_after=1, exit_code=1), "again": Program(exit_after=1),
+                "code": [Program(exit_after=1, exit_code=7), Program(exit_after=1, exit_code=0)]}  # fmt: skip
+    world = world_of(tmp_path, programs)
+    await world.start()
+    mixed = a_pod("mixed", containers=(once, again, code), restart_policy="OnFailure")
+    await world.assign(mixed, a_pod("over", containers=(once, code), restart_policy="Always"))
+    await asyncio.sleep(60)
+    counts = {s.name: s.restart_count for s in world.status("mixed").container_statuses}
+    assert (counts["once"], counts["code"]) == (0, 1)
+    assert counts["again"] > 1
+    assert world.phase("mixed") == "Running"
+    assert world.phase("over") == "Failed"
     await world.kill()
 
 

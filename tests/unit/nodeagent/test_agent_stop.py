@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from mesh.v1.core_pb2 import Pod
+from mesh.v1.core_pb2 import Lifecycle, Pod
 from tests.harness.agents import a_container, a_pod
 from tests.harness.bent_time import bent
 from tests.harness.fake_runtime import Program
@@ -80,15 +80,17 @@ async def test_a_pod_no_longer_assigned_is_stopped_with_its_grace_and_removed(tm
 
 
 @bent
-async def test_the_images_stop_signal_is_used(tmp_path: Path) -> None:  # L10
+@pytest.mark.parametrize(("own", "expected"), [("", "INT"), ("SIGUSR1", "USR1")])
+async def test_the_images_stop_signal_is_used(tmp_path: Path, own: str, expected: str) -> None:  # L10
     world = world_of(tmp_path)
     world.host.add_image("example:1", stop_signal="SIGINT")
     await world.start()
-    await world.assign(a_pod("web"))
+    container = a_container(lifecycle=Lifecycle(stop_signal=own)) if own else a_container()
+    await world.assign(a_pod("web", containers=(container,)))
     await world.until(lambda: world.phase("web") == "Running")
     await world.delete("web", grace=2)
     await world.until(lambda: world.gone("web"))
-    assert [what for _, what, _ in moments(world.host) if what != "start"] == ["INT", "KILL"]
+    assert [what for _, what, _ in moments(world.host) if what != "start"] == [expected, "KILL"]
     await world.kill()
 
 
