@@ -3,7 +3,9 @@
 import asyncio
 import resource
 import signal
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import click
 import structlog
@@ -17,20 +19,32 @@ log = structlog.get_logger()
 SPARE = 512  # descriptors for listeners and all else, at least; connections have two each
 
 
-async def serve(turns: Turns, socket: Path, last_table: Path, holder: Path | None, healthz: str) -> None:
+@dataclass(frozen=True, slots=True)
+class Options:
+    """Of one proxy; see the command line."""
+
+    socket: Path
+    last_table: Path
+    holder: Path | None
+    tunnel: Path | None
+    healthz: str
+
+
+async def serve(turns: Turns, options: Options) -> None:
     """Runs until SIGTERM or SIGINT."""
     loop = asyncio.get_running_loop()
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    proxy = Proxy(turns, loop, last_table, holder, max(SPARE, hard - max(SPARE, hard // 3)) // 2)
-    control = Control(socket, proxy.held, proxy.carry_out)
+    most = max(SPARE, hard - max(SPARE, hard // 3)) // 2
+    proxy = Proxy(turns, loop, options.last_table, options.holder, options.tunnel, most)
+    control = Control(options.socket, proxy.held, proxy.carry_out)
     proxy.news = control.tell
     server = await control.start()
-    telling = asyncio.create_task(Healthz(healthz, proxy.standing).run()) if healthz else None
+    telling = asyncio.create_task(Healthz(options.healthz, proxy.standing).run()) if options.healthz else None
     serving = asyncio.create_task(server.serve_forever())
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, serving.cancel)
-    log.info("netproxy_started", socket=str(socket), digest=proxy.held().digest, descriptors=hard, before=soft)
+    log.info("netproxy_started", socket=str(options.socket), digest=proxy.held().digest, descriptors=hard, before=soft)
     try:
         await serving
     except asyncio.CancelledError:
@@ -43,9 +57,10 @@ async def serve(turns: Turns, socket: Path, last_table: Path, holder: Path | Non
 @click.option("--socket", type=click.Path(path_type=Path), required=True, help="Where the node agent programs it.")
 @click.option("--last-table", type=click.Path(path_type=Path), required=True, help="File that keeps the last table.")
 @click.option("--holder", type=click.Path(path_type=Path), help="Who keeps the sockets between two proxies.")
+@click.option("--tunnel", type=click.Path(path_type=Path), help="Socket of the encrypted way to other hosts.")
 @click.option("--healthz", default="", help="Where it says whether it does its work, ip:port; nowhere by default.")
-def main(socket: Path, last_table: Path, holder: Path | None, healthz: str) -> None:
+def main(**options: Any) -> None:
     """The Service proxy of one host. Started by the supervisor, programmed by the node agent."""
     turns = Turns()
     with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(turns)) as runner:
-        runner.run(serve(turns, socket, last_table, holder, healthz))
+        runner.run(serve(turns, Options(**options)))

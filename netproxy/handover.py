@@ -28,6 +28,6 @@ def words_of_place(service: str, backend: Backend, listen: Listen) -> dict[str, 
 
 def place_of_words(words: dict[str, Any]) -> tuple[str, Backend, Listen]:
     """The other way."""
-    ip, port, pod, uid = words["backend"]
+    ip, port, pod, uid, *via = words["backend"]  # a proxy of before tunnels says no `via`
     protocol, address, number = words["listen"]
-    return str(words["service"]), Backend(ip, int(port), pod, uid), Listen(protocol, address, int(number))
+    return str(words["service"]), Backend(ip, int(port), pod, uid, *via), Listen(protocol, address, int(number))

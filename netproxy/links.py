@@ -17,8 +17,8 @@ class Link:
     is what the next one is sent first."""
 
     __slots__ = (
-        "begun", "carried", "client", "counts", "due", "first", "listen", "peername", "pool", "quiet", "server",
-        "since", "tracker", "tried",
+        "begun", "carried", "client", "counts", "due", "first", "greeted", "listen", "peername", "pool", "quiet",
+        "server", "since", "tracker", "tried",
     )  # fmt: skip
 
     def __init__(self, listen: Listen, pool: Pool, peername: tuple[str, int], begun: float) -> None:
@@ -29,6 +29,7 @@ class Link:
         self.since = self.due = 0.0  # of the connect: when it was begun, and when it is given up
         self.carried, self.quiet = 0, 0.0  # bytes at the last look for silence, and since when they are the same
         self.first = b""
+        self.greeted = False  # the tunnel has been told where to
         self.tried: list[Counts] = []
         self.counts: Counts | None = None
         self.tracker: Tracker | None = None

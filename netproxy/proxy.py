@@ -28,8 +28,9 @@ from netproxy.handover import place_of_words
 from netproxy.health import HealthPorts, Standing
 from netproxy.holding import Holding, Left, words_of
 from netproxy.listening import BACKLOG, bound, guard
-from netproxy.routes import Backend, Listen, Route, announced, health_of, host_port_routes, place_of, routes_of
+from netproxy.routes import Backend, Listen, Route, announced, health_of, host_port_routes, place_of, routes_of, serving
 from netproxy.tcp import Engine
+from netproxy.tunnelling import allow
 from netproxy.turns import Turns
 from netproxy.udp import UdpEngine
 from netproxy.vips import Vips
@@ -45,8 +46,9 @@ class Proxy:
     """Owns the data plane; `news()` is called when there is something to tell besides answers to orders."""
 
     def __init__(
-        self, turns: Turns, loop: asyncio.AbstractEventLoop, file: Path, holder: Path | None, most: int
-    ) -> None:
+        self, turns: Turns, loop: asyncio.AbstractEventLoop, file: Path, holder: Path | None, tunnel: Path | None,
+        most: int,
+    ) -> None:  # fmt: skip
         self._loop = loop
         self._boot = secrets.token_hex(8)
         self._file = lastgood.LastGood(file)
@@ -56,7 +58,7 @@ class Proxy:
         self._vips = Vips()
         self._announced: set[str] = set()  # load balancers' addresses that are here
         self._book = Book(random.random)
-        self._tcp = Engine(turns, loop, self._drained, most)
+        self._tcp = Engine(turns, loop, self._drained, str(tunnel or ""), most)
         self._udp = UdpEngine(turns, loop, most)
         self._dns = NameServer(turns, loop)
         self._health = HealthPorts(loop)
@@ -69,6 +71,7 @@ class Proxy:
         self._unserved_since = 0.0  # since when a table is coming in and not served
         self.news: Callable[[], None] = lambda: None
         self._ready = False
+        self._tunnel = tunnel
         self._holding = Holding(turns, loop, holder)
         left = self._holding.begin()
         for order in lastgood.load(file):
@@ -160,7 +163,7 @@ class Proxy:
             self._tcp.adopt(words, sockets, pool, counts)
         else:
             self._udp.adopt(words, socket.socket(fileno=sockets[0].detach()), listen, counts)
-        self._note_leaving(service, self._serving(self._plane.services.get(service)))
+        self._note_leaving(service, serving(self._plane.services.get(service), place_of(self._host)))
 
     def _take(self, order: ProxyOrder) -> bool:
         """Whether this changed anything."""
@@ -187,6 +190,8 @@ class Proxy:
             return False
         moved = place_of(host) != place_of(self._host)
         self._host = host
+        if self._tunnel is not None:
+            allow(self._tunnel, host)
         self._hold_addresses()
         self._dns.configure(host.dns_zone, host.upstreams, dict(self._plane.services))
         touched = self._claims.claim(HOST, host_port_routes(host.host_ports))
@@ -303,16 +308,7 @@ class Proxy:
     def _settle(self, name: str, service: ProxyService | None) -> None:
         if service is None:
             self._book.forget(name)
-        self._note_leaving(name, self._serving(service))
-
-    @staticmethod
-    def _serving(service: ProxyService | None) -> set[Backend]:
-        return {
-            Backend(e.ip, port, e.pod, e.pod_uid)
-            for e in (service.endpoints if service is not None else ())
-            for port in e.ports
-            if port and e.ready and not e.terminating
-        }
+        self._note_leaving(name, serving(service, place_of(self._host)))
 
     def _settle_host_ports(self) -> None:
         here: dict[str, set[Backend]] = {}

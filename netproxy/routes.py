@@ -5,9 +5,10 @@ address with nowhere to lead to is left out, so that the kernel refuses at once 
 silence is the answer, the route says "drop".
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Network
+from types import MappingProxyType
 from typing import NamedTuple
 
 from mesh.v1.node_pb2 import HostPort, HostSide, ProxyEndpoint, ProxyPort, ProxyService
@@ -34,6 +35,7 @@ class Backend(NamedTuple):
     port: int
     pod: str = ""  # "namespace/name"
     uid: str = ""
+    via: str = ""  # "node/address" of the host through whose tunnel it is reached; empty: it is reached directly
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +71,33 @@ class Place(NamedTuple):
     node: str = ""
     zone: str = ""
     addresses: frozenset[str] = frozenset()  # of the host itself
+    neighbours: Mapping[str, str] = MappingProxyType({})  # addresses of the other hosts, by name
 
 
 def place_of(host: HostSide) -> Place:
     """The place that a host's side tells."""
-    return Place(host.node, host.zone, frozenset(host.node_addresses))
+    neighbours = {n.node: n.address for n in host.neighbours}
+    return Place(host.node, host.zone, frozenset(host.node_addresses), neighbours)
+
+
+def backend_of(service: ProxyService, endpoint: ProxyEndpoint, port: int, place: Place) -> Backend | None:
+    """Where connections to a port of this endpoint go; None: it must be encrypted, and nobody knows its host."""
+    via = ""
+    if service.tuning.encrypted and endpoint.node != place.node:
+        address = place.neighbours.get(endpoint.node, "")
+        if not address:
+            return None
+        via = f"{endpoint.node}/{address}"
+    return Backend(endpoint.ip, port, endpoint.pod, endpoint.pod_uid, via)
+
+
+def serving(service: ProxyService | None, place: Place) -> set[Backend]:
+    """All that serve new connections."""
+    if service is None:
+        return set()
+    ready = [e for e in service.endpoints if e.ready and not e.terminating]
+    found = [backend_of(service, e, port, place) for e in ready for port in e.ports if port]
+    return {backend for backend in found if backend is not None}
 
 
 def routes_of(service: ProxyService, place: Place) -> dict[Listen, Route]:
@@ -125,17 +149,18 @@ def _narrowed(route: Route, ranges: Iterable[str]) -> Route:
 def _route(service: ProxyService, index: int, place: Place, *, external: bool) -> Route | None:
     """None: refused at once, for there is no endpoint anywhere (X6)."""
     port = service.ports[index]
-    everywhere = _usable(service.endpoints, index)
+    reached = [e for e in service.endpoints if backend_of(service, e, 0, place) is not None]
+    everywhere = _usable(reached, index)
     if not everywhere:
         return None
     local = service.external_local if external else service.internal_local
-    chosen = _usable([e for e in service.endpoints if e.node == place.node], index) if local else everywhere
+    chosen = _usable([e for e in reached if e.node == place.node], index) if local else everywhere
     if not local:
         chosen = _near(chosen, service.distribution, place)
     return Route(
         service=f"{service.namespace}/{service.name}",
         port=f"{port.port}/{port.protocol}",
-        backends=tuple(dict.fromkeys(Backend(e.ip, e.ports[index], e.pod, e.pod_uid) for e in chosen)),
+        backends=tuple(dict.fromkeys(b for e in chosen if (b := backend_of(service, e, e.ports[index], place)))),
         external=external,
         drop=not chosen,
         http=port.app_protocol.lower() in {"http", "kubernetes.io/ws"} and port.protocol == "TCP",

@@ -20,7 +20,8 @@ from netproxy.idling import SOONEST, over
 from netproxy.links import Link, Listener
 from netproxy.proxyline import header
 from netproxy.relaying import EDGE, FAULT, IN, OUT, RDHUP, Relaying
-from netproxy.routes import Listen
+from netproxy.routes import Backend, Listen
+from netproxy.tunnelling import ACCEPTED, request
 from netproxy.turns import Turns
 
 log = structlog.get_logger()
@@ -30,10 +31,10 @@ PAUSE = 0.1  # seconds without accepting when descriptors have run out
 
 
 class Engine:
-    """See the module; no more than `most` connections at once."""
+    """See the module; no more than `most` connections at once. `tunnel`: the socket of the way to other hosts."""
 
     def __init__(
-        self, turns: Turns, loop: asyncio.AbstractEventLoop, drained: Callable[[Counts], None], most: int
+        self, turns: Turns, loop: asyncio.AbstractEventLoop, drained: Callable[[Counts], None], tunnel: str, most: int
     ) -> None:
         self._turns = turns
         self._loop = loop
@@ -42,6 +43,7 @@ class Engine:
         self._relaying = relaying = Relaying(turns, drained, self._connect, self._connected)
         self._sides, self._connecting = relaying.sides, relaying.connecting
         self.links, self.leave = relaying.links, relaying.leave
+        self._tunnel = tunnel
         self._most = most
         self._listeners: dict[Listen, Listener] = {}
         self._sweeping = self._paused = self._looking = False
@@ -169,18 +171,13 @@ class Engine:
                 return
             link.tried.append(counts)
             side = link.server
-            sock = socket.SocketType(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK, 0)
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            try:
-                sock.connect(counts.backend[:2])
-            except BlockingIOError:
-                pass
-            except OSError:
-                sock.close()
+            sock = self._way(counts.backend)
+            if sock is None:
                 counts.unreachable(now)
                 continue
             side.sock, side.fd = sock, sock.fileno()
             link.counts = counts
+            link.greeted = False
             link.since = now
             link.due = now + link.pool.route.tuning.connect_timeout
             counts.open += 1
@@ -193,10 +190,49 @@ class Engine:
                 self._turns.leave()
             return
 
+    def _way(self, backend: Backend) -> socket.SocketType | None:
+        """A socket that is being connected; None: it is refused at once."""
+        kind = socket.SOCK_STREAM | socket.SOCK_NONBLOCK
+        if backend.via:
+            sock = socket.SocketType(socket.AF_UNIX, kind, 0)
+        else:
+            sock = socket.SocketType(socket.AF_INET, kind, 0)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        try:
+            sock.connect(self._tunnel if backend.via else backend[:2])
+        except BlockingIOError:
+            if not backend.via:
+                return sock
+            sock.close()  # a unix socket whose queue is full
+        except OSError:
+            sock.close()
+        else:
+            return sock
+        return None
+
+    def _greeted(self, link: Link, backend: Backend) -> bool:
+        """Whether the tunnel has said that the far backend is there; it is told which one first."""
+        sock = link.server.sock
+        try:
+            if not link.greeted:
+                link.greeted = True
+                sock.send(request(backend))
+            word = sock.recv(1)
+        except BlockingIOError:
+            return False
+        except OSError:
+            word = b""
+        if word == ACCEPTED:
+            return True
+        self._unreachable(link)
+        return False
+
     def _connected(self, link: Link, mask: int) -> None:
         client, server, counts = link.client, link.server, link.counts
         if mask & FAULT or not mask & OUT or counts is None:
             self._unreachable(link)
+            return
+        if counts.backend.via and not self._greeted(link, counts.backend):
             return
         self._connecting.discard(link)
         server.hup = bool(mask & RDHUP)

@@ -17,7 +17,6 @@ from mesh.view import View
 
 _EXTERNAL = ("NodePort", "LoadBalancer")
 _SCTP = "SCTP is not honoured: the proxy carries TCP and UDP"
-_ENCRYPTED = "encryption between hosts is not honoured yet"
 _SLICE_ENDPOINTS, _SLICE_PORTS = 1000, 100
 
 
@@ -111,8 +110,21 @@ def check(service: Service) -> Iterator[Violation]:
     if spec.HasField("session_affinity_config") and spec.session_affinity != "ClientIP":
         yield Violation("spec.sessionAffinityConfig", "needs sessionAffinity ClientIP")
     yield from services.check_annotations(service, (LAST_APPLIED, services.RESERVATION))
-    if services.tuning_of(service).encrypted:
-        yield Violation(f'metadata.annotations["{services.ENCRYPTED}"]', _ENCRYPTED)
+    if services.tuning_of(service).encrypted and (reason := _why_not_encrypted(service)):
+        yield Violation(f'metadata.annotations["{services.ENCRYPTED}"]', reason)
+
+
+def _why_not_encrypted(service: Service) -> str:
+    """Why nobody could encrypt what goes to this Service; a promise of it that is not kept would be worse than none."""
+    if not services.cluster_ip(service) and (services.is_headless(service) or services.is_external(service)):
+        return (
+            "needs an address of the Service: clients of a headless one or of a name reach its backends by themselves"
+        )
+    if any(port.protocol == "UDP" for port in service.spec.ports):
+        return "is for TCP alone, and this Service has a UDP port"
+    if not service.spec.selector:
+        return "needs a selector: endpoints made by hand are on no host of the mesh"
+    return ""
 
 
 def _check_ports(service: Service) -> Iterator[Violation]:

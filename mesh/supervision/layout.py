@@ -162,6 +162,11 @@ class Layout:
         return self.run / "netproxy-hold.sock"
 
     @property
+    def netproxy_tunnel(self) -> Path:
+        """Where connections of encrypted Services leave for other hosts."""
+        return self.run / "netproxy-tunnel.sock"
+
+    @property
     def netproxy_socket(self) -> Path:
         return self.run / "netproxy.sock"
 

@@ -15,6 +15,7 @@ from mesh.supervision import ray_start
 from mesh.supervision.layout import Layout
 from mesh.supervision.ray_start import RayHost
 
+TUNNEL_PORT = 7447  # of every host: connections of encrypted Services come in there
 HEALTHZ_PORT = 10256  # of netproxy: whether it does its work (X20); kube-proxy's
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -57,7 +58,7 @@ def programs(host: Host) -> tuple[Program, ...]:
     here = [_podman(host), _ray(host)]
     if not host.join:
         here.append(_meshd(host))
-    return (*here, _holder(host), _netproxy(host))
+    return (*here, _holder(host), _tunnel(host), _netproxy(host))
 
 
 def prepare(host: Host) -> tuple[str, ...]:
@@ -125,12 +126,26 @@ def _holder(host: Host) -> Program:
     )
 
 
+def _tunnel(host: Host) -> Program:
+    """Carries what is encrypted between hosts; a restart of netproxy does not touch it."""
+    layout = host.layout
+    path = layout.netproxy_tunnel
+    address, allowed = f"{host.node_ip}:{TUNNEL_PORT}", f"{path}.allowed"
+    return Program(
+        name="mesh-netproxy-tunnel",
+        title="encrypted way of the Service proxy to other hosts",
+        argv=(str(host.python), "-m", "netproxy.knock", str(path), address, str(layout.pki), allowed),
+        ready=Ready(str(path)),
+        environment=base_environment(),
+    )
+
+
 def _netproxy(host: Host) -> Program:
     layout = host.layout
     table, holder = str(layout.netproxy_table), str(layout.netproxy_holder)
     argv = (
         "-m", "netproxy", "--socket", str(layout.netproxy_socket), "--last-table", table, "--holder", holder,
-        "--healthz", f"{host.node_ip}:{HEALTHZ_PORT}",
+        "--tunnel", str(layout.netproxy_tunnel), "--healthz", f"{host.node_ip}:{HEALTHZ_PORT}",
     )  # fmt: skip
     return Program(
         name="mesh-netproxy",

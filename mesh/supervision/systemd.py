@@ -65,8 +65,8 @@ def shutdown_unit(host: Host) -> str:
     lines = [
         "[Unit]",
         "Description=Graceful end of the mesh's pods when this host shuts down",
-        "After=mesh-podman.service mesh-ray.service meshd.service mesh-netproxy-hold.service mesh-netproxy.service"
-        " network-online.target",
+        "After=mesh-podman.service mesh-ray.service meshd.service mesh-netproxy-hold.service"
+        " mesh-netproxy-tunnel.service mesh-netproxy.service network-online.target",
         "",
         "[Service]",
         "Type=oneshot",

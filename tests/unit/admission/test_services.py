@@ -246,12 +246,31 @@ def test_is_refused_by_field(name: str, mesh: Mesh) -> None:
         ("mesh/balance: fastest", "must be one of random, round-robin, least-connections"),
         ("mesh/max-connections: '0'", "must be a whole number of 1 to"),
         ("mesh/slow: '1'", "is not known"),
-        ("mesh/encrypted: 'true'", "not honoured yet"),
+        ("mesh/encrypted: 'yes'", "must be one of true, false"),
+        ("mesh/idle-timeout-seconds: '0'", "must be a whole number of 1 to"),
     ],
 )
 def test_tuning_is_checked_by_name(annotation: str, words: str, mesh: Mesh) -> None:
     (reason,) = mesh.refusal(service(annotations=f"{{{annotation}}}")).values()
     assert words in reason
+
+
+@pytest.mark.parametrize(
+    ("spec", "words"),
+    [("ports: [{port: 80}]", ""),
+     ("clusterIP: None, ports: [{port: 80}]", "needs an address"),
+     ("type: ExternalName, externalName: a.example", "needs an address"),
+     ("ports: [{port: 80, name: a}, {port: 80, name: b, protocol: UDP}]", "is for TCP alone"),
+     ("ports: [{port: 80}]", "needs a selector")],
+)  # fmt: skip
+def test_encryption_is_promised_only_where_it_can_be_kept(spec: str, words: str, mesh: Mesh) -> None:
+    asked = service(spec=spec, annotations="{mesh/encrypted: 'true'}")
+    if "selector" in words:
+        asked = asked.replace("selector: {app: web}, ", "")
+    if not words:
+        assert mesh.object(asked)
+        return
+    assert words in mesh.refusal(asked)['metadata.annotations["mesh/encrypted"]']
 
 
 def test_endpoints_of_a_selector_are_nobodys_to_write(mesh: Mesh) -> None:

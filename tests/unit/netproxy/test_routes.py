@@ -1,7 +1,7 @@
 """Which endpoints an address leads to on a host: readiness, policies, topology (X6, X8, X9, X10, X12)."""
 
-from mesh.v1.node_pb2 import ProxyEndpoint, ProxyPort, ProxyService
-from netproxy.routes import ANY, Health, Listen, Place, health_of, routes_of
+from mesh.v1.node_pb2 import HostSide, Neighbour, ProxyEndpoint, ProxyPort, ProxyService, ProxyTuning
+from netproxy.routes import ANY, Health, Listen, Place, health_of, place_of, routes_of, serving
 
 HERE = Place("one", "east")
 VIP = Listen("TCP", "10.96.0.9", 80)
@@ -82,3 +82,14 @@ def test_the_health_check_counts_ready_endpoints_here() -> None:
     service = svc(end("a"), end("b", node="two"), ending("c"), health_check_node_port=32000)
     assert health_of(service, HERE) == {32000: Health("n/s", 1)}
     assert health_of(svc(end("a")), HERE) == {}
+
+
+def test_what_is_encrypted_leaves_through_the_tunnel_or_not_at_all() -> None:
+    side = HostSide(node="one", neighbours=[Neighbour(node="two", address="192.0.2.2")])
+    ends = [end("a"), end("b", node="two"), end("c", node="unheard"), end("d", node="")]
+    plain, encrypted = svc(*ends), svc(*ends, tuning=ProxyTuning(encrypted=True))
+    here = place_of(side)
+    assert {b.ip: b.via for b in routes_of(plain, here)[VIP].backends} == dict.fromkeys("abcd", "")
+    assert {b.ip: b.via for b in routes_of(encrypted, here)[VIP].backends} == {"a": "", "b": "two/192.0.2.2"}
+    assert serving(encrypted, here) == set(routes_of(encrypted, here)[VIP].backends)
+    assert to(svc(end("c", node="unheard"), tuning=ProxyTuning(encrypted=True)), place=here) == "refuse"
