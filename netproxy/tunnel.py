@@ -13,6 +13,7 @@ import asyncio
 import contextlib
 import ipaddress
 import json
+import os
 import resource
 import select
 import socket
@@ -78,6 +79,10 @@ class Tunnel:
 
     async def outward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """A connection of this host's proxy to a backend of another host."""
+        sock = writer.get_extra_info("socket")
+        _, uid, _ = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+        if uid not in {0, os.getuid()}:
+            raise Refused("it is not this host's proxy")
         wanted = json.loads(await _line(reader))
         _, context = self._tls.contexts()
         far = await asyncio.open_connection(

@@ -8,12 +8,14 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from signal import SIGKILL, SIGTERM
 from typing import Any
 
 import pytest
 
+from mesh.supervision.programs import TUNNEL_PORT
 from tests.e2e.test_three_hosts import settled
 from tests.harness.hosts import FakeHost, until
 from tests.harness.pythonpod import REPOSITORY, python_pod
@@ -33,7 +35,7 @@ spec:
   ports: [{port: 80, targetPort: http, nodePort: 30080}]
 """
 
-pytestmark = pytest.mark.timeout(600 + 6 * REPLACING)
+pytestmark = pytest.mark.timeout(900 + 8 * REPLACING)
 
 
 @pytest.fixture(scope="module")
@@ -91,6 +93,23 @@ def test_it_is_described_with_its_pods_and_has_a_name(web: list[FakeHost]) -> No
     assert answer_in_pod(first, "client-host3", "web.default.svc.cluster.local", 80) in everyone
 
 
+def test_what_goes_between_hosts_can_be_encrypted(web: list[FakeHost]) -> None:
+    first, second = web[0], web[1]
+    everyone = {f"web-{n}.0" for n in range(PODS)}
+    first.mesh("annotate", "service", "web", "mesh/encrypted=true")
+    until(lambda: tunnelled(second, lambda: answer(second, "10.96.0.80", 80)), 30, "a connection through the tunnel")
+    assert {answer(second, "10.96.0.80", 80) for _ in range(40)} == everyone
+    first.mesh("annotate", "service", "web", "mesh/encrypted-")
+    assert {answer(second, "10.96.0.80", 80) for _ in range(40)} == everyone
+
+
+def tunnelled(host: FakeHost, ask: Callable[[], str]) -> bool:
+    """Whether the host has had a connection to another host's tunnel, after one more question."""
+    ask()
+    rows = [line.split() for line in host.run("cat", "/proc/net/tcp").splitlines()[1:]]
+    return any(row[2].endswith(f":{TUNNEL_PORT:04X}") for row in rows)
+
+
 @pytest.mark.parametrize("mode", ["close", "keep"])
 def test_nothing_is_lost_while_pods_are_replaced(web: list[FakeHost], mode: str) -> None:
     with load(web[1], mode) as told:
@@ -100,15 +119,26 @@ def test_nothing_is_lost_while_pods_are_replaced(web: list[FakeHost], mode: str)
     print(f"\n{mode}: {told}")
 
 
-def test_nothing_is_lost_while_programs_are_killed(web: list[FakeHost]) -> None:
+def test_nothing_is_lost_while_programs_are_killed_and_proxies_upgraded(web: list[FakeHost]) -> None:
+    """The agent's actor, meshd and the Podman service die, every proxy is replaced by a new one, and pods are too."""
     first, second, third = web
+    proxy = "-m netproxy --socket"
+    blows = [(second, "ray::NodeActor", SIGKILL), (first, "mesh.app", SIGKILL), (third, "system service", SIGKILL),
+             *((host, proxy, SIGTERM) for host in web)]  # fmt: skip
     with load(second, "close") as told:
-        for host, words in ((second, ("ray::NodeActor",)), (first, ("mesh.app",)), (third, ("system service",))):
-            killed = set(host.kill(*words))
-            until(lambda h=host, w=words, k=killed: set(h.pids(*w)) - k, 30, f"{words} is back")  # type: ignore[misc]
-            until(lambda: settled(first, len(web)), 60, "the mesh settles")
-        replace(first, 0, int(time.monotonic()))
+        end, generation = time.monotonic() + REPLACING, 100
+        while True:
+            for number, (host, words, kind) in enumerate(blows):
+                gone = set(host.kill(words, number=kind))
+                if REPLACING or number in (0, len(blows) - 1):  # while nobody is there to tell the proxies
+                    generation += 1
+                    replace(first, number % PODS, generation)
+                until(lambda h=host, w=words, g=gone: set(h.pids(w)) - g, 30, f"{words} is back")  # type: ignore[misc]
+                until(lambda: settled(first, len(web)), 60, "the mesh settles")
+            if time.monotonic() >= end:
+                break
     assert told["failed"] == {}, told
+    print(f"\n{told}")
 
 
 def replace_pods(first: FakeHost) -> None:

@@ -163,13 +163,13 @@ class FakeHost:
                 continue
         return sorted(found)
 
-    def kill(self, *words: str) -> list[int]:
-        """kill -9 of the processes that `pids` finds; there must be one."""
+    def kill(self, *words: str, number: int = signal.SIGKILL) -> list[int]:
+        """Signals (kill -9) the processes that `pids` finds; there must be one."""
         found = self.pids(*words)
         if not found:
             raise Failed(f"{self.name} runs no process with {words}")
         for pid in found:
-            os.kill(pid, signal.SIGKILL)
+            os.kill(pid, number)
         return found
 
     def containers(self) -> dict[str, tuple[str, int]]:
