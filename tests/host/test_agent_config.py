@@ -3,7 +3,6 @@ V1, V4 to V6, V14, V15, L16)."""
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -11,29 +10,10 @@ import pytest
 from mesh.model.digest import LAST_APPLIED
 from mesh.v1.core_pb2 import Pod, SecurityContext, Volume, VolumeMount
 from tests.harness.objects import config_map
-from tests.harness.podman import PodmanHost, podman_host, wait_for_text
-from tests.harness.podman_node import DEADLINE, Node, a_container, a_pod, is_ready
+from tests.harness.podman import wait_for_text
+from tests.harness.podman_node import Node, a_container, a_pod, is_ready
 
 pytestmark = pytest.mark.host
-
-
-@pytest.fixture(scope="module")
-def host() -> Iterator[PodmanHost]:
-    with podman_host() as made:
-        yield made
-
-
-@pytest.fixture
-async def node(host: PodmanHost) -> AsyncIterator[Node]:
-    made = Node(host)
-    (host.config.state_dir / "checkpoint").unlink(missing_ok=True)
-    await made.start()
-    yield made
-    made.configs.clear()
-    await made.assign()
-    async with asyncio.timeout(DEADLINE):
-        await made.agent.emptied()
-    await made.kill()
 
 
 def mount(name: str, path: str, **fields: object) -> VolumeMount:

@@ -1,35 +1,16 @@
 """An Agent on a real Podman: volumes, identity, and what survives the deaths of agent and service."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
 from mesh.v1.core_pb2 import SecurityContext, Volume, VolumeMount
 from nodeagent.runtime import imagemounts
-from tests.harness.podman import IMAGE, PodmanHost, podman_host
-from tests.harness.podman_node import DEADLINE, Node, a_container, a_pod, is_ready
+from tests.harness.podman import IMAGE
+from tests.harness.podman_node import Node, a_container, a_pod, is_ready
 
 pytestmark = pytest.mark.host
-
-
-@pytest.fixture(scope="module")
-def host() -> Iterator[PodmanHost]:
-    with podman_host() as made:
-        yield made
-
-
-@pytest.fixture
-async def node(host: PodmanHost) -> AsyncIterator[Node]:
-    made = Node(host)
-    (host.config.state_dir / "checkpoint").unlink(missing_ok=True)
-    await made.start()
-    yield made
-    await made.assign()
-    async with asyncio.timeout(DEADLINE):
-        await made.agent.emptied()
-    await made.kill()
 
 
 async def test_containers_of_a_pod_share_what_is_theirs(node: Node, tmp_path: Path) -> None:  # V2, V13, E8, E9

@@ -5,7 +5,6 @@ MESH_SPECS=100 runs more of them than every test run does.
 
 import asyncio
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,7 @@ from nodeagent.probes.state import Result
 from tests.harness import bent_time
 from tests.harness.agents import World
 from tests.harness.fake_runtime import FakeHost
-from tests.harness.podman import IMAGE, PodmanHost, podman_host
+from tests.harness.podman import IMAGE, PodmanHost
 from tests.harness.podman_node import DEADLINE, Node
 from tests.harness.random_pods import SETTLED, Played, comparable, configs, differences, random_pod
 
@@ -22,12 +21,6 @@ pytestmark = pytest.mark.host
 
 SPECS = int(os.environ.get("MESH_SPECS") or "16")
 AT_ONCE = 16
-
-
-@pytest.fixture(scope="module")
-def host() -> Iterator[PodmanHost]:
-    with podman_host() as made:
-        yield made
 
 
 async def on_the_fake(root: Path, played: list[Played]) -> dict[str, object]:

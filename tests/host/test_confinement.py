@@ -1,10 +1,9 @@
 """Confinement and namespaces of containers on a real Podman: seccomp, sysctls, the host's processes (E11, E12)."""
 
-import asyncio
 import json
 import os
 import signal
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,7 +20,7 @@ from mesh.v1.core_pb2 import (
 )
 from nodeagent.runtime import podinit
 from tests.harness.podman import PodmanHost, podman_host
-from tests.harness.podman_node import DEADLINE, Node, a_container, a_pod, is_ready
+from tests.harness.podman_node import Node, a_container, a_pod, is_ready
 
 pytestmark = pytest.mark.host
 
@@ -39,18 +38,6 @@ def host() -> Iterator[PodmanHost]:
         profiles.mkdir()
         (profiles / "no-mkdir.json").write_text(json.dumps(NO_MKDIR))
         yield made
-
-
-@pytest.fixture
-async def node(host: PodmanHost) -> AsyncIterator[Node]:
-    made = Node(host)
-    (host.config.state_dir / "checkpoint").unlink(missing_ok=True)
-    await made.start()
-    yield made
-    await made.assign()
-    async with asyncio.timeout(DEADLINE):
-        await made.agent.emptied()
-    await made.kill()
 
 
 def confined(name: str, kind: str, profile: str = "", **fields: bool) -> Container:

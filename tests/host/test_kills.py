@@ -8,7 +8,6 @@ import asyncio
 import os
 import random
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,7 +18,7 @@ from mesh.v1.node_pb2 import Assignment
 from nodeagent.runtime import cgroups
 from tests.harness.agent_process import AgentProcess
 from tests.harness.objects import config_map
-from tests.harness.podman import PodmanHost, podman_host
+from tests.harness.podman import PodmanHost
 from tests.harness.podman_node import a_container, a_pod, is_ready
 
 pytestmark = pytest.mark.host
@@ -27,12 +26,6 @@ pytestmark = pytest.mark.host
 SEEDS = int(os.environ.get("MESH_KILLS") or "2")
 DEADLINE = 60.0
 STAY = "trap 'exit 0' TERM; sleep 100000 & wait $!"
-
-
-@pytest.fixture(scope="module")
-def host() -> Iterator[PodmanHost]:
-    with podman_host() as made:
-        yield made
 
 
 class Story:

@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
@@ -11,8 +10,7 @@ from mesh.v1.meta_pb2 import IntOrString
 from nodeagent.probes.checks import RealChecks
 from nodeagent.probes.state import Result
 from nodeagent.probes.wanted import ExecCheck
-from tests.harness.podman import PodmanHost, podman_host
-from tests.harness.podman_node import DEADLINE, Node, a_container, a_pod
+from tests.harness.podman_node import Node, a_container, a_pod
 
 pytestmark = pytest.mark.host
 SERVER = "mkdir -p /tmp/w/cgi-bin; cd /tmp/w; echo ok >healthz; exec httpd -f -p {port} -h /tmp/w"
@@ -22,24 +20,6 @@ CGI = (
     'printf "Status: $s X\\\\r\\\\n\\\\r\\\\nword"\\n\' >/tmp/w/cgi-bin/ready; chmod +x /tmp/w/cgi-bin/ready; '
     "touch /tmp/ok; exec httpd -f -p 8080 -h /tmp/w"
 )
-
-
-@pytest.fixture(scope="module")
-def host() -> Iterator[PodmanHost]:
-    with podman_host() as made:
-        yield made
-
-
-@pytest.fixture
-async def node(host: PodmanHost) -> AsyncIterator[Node]:
-    made = Node(host)
-    (host.config.state_dir / "checkpoint").unlink(missing_ok=True)
-    await made.start()
-    yield made
-    await made.assign()
-    async with asyncio.timeout(DEADLINE):
-        await made.agent.emptied()
-    await made.kill()
 
 
 def status(node: Node, pod: Pod) -> ContainerStatus:

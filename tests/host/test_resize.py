@@ -1,34 +1,14 @@
 """Resizing in place on a real Podman: the cgroup follows, the process stays (L20)."""
 
-import asyncio
-from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
 from mesh.v1.core_pb2 import Pod, ResourceRequirements
 from nodeagent.runtime import cgroups
-from tests.harness.podman import PodmanHost, podman_host
-from tests.harness.podman_node import DEADLINE, Node, a_container, a_pod
+from tests.harness.podman_node import Node, a_container, a_pod
 
 pytestmark = pytest.mark.host
-
-
-@pytest.fixture(scope="module")
-def host() -> Iterator[PodmanHost]:
-    with podman_host() as made:
-        yield made
-
-
-@pytest.fixture
-async def node(host: PodmanHost) -> AsyncIterator[Node]:
-    made = Node(host)
-    await made.start()
-    yield made
-    await made.assign()
-    async with asyncio.timeout(DEADLINE):
-        await made.agent.emptied()
-    await made.kill()
 
 
 def sized(cpu: str, memory: str) -> Pod:

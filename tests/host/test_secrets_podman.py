@@ -5,7 +5,7 @@ import asyncio
 import base64
 import json
 import subprocess
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -27,19 +27,6 @@ CANARY = 'the-canary "sings" & \\1/ $HOME\n\tünï'
 def host(request: pytest.FixtureRequest) -> Iterator[PodmanHost]:
     with podman_host(oci_runtime=request.param) as made:
         yield made
-
-
-@pytest.fixture
-async def node(host: PodmanHost) -> AsyncIterator[Node]:
-    made = Node(host)
-    (host.config.state_dir / "checkpoint").unlink(missing_ok=True)
-    await made.start()
-    yield made
-    made.secrets.clear()
-    await made.assign()
-    async with asyncio.timeout(DEADLINE):
-        await made.agent.emptied()
-    await made.kill()
 
 
 def variable(name: str, key: str) -> EnvVar:

@@ -1,36 +1,16 @@
 """Sidecars on a real Podman: who starts after whom, who ends after whom, a pod that completes without them (L13)."""
 
-import asyncio
-from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
 from mesh.v1.core_pb2 import Container, ExecAction, Probe, Volume, VolumeMount
-from tests.harness.podman import PodmanHost, podman_host
-from tests.harness.podman_node import DEADLINE, Node, a_container, a_pod
+from tests.harness.podman_node import Node, a_container, a_pod
 
 pytestmark = pytest.mark.host
 
 SIDE = "echo {0} starts >>/log/x; trap 'echo {0} ends >>/log/x; exit 1' TERM; touch /up; sleep 100000 & wait $!"
 MOUNT = VolumeMount(name="log", mount_path="/log")
-
-
-@pytest.fixture(scope="module")
-def host() -> Iterator[PodmanHost]:
-    with podman_host() as made:
-        yield made
-
-
-@pytest.fixture
-async def node(host: PodmanHost) -> AsyncIterator[Node]:
-    made = Node(host)
-    await made.start()
-    yield made
-    await made.assign()
-    async with asyncio.timeout(DEADLINE):
-        await made.agent.emptied()
-    await made.kill()
 
 
 def side(name: str) -> Container:
