@@ -17,6 +17,7 @@ from grpc import aio
 from mesh.access.revoked import LIST as REVOKED
 from mesh.admission import allocate
 from mesh.config import Limits, Network, pool_of, ports_of
+from mesh.controllers.budgets import Budgets
 from mesh.controllers.cronjob import CronJobs
 from mesh.controllers.daemonset import DaemonSets
 from mesh.controllers.deployment import Deployments
@@ -174,7 +175,9 @@ class Meshd:
         assert self.roster is not None  # noqa: S101 - made by `run`
         settings = self.settings
         tasks.create_task(self.roster.run(), name="roster")
-        workloads = (Deployments(), ReplicaSets(), StatefulSets(), DaemonSets(), Jobs(), CronJobs(), Garbage())
+        workloads = (
+            Deployments(), ReplicaSets(), StatefulSets(), DaemonSets(), Jobs(), CronJobs(), Garbage(), Budgets(),
+        )  # fmt: skip
         keepers = (
             Nodes(), Evictions(settings.eviction), Namespaces(), Leftovers(), Volumes(), Rolls(),
             Events(settings.event_ttl),

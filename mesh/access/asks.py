@@ -115,6 +115,7 @@ _TABLE: dict[str, Callable[[Any], tuple[Ask, ...]]] = {
     "/mesh.v1.Resources/Get": _keyed("get"),
     "/mesh.v1.Resources/Patch": _keyed("patch"),
     "/mesh.v1.Resources/Delete": _keyed("delete"),
+    "/mesh.v1.Resources/Evict": _pod("create", "eviction", lambda request: request),
     "/mesh.v1.Resources/List": _selected("list"),
     "/mesh.v1.Resources/Watch": _selected("watch"),
     "/mesh.v1.Pods/Logs": _pod("get", "log", lambda request: request),

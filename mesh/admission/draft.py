@@ -8,6 +8,7 @@ from mesh.admission import (
     allocate,
     applied,
     autoscaling,
+    budgets,
     config,
     defaults,
     pods,
@@ -34,7 +35,7 @@ from mesh.v1.core_pb2 import (
 )
 from mesh.v1.meta_pb2 import ObjectMeta
 from mesh.v1.net_pb2 import AddressReservation, Endpoints, EndpointSlice, Service
-from mesh.v1.policy_pb2 import HorizontalPodAutoscaler, PriorityClass
+from mesh.v1.policy_pb2 import HorizontalPodAutoscaler, PodDisruptionBudget, PriorityClass
 from mesh.view import View
 
 _MESH_WRITES = ("uid", "resource_version", "generation", "creation_timestamp", "deletion_timestamp",
@@ -122,6 +123,8 @@ class Draft:
             self.wrong += storage.check(obj)
         elif isinstance(obj, Service):
             self.wrong += services.check(obj)
+        elif isinstance(obj, PodDisruptionBudget):
+            self.wrong += budgets.check(obj)
         elif isinstance(obj, HorizontalPodAutoscaler):
             self.wrong += autoscaling.check(obj)
         elif isinstance(obj, Role | RoleBinding | ServiceAccount):

@@ -14,7 +14,9 @@ from mesh.model.kinds import Kind, Object
 from mesh.sdk.words import duration, seconds_of, summary
 from mesh.v1.auth_pb2 import RoleBinding
 from mesh.v1.core_pb2 import Event, Node, Pod
+from mesh.v1.meta_pb2 import IntOrString
 from mesh.v1.net_pb2 import Endpoints, EndpointSlice, Service
+from mesh.v1.policy_pb2 import PodDisruptionBudgetSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,6 +209,12 @@ def _slice_addresses(slice_: EndpointSlice, _now: float) -> str:
     return ",".join(found[:3]) + more if found else "<unset>"
 
 
+def _share(spec: PodDisruptionBudgetSpec, name: str) -> str:
+    """A number or a percentage of pods, as written."""
+    value: IntOrString = getattr(spec, name)
+    return str(getattr(value, str(value.WhichOneof("kind")))) if spec.HasField(name) else "N/A"  # type: ignore[arg-type]
+
+
 def _subjects(kind: str) -> Cell:
     """The subjects of a binding that are of this kind."""
 
@@ -280,6 +288,13 @@ _COLUMNS: dict[str, Sequence[Column]] = {
         AGE,
     ),
     "HorizontalPodAutoscaler": AUTOSCALERS,
+    "PodDisruptionBudget": (
+        NAME,
+        Column("MIN AVAILABLE", lambda o, _: _share(o.spec, "min_available")),
+        Column("MAX UNAVAILABLE", lambda o, _: _share(o.spec, "max_unavailable")),
+        Column("ALLOWED DISRUPTIONS", lambda o, _: str(o.status.disruptions_allowed)),
+        AGE,
+    ),
     "PriorityClass": (
         NAME,
         Column("VALUE", lambda o, _: str(o.value)),

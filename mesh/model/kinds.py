@@ -42,7 +42,6 @@ class Kind:
         return not self.why_not
 
 
-_POLICY = "disruption budgets are not part of this release"
 _INGRESS = "Ingress is not part of this release"
 _OWN = "it is written by the mesh alone"
 _EXT, _APPS1, _APPS2 = "extensions/v1beta1", "apps/v1beta1", "apps/v1beta2"
@@ -77,8 +76,7 @@ KINDS: tuple[Kind, ...] = (
          ("networking.k8s.io/v1beta1",), _INGRESS),
     Kind("HorizontalPodAutoscaler", "autoscaling/v2", "horizontalpodautoscalers",
          policy_pb2.HorizontalPodAutoscaler, ("hpa",), old_versions=("autoscaling/v1", "autoscaling/v2beta2")),
-    Kind("PodDisruptionBudget", "policy/v1", "poddisruptionbudgets", policy_pb2.PodDisruptionBudget, ("pdb",),
-         why_not=_POLICY),
+    Kind("PodDisruptionBudget", "policy/v1", "poddisruptionbudgets", policy_pb2.PodDisruptionBudget, ("pdb",)),
     Kind("PriorityClass", "scheduling.k8s.io/v1", "priorityclasses", policy_pb2.PriorityClass, ("pc",), False),
     Kind("Role", "rbac.authorization.k8s.io/v1", "roles", auth_pb2.Role),
     Kind("RoleBinding", "rbac.authorization.k8s.io/v1", "rolebindings", auth_pb2.RoleBinding),

@@ -16,6 +16,7 @@ from grpc import aio
 from mesh.access.asks import on_object, written
 from mesh.admission import admit, allocate, podstatus
 from mesh.admission.admit import Admitted, Deletion, Stamp
+from mesh.admission.evict import evict
 from mesh.errors import AlreadyExists, Conflict, Invalid, NotFound, Violation
 from mesh.model.keys import Key
 from mesh.model.kinds import Object, key_of, kind_of, pack, revision_of, unpack
@@ -141,6 +142,22 @@ class Resources(ResourcesServicer):
                 deletion = admit.delete(old, grace, view, self._stamp(), propagation=propagation)
             answer.object.CopyFrom(pack(deletion.object if deletion.object is not None else old))
             return [] if deletion.object is old else [Write(key, deletion.object, revision_of(old))]
+
+        answer.revision = await self._carry_out(compute, request.dry_run)
+        return answer
+
+    async def Evict(self, request: pb.EvictRequest, context: Context) -> pb.ObjectResponse:
+        """Marks a pod as being deleted, if its disruption budgets let it go (N7)."""
+        key = _key(pb.ObjectKey(kind="Pod", namespace=request.namespace or "default", name=request.pod))
+        grace = request.grace_period_seconds if request.HasField("grace_period_seconds") else None
+        answer = pb.ObjectResponse()
+
+        def compute(view: View) -> list[Write]:
+            old = found(view, key)
+            _check_uid(old, request.uid)
+            writes = evict(old, grace, view, self._stamp()) if isinstance(old, Pod) else []
+            answer.object.CopyFrom(pack(next((w.object for w in writes if w.key == key and w.object), old)))
+            return writes
 
         answer.revision = await self._carry_out(compute, request.dry_run)
         return answer

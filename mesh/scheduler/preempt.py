@@ -4,12 +4,13 @@ Rule: a function of the view and a Cluster. Only pods of lower priority go; leas
 highest priority among the victims, their sum, their number, then who has run the shortest.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 
 from mesh.model import fit
+from mesh.model.budgets import selects
 from mesh.model.kinds import Object
 from mesh.model.pods import effective_requests, held_requests, is_deleting
 from mesh.model.selectors import matches
@@ -48,7 +49,7 @@ def find_room(pod: Pod, run: Pass, budgets: Iterable[Object]) -> Eviction | None
     for placed in cluster.pods.values():
         if placed.pod.spec.priority < pod.spec.priority and not is_deleting(placed.pod):
             on.setdefault(placed.node, []).append(placed.pod)
-    allowed = _budgets(budgets)
+    allowed = Allowed(budgets)
     best: tuple[tuple[float, ...], Eviction] | None = None
     for name, lesser in on.items():
         node = cluster.nodes[cluster.index[name]] if name in cluster.index else None
@@ -67,8 +68,9 @@ def _victims(pod: Pod, node: str, lesser: list[Pod], run: Pass, allowed: "Allowe
     if not _fits(pod, node, lesser, run):
         return []
     gone = list(lesser)
+    breaking = allowed.breaking(lesser)
     # who matters most, or whose budget forbids it, is kept first if that can be
-    for candidate in sorted(lesser, key=lambda p: (not allowed.breaks(p), -p.spec.priority, _born(p))):
+    for candidate in sorted(lesser, key=lambda p: (p.metadata.uid not in breaking, *_rank(p))):
         kept = [p for p in gone if p is not candidate]
         if _fits(pod, node, kept, run):
             gone = kept
@@ -114,7 +116,7 @@ def _dislikes(pod: Pod, other: Pod) -> bool:
 
 
 def _harm(victims: list[Pod], allowed: "Allowed") -> tuple[float, ...]:
-    broken = sum(allowed.breaks(p) for p in victims)
+    broken = len(allowed.breaking(victims))
     highest = max(p.spec.priority for p in victims)
     youngest = max(_born(p) for p in victims if p.spec.priority == highest)
     return broken, highest, sum(p.spec.priority for p in victims), len(victims), -youngest
@@ -124,22 +126,24 @@ def _born(pod: Pod) -> int:
     return from_timestamp(pod.status.start_time) or from_timestamp(pod.metadata.creation_timestamp)
 
 
-@dataclass(frozen=True, slots=True)
 class Allowed:
-    """Which pods a disruption budget speaks for that allows nothing more."""
+    """What the disruption budgets still let go."""
 
-    breaks: Callable[[Pod], bool]
+    def __init__(self, found: Iterable[Object]) -> None:
+        self._budgets = [b for b in found if isinstance(b, PodDisruptionBudget)]
+
+    def breaking(self, pods: Iterable[Pod]) -> set[str]:
+        """Uids of those whose going together breaks a budget; who matters most has the first claim on what is left."""
+        left = [b.status.disruptions_allowed for b in self._budgets]
+        broken: set[str] = set()
+        for pod in sorted(pods, key=_rank) if self._budgets else ():
+            mine = [i for i, b in enumerate(self._budgets) if selects(b, pod)]
+            for i in mine:
+                left[i] -= 1
+            if any(left[i] < 0 for i in mine):
+                broken.add(pod.metadata.uid)
+        return broken
 
 
-def _budgets(budgets: Iterable[Object]) -> Allowed:
-    spent = [b for b in budgets if isinstance(b, PodDisruptionBudget) and b.status.disruptions_allowed <= 0]
-
-    def breaks(pod: Pod) -> bool:
-        return any(
-            b.metadata.namespace == pod.metadata.namespace
-            and b.spec.HasField("selector")
-            and matches(b.spec.selector, pod.metadata.labels)
-            for b in spent
-        )
-
-    return Allowed(breaks)
+def _rank(pod: Pod) -> tuple[int, int]:
+    return -pod.spec.priority, _born(pod)

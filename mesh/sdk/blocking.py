@@ -20,6 +20,7 @@ from mesh.sdk.client import Applicable, Applied, AsyncClient
 from mesh.sdk.context import Context
 from mesh.sdk.streams import ExecResult, PortForward
 from mesh.sdk.watch import Change, Listing
+from mesh.v1.core_pb2 import Pod
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -121,6 +122,10 @@ class Client:
     ) -> Any:
         """Begins the deletion of an object, whose last state it returns; `wait(…, delete=True)` sees its end."""
         return self._run(self._inner.delete(kind, name, namespace=namespace, grace=grace, **options))
+
+    def evict(self, pod: str, *, namespace: str | None = None, grace: int | None = None, **options: Any) -> Pod:
+        """Asks a pod to go, if its disruption budgets let it; raises Conflict, naming the budget, when not now."""
+        return self._run(self._inner.evict(pod, namespace=namespace, grace=grace, **options))
 
     @overload
     def watch(

@@ -29,6 +29,7 @@ from mesh.sdk.sources import complete, objects_of
 from mesh.sdk.streams import ExecResult, ExecStream, PortForward, exec_options, run_to_end
 from mesh.sdk.watch import Change, Listing, watch
 from mesh.v1 import control_pb2, control_pb2_grpc, node_pb2
+from mesh.v1.core_pb2 import Pod
 
 T = TypeVar("T", bound=Object)
 Changes = list["Applied"]
@@ -182,6 +183,16 @@ class AsyncClient:
             dry_run=dry_run,
         )
         return self._object(await self.over.call((await self._resources()).Delete(request, timeout=self._timeout)))
+
+    async def evict(
+        self, pod: str, *, namespace: str | None = None, grace: int | None = None, uid: str = "", dry_run: bool = False
+    ) -> Pod:
+        """Asks a pod to go, if its disruption budgets let it; raises Conflict, naming the budget, when not now."""
+        request = control_pb2.EvictRequest(
+            namespace=self._namespace(namespace), pod=pod, grace_period_seconds=grace, uid=uid, dry_run=dry_run
+        )
+        found = self._object(await self.over.call((await self._resources()).Evict(request, timeout=self._timeout)))
+        return cast(Pod, found)  # what else could be evicted
 
     @overload
     def watch(

@@ -70,6 +70,11 @@ class ResourcesStub:
                 request_serializer=mesh_dot_v1_dot_control__pb2.DeleteRequest.SerializeToString,
                 response_deserializer=mesh_dot_v1_dot_control__pb2.ObjectResponse.FromString,
                 _registered_method=True)
+        self.Evict = channel.unary_unary(
+                '/mesh.v1.Resources/Evict',
+                request_serializer=mesh_dot_v1_dot_control__pb2.EvictRequest.SerializeToString,
+                response_deserializer=mesh_dot_v1_dot_control__pb2.ObjectResponse.FromString,
+                _registered_method=True)
         self.Watch = channel.unary_stream(
                 '/mesh.v1.Resources/Watch',
                 request_serializer=mesh_dot_v1_dot_control__pb2.WatchRequest.SerializeToString,
@@ -126,6 +131,13 @@ class ResourcesServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Evict(self, request, context):
+        """Deletes a pod if its disruption budgets let it go; ABORTED, naming the budget, when they do not now.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Watch(self, request, context):
         """OUT_OF_RANGE when the revision asked for is compacted: list again and watch from there.
         """
@@ -169,6 +181,11 @@ def add_ResourcesServicer_to_server(servicer, server):
             'Delete': grpc.unary_unary_rpc_method_handler(
                     servicer.Delete,
                     request_deserializer=mesh_dot_v1_dot_control__pb2.DeleteRequest.FromString,
+                    response_serializer=mesh_dot_v1_dot_control__pb2.ObjectResponse.SerializeToString,
+            ),
+            'Evict': grpc.unary_unary_rpc_method_handler(
+                    servicer.Evict,
+                    request_deserializer=mesh_dot_v1_dot_control__pb2.EvictRequest.FromString,
                     response_serializer=mesh_dot_v1_dot_control__pb2.ObjectResponse.SerializeToString,
             ),
             'Watch': grpc.unary_stream_rpc_method_handler(
@@ -366,6 +383,33 @@ class Resources:
             target,
             '/mesh.v1.Resources/Delete',
             mesh_dot_v1_dot_control__pb2.DeleteRequest.SerializeToString,
+            mesh_dot_v1_dot_control__pb2.ObjectResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Evict(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mesh.v1.Resources/Evict',
+            mesh_dot_v1_dot_control__pb2.EvictRequest.SerializeToString,
             mesh_dot_v1_dot_control__pb2.ObjectResponse.FromString,
             options,
             channel_credentials,

@@ -43,6 +43,8 @@ class ResourcesStub:
     Get: _grpc.UnaryUnaryMultiCallable[_control_pb2.GetRequest, _control_pb2.ObjectResponse]
     List: _grpc.UnaryUnaryMultiCallable[_control_pb2.ListRequest, _control_pb2.ListResponse]
     Delete: _grpc.UnaryUnaryMultiCallable[_control_pb2.DeleteRequest, _control_pb2.ObjectResponse]
+    Evict: _grpc.UnaryUnaryMultiCallable[_control_pb2.EvictRequest, _control_pb2.ObjectResponse]
+    """Deletes a pod if its disruption budgets let it go; ABORTED, naming the budget, when they do not now."""
     Watch: _grpc.UnaryStreamMultiCallable[_control_pb2.WatchRequest, _control_pb2.WatchEvent]
     """OUT_OF_RANGE when the revision asked for is compacted: list again and watch from there."""
 
@@ -61,6 +63,8 @@ class ResourcesAsyncStub(ResourcesStub):
     Get: _aio.UnaryUnaryMultiCallable[_control_pb2.GetRequest, _control_pb2.ObjectResponse]  # type: ignore[assignment]
     List: _aio.UnaryUnaryMultiCallable[_control_pb2.ListRequest, _control_pb2.ListResponse]  # type: ignore[assignment]
     Delete: _aio.UnaryUnaryMultiCallable[_control_pb2.DeleteRequest, _control_pb2.ObjectResponse]  # type: ignore[assignment]
+    Evict: _aio.UnaryUnaryMultiCallable[_control_pb2.EvictRequest, _control_pb2.ObjectResponse]  # type: ignore[assignment]
+    """Deletes a pod if its disruption budgets let it go; ABORTED, naming the budget, when they do not now."""
     Watch: _aio.UnaryStreamMultiCallable[_control_pb2.WatchRequest, _control_pb2.WatchEvent]  # type: ignore[assignment]
     """OUT_OF_RANGE when the revision asked for is compacted: list again and watch from there."""
 
@@ -118,6 +122,14 @@ class ResourcesServicer(metaclass=_abc_1.ABCMeta):
         request: _control_pb2.DeleteRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_control_pb2.ObjectResponse, _abc.Awaitable[_control_pb2.ObjectResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def Evict(
+        self,
+        request: _control_pb2.EvictRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_control_pb2.ObjectResponse, _abc.Awaitable[_control_pb2.ObjectResponse]]:
+        """Deletes a pod if its disruption budgets let it go; ABORTED, naming the budget, when they do not now."""
 
     @_abc_1.abstractmethod
     def Watch(

@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Callable, Sequence
 
 from mesh.admission.admit import Stamp, apply, delete
+from mesh.controllers.budgets import Budgets
 from mesh.controllers.cronjob import CronJobs
 from mesh.controllers.daemonset import DaemonSets
 from mesh.controllers.deployment import Deployments
@@ -33,7 +34,7 @@ START = 1_800_000_000 * SECOND
 
 def everyone() -> tuple[Controller, ...]:
     """One of each workload controller."""
-    return (Deployments(), ReplicaSets(), StatefulSets(), DaemonSets(), Jobs(), CronJobs(), Garbage())
+    return (Deployments(), ReplicaSets(), StatefulSets(), DaemonSets(), Jobs(), CronJobs(), Garbage(), Budgets())
 
 
 class World:

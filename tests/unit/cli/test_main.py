@@ -153,7 +153,7 @@ def completed(line: str) -> list[str]:
 
 def test_the_shell_completes_verbs_kinds_and_options() -> None:
     assert completed("mesh ap") == ["apply", "api-resources"]
-    assert completed("mesh get po") == ["pods"]
+    assert completed("mesh get po") == ["pods", "poddisruptionbudgets"]
     assert "--all-namespaces" in completed("mesh get --all")
     assert completed("mesh logs ") == []  # nobody to ask: silence
 

@@ -173,6 +173,19 @@ def test_budgets_are_broken_last() -> None:
     assert preempted(*NODES[:2], budget, *there, ranked("vip", 100, "4")) == (["b1"], "b")
 
 
+def test_a_budget_lets_so_many_go_and_no_more() -> None:
+    budget = PodDisruptionBudget(api_version="policy/v1", kind="PodDisruptionBudget")
+    budget.metadata.name, budget.metadata.namespace = "keep", "default"
+    budget.spec.selector.match_labels["app"] = "db"
+    budget.status.disruptions_allowed = 1
+    two = [ranked(f"a{i}", 1, "2", "a", "{app: db}") for i in range(2)]
+    there = [*two, ranked("b1", 50, "4", "b")]
+    assert preempted(*NODES[:2], budget, *there, ranked("vip", 100, "2")) == (["a0"], "a")  # one may go
+    assert preempted(*NODES[:2], budget, *there, ranked("vip", 100, "4")) == (["b1"], "b")  # two may not
+    budget.status.disruptions_allowed = 2
+    assert preempted(*NODES[:2], budget, *there, ranked("vip", 100, "4")) == (["a0", "a1"], "a")
+
+
 def test_who_may_not_preempt_waits_and_who_waits_does_it_once() -> None:
     there = [ranked("a1", 1, "4", "a")]
     polite = ranked("vip", 100, "4")
