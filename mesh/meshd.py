@@ -24,6 +24,7 @@ from mesh.controllers.deployment import Deployments
 from mesh.controllers.events import Events
 from mesh.controllers.evictions import DELAY, Evictions
 from mesh.controllers.garbage import Garbage
+from mesh.controllers.ingress import Ingresses
 from mesh.controllers.job import Jobs
 from mesh.controllers.leftovers import Leftovers
 from mesh.controllers.namespaces import Namespaces
@@ -51,6 +52,7 @@ from mesh.rpc.control import About, Control
 from mesh.rpc.enrol import Enrolment
 from mesh.rpc.gate import Gate
 from mesh.rpc.images import Images
+from mesh.rpc.ingresscertificate import IngressCertificate
 from mesh.rpc.measurements import Measurements
 from mesh.rpc.pods import Pods
 from mesh.rpc.resources import Resources
@@ -152,6 +154,8 @@ class Meshd:
             self.store, self.feed, certificates, settings.clock, settings.listen_tokens, settings.ray
         )
         tasks.create_task(certificates.run(), name="certificates")
+        shown = IngressCertificate(self.store, self.feed, certificates, settings.clock)
+        tasks.create_task(shown.run(), name="ingress certificate")
 
     @asynccontextmanager
     async def _api(self) -> AsyncIterator[None]:
@@ -179,7 +183,7 @@ class Meshd:
             Deployments(), ReplicaSets(), StatefulSets(), DaemonSets(), Jobs(), CronJobs(), Garbage(), Budgets(),
         )  # fmt: skip
         keepers = (
-            Nodes(), Evictions(settings.eviction), Namespaces(), Leftovers(), Volumes(), Rolls(),
+            Nodes(), Evictions(settings.eviction), Namespaces(), Leftovers(), Volumes(), Rolls(), Ingresses(),
             Events(settings.event_ttl),
         )  # fmt: skip
         controllers = (Scheduler(), *workloads, *keepers)

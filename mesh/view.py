@@ -13,7 +13,7 @@ from mesh.model.kinds import Object, key_of, revision_of
 from mesh.model.services import claims_of
 from mesh.store.port import Event, Snapshot
 from mesh.v1.core_pb2 import Namespace, Node, Pod
-from mesh.v1.net_pb2 import AddressReservation, EndpointSlice, Service
+from mesh.v1.net_pb2 import AddressReservation, EndpointSlice, Ingress, Service
 
 
 class View:
@@ -155,7 +155,7 @@ class View:
             yield self._children, owner.uid
         if isinstance(obj, Service | EndpointSlice):
             yield self._networked, (key.kind, key.namespace)
-        if isinstance(obj, Service | AddressReservation):
+        if isinstance(obj, Service | AddressReservation | Ingress):
             for claim in claims_of(obj):
                 yield self._holders, claim
 

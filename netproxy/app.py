@@ -12,6 +12,7 @@ import structlog
 
 from netproxy.control import Control
 from netproxy.health import Healthz
+from netproxy.ingress.engine import Ingress
 from netproxy.proxy import Proxy
 from netproxy.turns import Turns
 
@@ -27,6 +28,7 @@ class Options:
     last_table: Path
     holder: Path | None
     tunnel: Path | None
+    ingress: Path | None
     healthz: str
 
 
@@ -36,7 +38,8 @@ async def serve(turns: Turns, options: Options) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     most = max(SPARE, hard - max(SPARE, hard // 3)) // 2
-    proxy = Proxy(turns, loop, options.last_table, options.holder, options.tunnel, most)
+    ingress = Ingress(loop, options.ingress) if options.ingress is not None else None
+    proxy = Proxy(turns, loop, options.last_table, options.holder, options.tunnel, most, ingress)
     control = Control(options.socket, proxy.held, proxy.carry_out)
     proxy.news = control.tell
     server = await control.start()
@@ -58,6 +61,7 @@ async def serve(turns: Turns, options: Options) -> None:
 @click.option("--last-table", type=click.Path(path_type=Path), required=True, help="File that keeps the last table.")
 @click.option("--holder", type=click.Path(path_type=Path), help="Who keeps the sockets between two proxies.")
 @click.option("--tunnel", type=click.Path(path_type=Path), help="Socket of the encrypted way to other hosts.")
+@click.option("--ingress", type=click.Path(path_type=Path), help="Directory in memory for what HAProxy reads.")
 @click.option("--healthz", default="", help="Where it says whether it does its work, ip:port; nowhere by default.")
 def main(**options: Any) -> None:
     """The Service proxy of one host. Started by the supervisor, programmed by the node agent."""

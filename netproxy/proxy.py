@@ -27,6 +27,7 @@ from netproxy.flows import Took, flows_of, tell_problems
 from netproxy.handover import place_of_words
 from netproxy.health import HealthPorts, Standing
 from netproxy.holding import Holding, Left, words_of
+from netproxy.ingress.engine import Ingress
 from netproxy.listening import BACKLOG, bound, guard
 from netproxy.routes import Backend, Listen, Route, announced, health_of, host_port_routes, place_of, routes_of, serving
 from netproxy.tcp import Engine
@@ -36,6 +37,7 @@ from netproxy.udp import UdpEngine
 from netproxy.vips import Vips
 
 log = structlog.get_logger()
+INGRESS = "/ingress:"  # in names of entries that are Ingresses
 HOST = "~host"  # who claims the ports of the host; sorts behind every Service
 DNS = "!dns"  # who claims the name service's; sorts before
 ANNOUNCED_AFTER = (0.0, 1.0, 3.0)  # seconds; a frame may be lost
@@ -47,7 +49,7 @@ class Proxy:
 
     def __init__(
         self, turns: Turns, loop: asyncio.AbstractEventLoop, file: Path, holder: Path | None, tunnel: Path | None,
-        most: int,
+        most: int, ingress: Ingress | None = None,
     ) -> None:  # fmt: skip
         self._loop = loop
         self._boot = secrets.token_hex(8)
@@ -69,6 +71,9 @@ class Proxy:
         self._retrying: asyncio.TimerHandle | None = None
         self._took = Took()
         self._unserved_since = 0.0  # since when a table is coming in and not served
+        self._ingress = ingress
+        if ingress is not None:
+            ingress.news = lambda: self.news()  # noqa: PLW0108 - whoever it is by then
         self.news: Callable[[], None] = lambda: None
         self._ready = False
         self._tunnel = tunnel
@@ -90,6 +95,10 @@ class Proxy:
             held = self.held()
             held.flows.CopyFrom(self._flows(order.flows))
             return held
+        if order.HasField("ingress_secrets"):  # never on a disk
+            if self._ingress is not None:
+                self._ingress.secrets(order.ingress_secrets.secrets)
+            return self.held()
         began = time.perf_counter()
         if self._take(order) and not self._file.append([order]):
             self._file.rewrite(self._plane.table(), self._host)
@@ -114,6 +123,11 @@ class Proxy:
         held = self._plane.held(self._boot, error)
         for uid, counts in self._draining.items():
             held.draining[uid] = sum(c.open for c in counts)
+        if self._ingress is not None:
+            for uid, count in self._ingress.draining().items():
+                held.draining[uid] += count
+            if self._ingress.problem:
+                held.problems.append(f"ingress: {self._ingress.problem}")
         held.problems.extend(f"{listen}: {why}" for listen, why in sorted(self._problems.items()))
         return held
 
@@ -193,7 +207,8 @@ class Proxy:
         if self._tunnel is not None:
             allow(self._tunnel, host)
         self._hold_addresses()
-        self._dns.configure(host.dns_zone, host.upstreams, dict(self._plane.services))
+        self._dns.configure(host.dns_zone, host.upstreams, self._named())
+        self._tell_ingress()
         touched = self._claims.claim(HOST, host_port_routes(host.host_ports))
         touched |= self._claims.claim(DNS, _dns_routes(host.dns_address))
         self._make(self._claims.moves(touched))
@@ -209,14 +224,36 @@ class Proxy:
         touched: set[Listen] = set()
         for name, service in services.items():
             touched |= self._claims.claim(name, routes_of(service, place) if service is not None else {})
-            self._dns.set(name, service)
+            if INGRESS not in name:
+                self._dns.set(name, service)
             self._health.want(name, health_of(service, place) if service is not None else {})
         if any(s is None or s.load_balancer_ips for s in services.values()):
             self._hold_addresses()
         self._make(self._claims.moves(touched))
         for name, service in services.items():
             self._settle(name, service)
+        self._tell_ingress()
         self._try_again()
+
+    def _named(self) -> dict[str, ProxyService]:
+        return {name: service for name, service in self._plane.services.items() if INGRESS not in name}
+
+    def _tell_ingress(self) -> None:
+        if self._ingress is None:
+            return
+        found = {
+            name.replace(INGRESS, "/"): service.ingress
+            for name, service in self._plane.services.items()
+            if INGRESS in name
+        }
+        self._ingress.program(found, self._named())
+        self._ingress.place(self._host.ingress, {*self._host.node_addresses, *self._outer(found)})
+
+    def _outer(self, ingresses: Iterable[str]) -> set[str]:
+        """Addresses that Ingresses have reserved and this host answers for."""
+        place = place_of(self._host)
+        entries = (self._plane.services[name.replace("/", INGRESS, 1)] for name in ingresses)
+        return {ip for entry in entries for ip in announced(entry, place)}
 
     def _hold_addresses(self) -> None:
         place = place_of(self._host)

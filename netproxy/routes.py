@@ -150,11 +150,11 @@ def _route(service: ProxyService, index: int, place: Place, *, external: bool) -
     """None: refused at once, for there is no endpoint anywhere (X6)."""
     port = service.ports[index]
     reached = [e for e in service.endpoints if backend_of(service, e, 0, place) is not None]
-    everywhere = _usable(reached, index)
+    everywhere = usable(reached, index)
     if not everywhere:
         return None
     local = service.external_local if external else service.internal_local
-    chosen = _usable([e for e in reached if e.node == place.node], index) if local else everywhere
+    chosen = usable([e for e in reached if e.node == place.node], index) if local else everywhere
     if not local:
         chosen = _near(chosen, service.distribution, place)
     return Route(
@@ -169,7 +169,7 @@ def _route(service: ProxyService, index: int, place: Place, *, external: bool) -
     )
 
 
-def _usable(endpoints: Iterable[ProxyEndpoint], index: int) -> list[ProxyEndpoint]:
+def usable(endpoints: Iterable[ProxyEndpoint], index: int) -> list[ProxyEndpoint]:
     """The ready ones; when there is none, those that still serve while they end (X10)."""
     able = [e for e in endpoints if index < len(e.ports) and e.ports[index]]
     return [e for e in able if e.ready] or [e for e in able if e.serving and e.terminating]

@@ -28,6 +28,7 @@ from nodeagent.identity import Identity
 from nodeagent.imagegc import ImageGc, images_of, used_by
 from nodeagent.images import Images
 from nodeagent.imagestreams import ImageStreams
+from nodeagent.ingress import opened
 from nodeagent.installation import installation
 from nodeagent.machine import Machine, amounts
 from nodeagent.pods.execute import Executor
@@ -152,6 +153,7 @@ class Agent(StreamCalls):
         self._keeper.keep(assignment)
         await self._configure()
         await self._services.follow(desired)
+        self._services.entrust(opened(desired, self.vault))
         first, self._assigned = not self._assigned, True
         self._spread()
         self._spawn(self._retire([v.name for v in desired.volumes if v.retired]))

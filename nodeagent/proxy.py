@@ -16,7 +16,7 @@ import structlog
 from google.protobuf.message import DecodeError
 
 from mesh.errors import Unavailable
-from mesh.v1.node_pb2 import Flows, FlowsRequest, HostSide, ProxyHeld, ProxyOrder, ServiceTable
+from mesh.v1.node_pb2 import Flows, FlowsRequest, HostSide, IngressSecrets, ProxyHeld, ProxyOrder, ServiceTable
 
 log = structlog.get_logger()
 OnHeld = Callable[[ProxyHeld | None], None]
@@ -31,6 +31,10 @@ class ProxyPort(Protocol):
 
     def host(self, side: HostSide) -> None:
         """What the host's side is from now on."""
+        ...
+
+    def secrets(self, secrets: IngressSecrets) -> None:
+        """What the host's ingress needs and no disk may hold, from now on."""
         ...
 
     async def flows(self, request: FlowsRequest) -> Flows:
@@ -49,6 +53,7 @@ class Proxy:
         self._socket = socket
         self._on_held = on_held
         self._host: HostSide | None = None
+        self._secrets: IngressSecrets | None = None
         self._writer: asyncio.StreamWriter | None = None
         self._asked: deque[asyncio.Future[Flows]] = deque()
 
@@ -63,6 +68,14 @@ class Proxy:
         self._host = side
         if self._writer is not None:
             self._order(ProxyOrder(host=side))
+
+    def secrets(self, secrets: IngressSecrets) -> None:
+        """See ProxyPort."""
+        if secrets == self._secrets:
+            return
+        self._secrets = secrets
+        if self._writer is not None:
+            self._order(ProxyOrder(ingress_secrets=secrets))
 
     async def flows(self, request: FlowsRequest) -> Flows:
         """See ProxyPort."""
@@ -86,6 +99,8 @@ class Proxy:
             try:
                 if self._host is not None:
                     self._order(ProxyOrder(host=self._host))
+                if self._secrets is not None:
+                    self._order(ProxyOrder(ingress_secrets=self._secrets))
                 await self._listen(reader)
             except (ConnectionError, asyncio.IncompleteReadError, DecodeError) as error:
                 log.info("proxy_away", why=str(error))

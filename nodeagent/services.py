@@ -11,9 +11,10 @@ import structlog
 
 from mesh.errors import Unavailable
 from mesh.v1.core_pb2 import Pod
-from mesh.v1.node_pb2 import Flows, FlowsRequest, HostPort, HostSide, Neighbour, ServiceTable
+from mesh.v1.node_pb2 import Flows, FlowsRequest, HostPort, HostSide, IngressSecrets, Neighbour, ServiceTable
 from nodeagent.config import AgentConfig
 from nodeagent.desired import Desired
+from nodeagent.ingress import serves
 from nodeagent.proxy import ProxyPort
 
 log = structlog.get_logger()
@@ -84,6 +85,11 @@ class Services:
         if self._proxy is not None and self._desired.service_cidr:
             self._proxy.host(self._side())
 
+    def entrust(self, secrets: IngressSecrets | None) -> None:
+        """Gives the proxy what the host's ingress needs; None: what it has stays."""
+        if self._proxy is not None and secrets is not None:
+            self._proxy.secrets(secrets)
+
     def _there(self) -> ProxyPort:
         if self._proxy is None:
             raise Unavailable(f"cannot reach the proxy of {self._config.node_name}: this host has none")
@@ -103,6 +109,7 @@ class Services:
             upstreams=network.upstreams() if network is not None else [],
             neighbours=desired.neighbours,
             leaving=self.leaving(),
+            ingress=serves(desired.node_labels),
             host_ports=[port for pod, ip in self._placed() for port in host_ports(pod, ip)],
         )
 

@@ -2,7 +2,7 @@
 # Installs the system packages that the mesh and its tests need; does nothing when all are there. Arguments: further
 # packages.
 set -eu
-wanted="podman crun conmon iproute2 nftables util-linux procps busybox-static python3 python3-venv ca-certificates bind9-dnsutils $*"
+wanted="podman crun conmon iproute2 nftables util-linux procps busybox-static python3 python3-venv ca-certificates bind9-dnsutils haproxy $*"
 [ -d /run/systemd/system ] || wanted="$wanted runit"
 missing=""
 for package in $wanted; do

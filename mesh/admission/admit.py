@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from mesh.admission import applied, config, defaults, priority, workloads
+from mesh.admission import applied, config, defaults, ingress, priority, workloads
 from mesh.admission.allocate import DEFAULT_RANGES, Ranges
 from mesh.admission.draft import Draft, subject_of
 from mesh.errors import AlreadyExists, Conflict, Forbidden, Invalid, Violation
@@ -22,6 +22,7 @@ from mesh.model.manifest import from_dict
 from mesh.model.times import SECOND, from_timestamp, whole_seconds
 from mesh.model.writing import to_dict
 from mesh.v1.core_pb2 import Namespace, Node, Pod, Secret
+from mesh.v1.net_pb2 import Ingress
 from mesh.v1.policy_pb2 import PriorityClass
 from mesh.view import View
 
@@ -65,6 +66,8 @@ def create(obj: Object, view: View, stamp: Stamp) -> Admitted:
     if view.get(key_of(draft.object)) is not None:
         raise AlreadyExists(f"{draft.subject} exists already")
     draft.wrong += _check_namespace(draft.object, view)
+    if isinstance(draft.object, Ingress):
+        ingress.default(draft.object, view)
     draft.complete()
     if isinstance(draft.object, Pod):
         draft.wrong += priority.resolve(draft.object, view)

@@ -151,7 +151,7 @@ def _why_not_cluster_ip(address: str, own: Key, view: View, ranges: Ranges, rese
         return f"{address} is not one of {ranges.service_cidr}"
     if address == ranges.dns_address:
         return f"{address} is the name service's own"
-    return _held_by(address_claim(address), own, view, reservation)
+    return held_by(address_claim(address), own, view, reservation)
 
 
 def _free_cluster_ip(view: View, ranges: Ranges, seed: str) -> str:
@@ -173,7 +173,7 @@ def _around(static: int, size: int, seed: str) -> Iterator[int]:
     yield from range(static)
 
 
-def _held_by(claim: str, own: Key, view: View, reservation: Key | None) -> str:
+def held_by(claim: str, own: Key, view: View, reservation: Key | None) -> str:
     """Who else holds it, in words; a reservation is no obstacle to the Service that names it, nor to itself."""
     what = claim.split("/", 1)[1]
     for holder in view.holders(claim):
@@ -231,7 +231,7 @@ def _why_not_balanced(address: str, own: Key, view: View, ranges: Ranges, reserv
         return "meshd.toml has no network.load_balancer_pool"
     if not ranges.in_pool(address):
         return f"{address} is not in network.load_balancer_pool of meshd.toml"
-    return _held_by(address_claim(address), own, view, reservation)
+    return held_by(address_claim(address), own, view, reservation)
 
 
 def _free_in_pool(view: View, ranges: Ranges) -> str:
@@ -280,7 +280,7 @@ def _place_node_ports(service: Service, own: Key, view: View, ranges: Ranges, se
 def _why_not_port(claim: str, number: int, own: Key, view: View, ranges: Ranges) -> str:
     if number not in ranges.node_ports:
         return f"must be one of {_words(ranges.node_ports)}, is {number}"
-    return _held_by(claim, own, view, None)
+    return held_by(claim, own, view, None)
 
 
 def _free_port(protocol: str, view: View, ranges: Ranges, taken: set[str], seed: str) -> int:

@@ -11,6 +11,7 @@ from mesh.admission import (
     budgets,
     config,
     defaults,
+    ingress,
     pods,
     priority,
     services,
@@ -34,7 +35,7 @@ from mesh.v1.core_pb2 import (
     ServiceAccount,
 )
 from mesh.v1.meta_pb2 import ObjectMeta
-from mesh.v1.net_pb2 import AddressReservation, Endpoints, EndpointSlice, Service
+from mesh.v1.net_pb2 import AddressReservation, Endpoints, EndpointSlice, Ingress, IngressClass, Service
 from mesh.v1.policy_pb2 import HorizontalPodAutoscaler, PodDisruptionBudget, PriorityClass
 from mesh.view import View
 
@@ -127,6 +128,10 @@ class Draft:
             self.wrong += budgets.check(obj)
         elif isinstance(obj, HorizontalPodAutoscaler):
             self.wrong += autoscaling.check(obj)
+        elif isinstance(obj, Ingress):
+            self.wrong += ingress.check(obj)
+        elif isinstance(obj, IngressClass):
+            self.wrong += ingress.check_class(obj)
         elif isinstance(obj, Role | RoleBinding | ServiceAccount):
             self._complete_access(obj, old)
         elif isinstance(obj, Event) and obj.involved_object.namespace not in ("", obj.metadata.namespace):
@@ -166,15 +171,20 @@ class Draft:
         elif isinstance(new, PriorityClass) and isinstance(old, PriorityClass):
             self.wrong += priority.check_change(new, old)
         elif isinstance(new, Node) and isinstance(old, Node):
-            for name, mine, theirs in (
-                ("podCIDR", new.spec.pod_cidr, old.spec.pod_cidr),
-                ("providerID", new.spec.provider_id, old.spec.provider_id),
-            ):
-                if theirs and mine != theirs:
-                    self.wrong.append(Violation(f"spec.{name}", f"may not change from {theirs}"))
+            self._check_node_change(new, old)
+        if isinstance(new, IngressClass) and isinstance(old, IngressClass):
+            self.wrong += ingress.check_class_change(new, old)
         added = [f for f in new.metadata.finalizers if f not in old.metadata.finalizers]
         if added and old.metadata.HasField("deletion_timestamp"):
             self.wrong.append(Violation("metadata.finalizers", "may not be added to while it is being deleted"))
+
+    def _check_node_change(self, new: Node, old: Node) -> None:
+        for name, mine, theirs in (
+            ("podCIDR", new.spec.pod_cidr, old.spec.pod_cidr),
+            ("providerID", new.spec.provider_id, old.spec.provider_id),
+        ):
+            if theirs and mine != theirs:
+                self.wrong.append(Violation(f"spec.{name}", f"may not change from {theirs}"))
 
     def place(self, view: View, ranges: allocate.Ranges, seed: str) -> None:
         """Gives it the addresses and ports that it needs; raises Invalid with all that is wrong by then."""
@@ -192,6 +202,8 @@ class Draft:
                 )
         elif isinstance(obj, AddressReservation):
             self.wrong += allocate.reserve(obj, view, ranges, seed)
+        elif isinstance(obj, Ingress):
+            self.wrong += ingress.place(obj, view, ranges)
         self.raise_if_wrong()
 
     def spec_differs(self, old: Object) -> bool:
@@ -217,6 +229,8 @@ def _written(obj: Object) -> tuple[list[Violation], list[str]]:
 def _warnings(obj: Object) -> list[str]:
     if isinstance(obj, Pod):
         return pods.warnings(obj)
+    if isinstance(obj, Ingress):
+        return ingress.warnings(obj)
     return workloads.warnings(obj) if isinstance(obj, workloads.KINDS) else []
 
 

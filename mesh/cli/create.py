@@ -16,8 +16,16 @@ if TYPE_CHECKING:
 _DRY = click.Choice(["none", "client", "server"])
 
 
-_ALIASES = {"ns": "namespace", "cm": "configmap", "sa": "serviceaccount", "deploy": "deployment", "cj": "cronjob"}
-_WORKLOADS = {"deployment": "deployment", "job": "job", "cronjob": "cron_job"}
+_ALIASES = {
+    "ns": "namespace",
+    "cm": "configmap",
+    "sa": "serviceaccount",
+    "deploy": "deployment",
+    "cj": "cronjob",
+    "ing": "ingress",
+}
+_LATER = {"deployment": "create_workloads.deployment", "job": "create_workloads.job",
+          "cronjob": "create_workloads.cron_job", "ingress": "create_ingress.ingress"}  # fmt: skip
 
 
 class _Creates(VerbGroup):
@@ -27,14 +35,15 @@ class _Creates(VerbGroup):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Every verb."""
-        return [*super().list_commands(ctx), *_WORKLOADS]
+        return [*super().list_commands(ctx), *_LATER]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """The verb of this name or short name."""
         name = self.aliases.get(cmd_name, cmd_name)
-        if name not in _WORKLOADS:
+        if name not in _LATER:
             return super().get_command(ctx, name)
-        command: click.Command = getattr(import_module("mesh.cli.create_workloads"), _WORKLOADS[name])
+        module, _, attribute = _LATER[name].partition(".")
+        command: click.Command = getattr(import_module(f"mesh.cli.{module}"), attribute)
         return command
 
 
@@ -78,6 +87,7 @@ def command(ctx: click.Context, filename: tuple[str, ...], recursive: bool, dry_
     mesh create secret generic login --from-env-file login.env
     mesh create secret tls site --cert site.crt --key site.key
     mesh create secret docker-registry pull --docker-server r.example --docker-username ada --docker-password-file -
+    mesh create ingress web --rule="shop.example/*=web:80,tls=shop-cert"
     mesh create rolebinding ada-edits --clusterrole=edit --user=ada -n team
     """
     if ctx.invoked_subcommand is not None:

@@ -80,7 +80,7 @@ async def _described(client: "AsyncClient", obj: "Object", show_events: bool) ->
     from mesh.cli.servicedetails import ServiceFacts
     from mesh.model.kinds import kind_of
     from mesh.v1.core_pb2 import Event, Node, Pod
-    from mesh.v1.net_pb2 import Service
+    from mesh.v1.net_pb2 import EndpointSlice, Ingress, Service
 
     kind, name = kind_of(obj), obj.metadata.name
     events: Sequence[Event] = []
@@ -90,7 +90,13 @@ async def _described(client: "AsyncClient", obj: "Object", show_events: bool) ->
         listed = await client.list(Event, namespace=where, fields=fields)
         events = [e for e in listed if e.involved_object.uid in ("", obj.metadata.uid, name)]
     related = await client.list(Pod, namespace="", fields=f"spec.nodeName={name}") if isinstance(obj, Node) else []
-    facts = await _service(client, obj) if isinstance(obj, Service) else ServiceFacts()
+    facts = ServiceFacts()
+    if isinstance(obj, Service):
+        facts = await _service(client, obj)
+    elif isinstance(obj, Ingress):
+        namespace = obj.metadata.namespace
+        services = await client.list(Service, namespace=namespace)
+        facts = ServiceFacts(await client.list(EndpointSlice, namespace=namespace), services=services)
     return describe(obj, events, related, time.time(), facts)
 
 

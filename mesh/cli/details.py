@@ -7,6 +7,7 @@ are never shown, only how long they are.
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from mesh.cli.ingressdetails import describe_ingress
 from mesh.cli.poddetails import describe_pod, moment
 from mesh.cli.printers import event_age, event_source, last_seen, node_roles
 from mesh.cli.scaledetails import describe_autoscaler
@@ -17,7 +18,7 @@ from mesh.model import manifest, pods, quantity
 from mesh.model.kinds import Object
 from mesh.model.quantity import Quantity
 from mesh.v1.core_pb2 import ConfigMap, Event, Namespace, Node, Pod, Secret
-from mesh.v1.net_pb2 import Service
+from mesh.v1.net_pb2 import Ingress, Service
 
 _NO_FACTS = ServiceFacts()
 _LAST_APPLIED = "mesh/last-applied-configuration"
@@ -36,6 +37,9 @@ def describe(
     elif isinstance(obj, Service):
         identity(sheet, obj)
         describe_service(sheet, obj, facts)
+    elif isinstance(obj, Ingress):
+        identity(sheet, obj)
+        describe_ingress(sheet, obj, facts)
     else:
         identity(sheet, obj)
         _OTHERS.get(obj.DESCRIPTOR.name, _generic)(sheet, obj)

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from mesh.cli.columns import AGE, NAME, NONE, Cell, Column, name_of, pairs
+from mesh.cli.ingressdetails import INGRESSES
 from mesh.cli.scaledetails import COLUMNS as AUTOSCALERS
 from mesh.cli.workloadcolumns import WORKLOADS
 from mesh.model.claims import host_of
@@ -228,6 +229,7 @@ def _subjects(kind: str) -> Cell:
 _GENERIC: Sequence[Column] = (NAME, AGE)
 _COLUMNS: dict[str, Sequence[Column]] = {
     **WORKLOADS,
+    **INGRESSES,
     "Pod": (
         NAME,
         Column("READY", _ready),

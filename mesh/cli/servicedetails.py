@@ -18,6 +18,7 @@ class ServiceFacts:
 
     slices: Sequence[EndpointSlice] = ()
     hosts: Sequence[HostFlows] = ()
+    services: Sequence[Service] = ()  # of an Ingress: all of its namespace
 
 
 def describe_service(sheet: Sheet, service: Service, facts: ServiceFacts) -> None:

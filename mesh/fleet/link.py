@@ -24,12 +24,13 @@ from mesh.fleet.report import writes_for
 from mesh.model import claims
 from mesh.model.kinds import Object
 from mesh.model.pauses import Pauses
+from mesh.network import ingress
 from mesh.store.change import change
 from mesh.store.feed import Feed
 from mesh.store.port import Event, Store, Write
 from mesh.v1 import node_pb2
 from mesh.v1.core_pb2 import ConfigMap, Node, PersistentVolume, PersistentVolumeClaim, Pod, Secret
-from mesh.v1.net_pb2 import Service
+from mesh.v1.net_pb2 import Ingress, IngressClass, Service
 from mesh.view import View
 
 _log = structlog.get_logger("mesh.fleet.link")
@@ -274,6 +275,8 @@ class Link:
     def _concerns(self, obj: Object | None) -> bool:
         """Whether the host's pods are told of it."""
         view = self._fleet.feed.view
+        if isinstance(obj, Ingress | IngressClass):
+            return ingress.serves(view.node(self.name))
         if isinstance(obj, Service):
             return any(p.metadata.namespace == obj.metadata.namespace for p in view.pods_on(self.name))
         if isinstance(obj, PersistentVolume):

@@ -16,6 +16,7 @@ from mesh.model.keys import Key
 from mesh.model.pods import is_mirror, is_terminal
 from mesh.model.references import config_maps_of, secrets_of
 from mesh.model.services import cluster_ip
+from mesh.network import ingress
 from mesh.v1.core_pb2 import ConfigMap, Node, PersistentVolume, PersistentVolumeClaim, Pod, Secret
 from mesh.v1.meta_pb2 import ObjectMeta
 from mesh.v1.node_pb2 import Assignment, Fence, LocalVolume, ProxyPort, SealedSecret, ServiceLink, WithheldSecret
@@ -125,6 +126,8 @@ def digest_of(
 def refers(node: str, view: View, config: ConfigMap | Secret) -> bool:
     """Whether a pod of the host refers to this ConfigMap or Secret, be it there or not."""
     meta, names = config.metadata, secrets_of if isinstance(config, Secret) else config_maps_of
+    if isinstance(config, Secret) and Key("Secret", meta.namespace, meta.name) in ingress.secrets(node, view):
+        return True
     return any(pod.metadata.namespace == meta.namespace and meta.name in names(pod.spec) for pod in _pods(node, view))
 
 
@@ -192,6 +195,7 @@ def is_retired(volume: PersistentVolume) -> bool:
 def _add_secrets(assignment: Assignment, node: str, view: View, entrusted: Entrusted) -> None:
     """Names the Secrets of the host's pods; those of older pods first, as far as the budget goes."""
     left = entrusted.budget
+    assignment.ingress_secrets.extend(sorted(f"{k.namespace}/{k.name}" for k in ingress.secrets(node, view)))
     for secret in _secrets(node, view):
         meta = secret.metadata
         size = sum(len(value) for value in secret.data.values())
@@ -218,6 +222,9 @@ def _secrets(node: str, view: View) -> Iterator[Secret]:
             if key not in told and isinstance(found, Secret):
                 told.add(key)
                 yield found
+    for key in sorted(ingress.secrets(node, view) - told):
+        if isinstance(found := view.get(key), Secret):
+            yield found
 
 
 def _config_maps(node: str, view: View) -> list[ConfigMap]:

@@ -50,6 +50,8 @@ def assignment_digest(assignment: Assignment, links: Sequence[str] = ()) -> str:
     withheld = sorted([w.namespace, w.name, w.reason] for w in assignment.withheld_secrets)
     if sealed or withheld:
         whole += [sealed, withheld]
+    if assignment.ingress_secrets:
+        whole.append(sorted(assignment.ingress_secrets))
     return _sha([*whole, *_network(assignment), sorted(links)])
 
 

@@ -42,7 +42,6 @@ class Kind:
         return not self.why_not
 
 
-_INGRESS = "Ingress is not part of this release"
 _OWN = "it is written by the mesh alone"
 _EXT, _APPS1, _APPS2 = "extensions/v1beta1", "apps/v1beta1", "apps/v1beta2"
 
@@ -71,9 +70,9 @@ KINDS: tuple[Kind, ...] = (
     Kind("AddressReservation", "mesh/v1", "addressreservations", net_pb2.AddressReservation),
     Kind("RangeAllocation", "mesh/v1", "rangeallocations", net_pb2.RangeAllocation, (), False, why_not=_OWN),
     Kind("Ingress", "networking.k8s.io/v1", "ingresses", net_pb2.Ingress, ("ing",),
-         old_versions=(_EXT, "networking.k8s.io/v1beta1"), why_not=_INGRESS),
+         old_versions=(_EXT, "networking.k8s.io/v1beta1")),
     Kind("IngressClass", "networking.k8s.io/v1", "ingressclasses", net_pb2.IngressClass, (), False,
-         ("networking.k8s.io/v1beta1",), _INGRESS),
+         ("networking.k8s.io/v1beta1",)),
     Kind("HorizontalPodAutoscaler", "autoscaling/v2", "horizontalpodautoscalers",
          policy_pb2.HorizontalPodAutoscaler, ("hpa",), old_versions=("autoscaling/v1", "autoscaling/v2beta2")),
     Kind("PodDisruptionBudget", "policy/v1", "poddisruptionbudgets", policy_pb2.PodDisruptionBudget, ("pdb",)),

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 from mesh.errors import Violation
 from mesh.model.kinds import Object
-from mesh.v1.net_pb2 import AddressReservation, Service
+from mesh.v1.net_pb2 import AddressReservation, Ingress, Service
 from mesh.v1.node_pb2 import ProxyTuning
 
 HEADLESS = "None"
@@ -66,6 +66,9 @@ def claims_of(obj: Object) -> Iterator[str]:
     """What this object holds, and no other Service may."""
     if isinstance(obj, AddressReservation) and obj.spec.address:
         yield address_claim(obj.spec.address)
+    if isinstance(obj, Ingress) and RESERVATION in obj.metadata.annotations:
+        for entry in obj.status.load_balancer.ingress:
+            yield address_claim(entry.ip)
     if not isinstance(obj, Service):
         return
     if address := cluster_ip(obj):

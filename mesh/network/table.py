@@ -11,14 +11,15 @@ from dataclasses import dataclass
 
 from mesh.model import services as model
 from mesh.model.keys import Key
-from mesh.model.kinds import key_of
+from mesh.model.kinds import Object, key_of
 from mesh.model.pods import is_deleting
-from mesh.model.services import SERVICE_LABEL
+from mesh.model.services import RESERVATION, SERVICE_LABEL
+from mesh.network import ingress
 from mesh.network.announcing import announcer
 from mesh.network.endpoints import ZONE, endpoints_of, serves
 from mesh.store.port import Event
 from mesh.v1.core_pb2 import Node, Pod
-from mesh.v1.net_pb2 import Endpoints, EndpointSlice, Service
+from mesh.v1.net_pb2 import Endpoints, EndpointSlice, Ingress, IngressClass, Service
 from mesh.v1.node_pb2 import Fence, ProxyPort, ProxyService, ServiceTable
 from mesh.view import View
 
@@ -87,6 +88,7 @@ class Table:
         for service in view.of_kind("Service"):
             if isinstance(service, Service):
                 self._index(key_of(service), service)
+        self._dirty.update(self._ingresses())
 
     # ---- what happens
 
@@ -106,6 +108,10 @@ class Table:
         elif isinstance(some, Pod):
             if not (isinstance(obj, Pod) and isinstance(was, Pod) and _same_to_services(obj, was)):
                 yield from {key for pod in (obj, was) if isinstance(pod, Pod) for key in self._selectors_of(pod)}
+        elif isinstance(some, Ingress):
+            yield event.key
+        elif isinstance(some, IngressClass):
+            yield from self._ingresses()
         elif isinstance(some, Endpoints):
             yield Key("Service", event.key.namespace, event.key.name)
         elif isinstance(some, EndpointSlice):
@@ -113,8 +119,15 @@ class Table:
             yield from (Key("Service", event.key.namespace, name) for name in names if name)
         elif isinstance(some, Node) and _traits(obj) != _traits(was):
             yield from self._balanced
+            yield from self._ingresses(reserving=True)
             for pod in self._view.pods_on(event.key.name):
                 yield from self._selectors_of(pod)
+
+    def _ingresses(self, *, reserving: bool = False) -> Iterator[Key]:
+        """All Ingresses, or those alone that have an address of their own."""
+        for obj in self._view.of_kind("Ingress"):
+            if not reserving or RESERVATION in obj.metadata.annotations:
+                yield key_of(obj)
 
     def _index(self, key: Key, service: Service | None) -> None:
         self._dirty.add(key)
@@ -154,10 +167,10 @@ class Table:
         digests = dict(self._version.services)
         number = self._version.number + 1
         for key in sorted(dirty):
-            name = f"{key.namespace}/{key.name}"
-            service = self._view.get(key)
-            if isinstance(service, Service):
-                self._services[name] = proxy_service(service, self._view)
+            name = f"{key.namespace}/{ingress.NAMED if key.kind == 'Ingress' else ''}{key.name}"
+            made = self._made(self._view.get(key))
+            if made is not None:
+                self._services[name] = made
                 digests[name] = self._services[name].digest
                 self._note_leaving(self._services[name], number)
             else:
@@ -169,6 +182,13 @@ class Table:
             self._known[self._version.digest] = self._version
             while len(self._known) > REMEMBERED:
                 self._known.popitem(last=False)
+
+    def _made(self, obj: Object | None) -> ProxyService | None:
+        if isinstance(obj, Service):
+            return proxy_service(obj, self._view)
+        if isinstance(obj, Ingress) and ingress.is_ours(obj, self._view):
+            return ingress.entry(obj, self._view)
+        return None
 
     def _note_leaving(self, service: ProxyService, number: int) -> None:
         for endpoint in service.endpoints:
@@ -240,4 +260,4 @@ def _traits(node: object) -> tuple[object, ...]:
     if not isinstance(node, Node):
         return ()
     ready = next((c.status for c in node.status.conditions if c.type == "Ready"), "")
-    return ready, serves(node), node.metadata.labels.get(ZONE, "")
+    return ready, serves(node), node.metadata.labels.get(ZONE, ""), ingress.serves(node)

@@ -167,6 +167,11 @@ class Layout:
         return self.run / "netproxy-tunnel.sock"
 
     @property
+    def ingress(self) -> Path:
+        """What HAProxy reads, certificates among it: in memory."""
+        return self.run / "ingress"
+
+    @property
     def netproxy_socket(self) -> Path:
         return self.run / "netproxy.sock"
 

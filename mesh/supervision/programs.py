@@ -150,7 +150,8 @@ def _netproxy(host: Host) -> Program:
     return Program(
         name="mesh-netproxy",
         title="Service proxy of the mesh",
-        argv=(str(host.python), *argv),
+        argv=(str(host.python), *argv, "--ingress", str(layout.ingress)),
         ready=Ready(str(layout.netproxy_socket)),
         environment=base_environment(),
+        spares_children=True,  # an HAProxy with requests under way
     )

@@ -6,6 +6,7 @@ sentence what is wrong and what to do; what was done before it stays, and the ne
 
 import os
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterable
@@ -21,6 +22,7 @@ from mesh.supervision.setup import Told
 from mesh.supervision.systemd import Systemd
 
 Say = Callable[[str], None]
+_END_SECONDS = 10.0
 _READY_SECONDS = 60.0
 
 
@@ -132,6 +134,22 @@ def stop(host: Host, supervisor: Supervisor, say: Say) -> None:
         if program.name in installed:
             say(f"stopping {program.name}")
             supervisor.stop([program.name])
+    _end_ingress(host.layout.ingress)
+
+
+def _end_ingress(directory: Path) -> None:
+    """Ends the HAProxy that netproxy has started: it would live on without it."""
+    try:
+        pid = int((directory / "haproxy.pid").read_text())
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        if str(directory / "haproxy.cfg").encode() not in words:
+            return
+        os.kill(pid, signal.SIGTERM)
+    except (OSError, ValueError):
+        return
+    until = time.monotonic() + _END_SECONDS
+    while Path(f"/proc/{pid}/cmdline").exists() and time.monotonic() < until:
+        time.sleep(0.05)  # no child of ours: nobody tells when it has gone
 
 
 def purge(host: Host, told: Told, supervisor: Supervisor, say: Say) -> None:

@@ -9,6 +9,7 @@ from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from mesh.v1 import core_pb2 as _core_pb2
+from mesh.v1 import net_pb2 as _net_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -108,6 +109,7 @@ class Assignment(_message.Message):
     NEIGHBOURS_FIELD_NUMBER: _builtins.int
     SERVICE_LINKS_FIELD_NUMBER: _builtins.int
     VOLUMES_FIELD_NUMBER: _builtins.int
+    INGRESS_SECRETS_FIELD_NUMBER: _builtins.int
     HELD_FIELD_NUMBER: _builtins.int
     node: _builtins.str
     digest: _builtins.str
@@ -161,6 +163,10 @@ class Assignment(_message.Message):
         """of claims of these pods, and directories of this host that are no more"""
 
     @_builtins.property
+    def ingress_secrets(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """"namespace/name" of those Secrets that are for this host's ingress"""
+
+    @_builtins.property
     def held(self) -> _containers.RepeatedCompositeFieldContainer[Global___HeldPod]:
         """pods that are being deleted and must not be stopped yet"""
 
@@ -184,11 +190,12 @@ class Assignment(_message.Message):
         neighbours: _abc.Iterable[Global___Neighbour] | None = ...,
         service_links: _abc.Iterable[Global___ServiceLink] | None = ...,
         volumes: _abc.Iterable[Global___LocalVolume] | None = ...,
+        ingress_secrets: _abc.Iterable[_builtins.str] | None = ...,
         held: _abc.Iterable[Global___HeldPod] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["fence", b"fence", "signed", b"signed"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster_cidr", b"cluster_cidr", "cluster_domain", b"cluster_domain", "config_maps", b"config_maps", "digest", b"digest", "dns_address", b"dns_address", "fence", b"fence", "held", b"held", "neighbours", b"neighbours", "node", b"node", "node_labels", b"node_labels", "pod_cidr", b"pod_cidr", "pods", b"pods", "sealed_secrets", b"sealed_secrets", "service_cidr", b"service_cidr", "service_links", b"service_links", "signed", b"signed", "volumes", b"volumes", "withheld_secrets", b"withheld_secrets"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster_cidr", b"cluster_cidr", "cluster_domain", b"cluster_domain", "config_maps", b"config_maps", "digest", b"digest", "dns_address", b"dns_address", "fence", b"fence", "held", b"held", "ingress_secrets", b"ingress_secrets", "neighbours", b"neighbours", "node", b"node", "node_labels", b"node_labels", "pod_cidr", b"pod_cidr", "pods", b"pods", "sealed_secrets", b"sealed_secrets", "service_cidr", b"service_cidr", "service_links", b"service_links", "signed", b"signed", "volumes", b"volumes", "withheld_secrets", b"withheld_secrets"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -520,6 +527,7 @@ class ProxyService(_message.Message):
     PUBLISH_NOT_READY_FIELD_NUMBER: _builtins.int
     DISTRIBUTION_FIELD_NUMBER: _builtins.int
     TUNING_FIELD_NUMBER: _builtins.int
+    INGRESS_FIELD_NUMBER: _builtins.int
     namespace: _builtins.str
     name: _builtins.str
     digest: _builtins.str
@@ -553,6 +561,10 @@ class ProxyService(_message.Message):
 
     @_builtins.property
     def tuning(self) -> Global___ProxyTuning: ...
+    @_builtins.property
+    def ingress(self) -> Global___ProxyIngress:
+        """an Ingress and no Service; its name is "ingress:" and its own"""
+
     def __init__(
         self,
         *,
@@ -574,14 +586,70 @@ class ProxyService(_message.Message):
         publish_not_ready: _builtins.bool = ...,
         distribution: _builtins.str = ...,
         tuning: Global___ProxyTuning | None = ...,
+        ingress: Global___ProxyIngress | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["tuning", b"tuning"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["ingress", b"ingress", "tuning", b"tuning"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["affinity_seconds", b"affinity_seconds", "announcer", b"announcer", "cluster_ip", b"cluster_ip", "digest", b"digest", "distribution", b"distribution", "endpoints", b"endpoints", "external_ips", b"external_ips", "external_local", b"external_local", "external_name", b"external_name", "health_check_node_port", b"health_check_node_port", "internal_local", b"internal_local", "load_balancer_ips", b"load_balancer_ips", "name", b"name", "namespace", b"namespace", "ports", b"ports", "publish_not_ready", b"publish_not_ready", "source_ranges", b"source_ranges", "tuning", b"tuning"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["affinity_seconds", b"affinity_seconds", "announcer", b"announcer", "cluster_ip", b"cluster_ip", "digest", b"digest", "distribution", b"distribution", "endpoints", b"endpoints", "external_ips", b"external_ips", "external_local", b"external_local", "external_name", b"external_name", "health_check_node_port", b"health_check_node_port", "ingress", b"ingress", "internal_local", b"internal_local", "load_balancer_ips", b"load_balancer_ips", "name", b"name", "namespace", b"namespace", "ports", b"ports", "publish_not_ready", b"publish_not_ready", "source_ranges", b"source_ranges", "tuning", b"tuning"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ProxyService: _TypeAlias = ProxyService  # noqa: Y015
+
+@_typing.final
+class ProxyIngress(_message.Message):
+    """An Ingress of the mesh's class."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class OptionsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    UID_FIELD_NUMBER: _builtins.int
+    CREATED_FIELD_NUMBER: _builtins.int
+    SPEC_FIELD_NUMBER: _builtins.int
+    OPTIONS_FIELD_NUMBER: _builtins.int
+    uid: _builtins.str
+    created: _builtins.int
+    """seconds; of two that want the same, the older has it"""
+    @_builtins.property
+    def spec(self) -> _net_pb2.IngressSpec: ...
+    @_builtins.property
+    def options(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """its annotations that are the mesh's"""
+
+    def __init__(
+        self,
+        *,
+        uid: _builtins.str = ...,
+        created: _builtins.int = ...,
+        spec: _net_pb2.IngressSpec | None = ...,
+        options: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["spec", b"spec"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["created", b"created", "options", b"options", "spec", b"spec", "uid", b"uid"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ProxyIngress: _TypeAlias = ProxyIngress  # noqa: Y015
 
 @_typing.final
 class ProxyTuning(_message.Message):
@@ -1499,24 +1567,28 @@ class ProxyOrder(_message.Message):
     TABLE_FIELD_NUMBER: _builtins.int
     HOST_FIELD_NUMBER: _builtins.int
     FLOWS_FIELD_NUMBER: _builtins.int
+    INGRESS_SECRETS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def table(self) -> Global___ServiceTable: ...
     @_builtins.property
     def host(self) -> Global___HostSide: ...
     @_builtins.property
     def flows(self) -> Global___FlowsRequest: ...
+    @_builtins.property
+    def ingress_secrets(self) -> Global___IngressSecrets: ...
     def __init__(
         self,
         *,
         table: Global___ServiceTable | None = ...,
         host: Global___HostSide | None = ...,
         flows: Global___FlowsRequest | None = ...,
+        ingress_secrets: Global___IngressSecrets | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["flows", b"flows", "host", b"host", "table", b"table", "what", b"what"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["flows", b"flows", "host", b"host", "ingress_secrets", b"ingress_secrets", "table", b"table", "what", b"what"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["flows", b"flows", "host", b"host", "table", b"table", "what", b"what"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["flows", b"flows", "host", b"host", "ingress_secrets", b"ingress_secrets", "table", b"table", "what", b"what"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_what: _TypeAlias = _typing.Literal["table", "host", "flows"]  # noqa: Y015
+    _WhichOneofReturnType_what: _TypeAlias = _typing.Literal["table", "host", "flows", "ingress_secrets"]  # noqa: Y015
     _WhichOneofArgType_what: _TypeAlias = _typing.Literal["what", b"what"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_what) -> _WhichOneofReturnType_what | None: ...
 
@@ -1540,6 +1612,7 @@ class HostSide(_message.Message):
     HOST_PORTS_FIELD_NUMBER: _builtins.int
     NEIGHBOURS_FIELD_NUMBER: _builtins.int
     LEAVING_FIELD_NUMBER: _builtins.int
+    INGRESS_FIELD_NUMBER: _builtins.int
     node: _builtins.str
     zone: _builtins.str
     cluster_cidr: _builtins.str
@@ -1552,6 +1625,8 @@ class HostSide(_message.Message):
     """cluster.local"""
     leaving: _builtins.bool
     """it is being shut down"""
+    ingress: _builtins.bool
+    """this host serves Ingresses"""
     @_builtins.property
     def node_addresses(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
@@ -1577,14 +1652,37 @@ class HostSide(_message.Message):
         host_ports: _abc.Iterable[Global___HostPort] | None = ...,
         neighbours: _abc.Iterable[Global___Neighbour] | None = ...,
         leaving: _builtins.bool = ...,
+        ingress: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster_cidr", b"cluster_cidr", "dns_address", b"dns_address", "dns_zone", b"dns_zone", "host_ports", b"host_ports", "leaving", b"leaving", "neighbours", b"neighbours", "node", b"node", "node_addresses", b"node_addresses", "pod_cidr", b"pod_cidr", "service_cidr", b"service_cidr", "upstreams", b"upstreams", "zone", b"zone"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster_cidr", b"cluster_cidr", "dns_address", b"dns_address", "dns_zone", b"dns_zone", "host_ports", b"host_ports", "ingress", b"ingress", "leaving", b"leaving", "neighbours", b"neighbours", "node", b"node", "node_addresses", b"node_addresses", "pod_cidr", b"pod_cidr", "service_cidr", b"service_cidr", "upstreams", b"upstreams", "zone", b"zone"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___HostSide: _TypeAlias = HostSide  # noqa: Y015
+
+@_typing.final
+class IngressSecrets(_message.Message):
+    """Certificates and password files for the host's ingress, whole; never written to a disk."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SECRETS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def secrets(self) -> _containers.RepeatedCompositeFieldContainer[_core_pb2.Secret]: ...
+    def __init__(
+        self,
+        *,
+        secrets: _abc.Iterable[_core_pb2.Secret] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["secrets", b"secrets"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___IngressSecrets: _TypeAlias = IngressSecrets  # noqa: Y015
 
 @_typing.final
 class ProxyHeld(_message.Message):

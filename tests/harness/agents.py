@@ -23,6 +23,7 @@ from mesh.v1.node_pb2 import (
     FlowsRequest,
     HeldPod,
     HostSide,
+    IngressSecrets,
     LocalVolume,
     Observed,
     ObserveRequest,
@@ -94,6 +95,7 @@ class FakeProxy:
 
     def __init__(self) -> None:
         self.side = HostSide()
+        self.entrusted: IngressSecrets | None = None
         self.pieces: list[ServiceTable] = []
         self.say: OnHeld = lambda _held: None
 
@@ -106,6 +108,9 @@ class FakeProxy:
 
     def host(self, side: HostSide) -> None:
         self.side = side
+
+    def secrets(self, secrets: IngressSecrets) -> None:
+        self.entrusted = secrets
 
     async def flows(self, request: FlowsRequest) -> Flows:
         return Flows()

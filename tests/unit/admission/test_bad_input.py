@@ -62,9 +62,9 @@ BAD = {
         'has the apiVersion "v1"',
     ),
     "kind of a later release": (
-        "{apiVersion: networking.k8s.io/v1, kind: Ingress, metadata: {name: a}, spec: {}}",
+        "{apiVersion: mesh/v1, kind: RangeAllocation, metadata: {name: a}}",
         "kind",
-        "Ingress is not honoured yet: Ingress is not part of this release",
+        "RangeAllocation is not honoured yet: it is written by the mesh alone",
     ),
     "drain that is no time": (
         POD.replace("metadata:", "metadata:\n  annotations: {mesh/drain-seconds: 5s}", 1),
