@@ -5,6 +5,7 @@ MESH_REPLACING=120 replaces pods for so many seconds instead of a few times, and
 
 import json
 import os
+import ssl
 import subprocess
 import sys
 import time
@@ -15,9 +16,11 @@ from typing import Any
 
 import pytest
 
+from mesh import pki
 from mesh.supervision.programs import TUNNEL_PORT
 from tests.e2e.test_three_hosts import settled
 from tests.harness.hosts import FakeHost, until
+from tests.harness.ingress import common_name
 from tests.harness.pythonpod import REPOSITORY, python_pod
 
 REPLACING = float(os.environ.get("MESH_REPLACING") or "0")  # seconds; 0: each pod once
@@ -141,6 +144,72 @@ def test_nothing_is_lost_while_programs_are_killed_and_proxies_upgraded(web: lis
     print(f"\n{told}")
 
 
+INGRESS = """
+apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata: {name: web}
+spec:
+  defaultBackend: {service: {name: web, port: {number: 80}}}
+  tls: [{hosts: [shop.test], secretName: shop}]
+"""
+
+
+@pytest.fixture(scope="module")
+def ingress(web: list[FakeHost], tmp_path_factory: pytest.TempPathFactory) -> Iterator[FakeHost]:
+    """The second host serves the Ingress of all of them."""
+    first, second, _ = web
+    directory = tmp_path_factory.mktemp("certificate")
+    pair = pki.issue(pki.make_ca("shop", int(time.time())), pki.server("shop", ("shop.test",)), int(time.time()))
+    for name, text in (("tls.crt", pair.certificate), ("tls.key", pair.key)):
+        (directory / name).write_bytes(text)
+    first.mesh("create", "secret", "tls", "shop", f"--cert={directory / 'tls.crt'}", f"--key={directory / 'tls.key'}")
+    first.mesh("apply", "-f", "-", text=INGRESS)
+    first.mesh("label", "node", second.name, "mesh/ingress=true")
+    until(lambda: shown(second, "shop.test") == "shop", 60, "the certificate is there")
+    yield second
+    first.mesh("label", "node", second.name, "mesh/ingress-")
+    until(lambda: not second.pids("haproxy", "-W"), 60, "HAProxy ends")
+    first.mesh("delete", "ingress", "web")
+
+
+def shown(host: FakeHost, name: str) -> str:
+    """The common name of the certificate that a client of a host's port 443 is shown; "" when nobody answers."""
+    program = (
+        "import ssl, sys, socket; c = ssl._create_unverified_context();"
+        " s = c.wrap_socket(socket.create_connection((sys.argv[1], 443), 10), server_hostname=sys.argv[2]);"
+        " print(ssl.DER_cert_to_PEM_cert(s.getpeercert(True)))"
+    )
+    text = host.run(sys.executable, "-c", program, host.ip, name, check=False)
+    return common_name(ssl.PEM_cert_to_DER_cert(text.strip())) if "BEGIN" in text else ""
+
+
+def test_an_ingress_answers_on_the_host_that_is_labelled_for_it(web: list[FakeHost], ingress: FakeHost) -> None:
+    first = web[0]
+    assert answer(first, ingress.ip, 80).startswith("web-")
+    until(lambda: shown(ingress, "other.test") == "ingress.mesh", 30, "the mesh's own certificate is there")
+    until(lambda: ingress.ip in first.mesh("get", "ingress", "web"), 30, "its address is told")
+    assert "80, 443" in first.mesh("get", "ingress", "web")
+    assert "web:80 (10." in first.mesh("describe", "ingress", "web")
+    with pytest.raises(subprocess.CalledProcessError):
+        answer(first, web[2].ip, 80)
+
+
+def test_nothing_is_lost_through_ingress_while_pods_routes_and_netproxy_change(
+    web: list[FakeHost], ingress: FakeHost
+) -> None:
+    first = web[0]
+    before = ingress.pids("haproxy", "-W")
+    with load(web[2], "keep", ingress.ip) as told:
+        replace_pods(first)
+        first.mesh("apply", "-f", "-", text=INGRESS.replace("name: web}\nspec", "name: more}\nspec"))
+        ingress.kill("netproxy", "--ingress")
+        replace(first, 0, 2000)
+        first.mesh("delete", "ingress", "more")
+    assert told["failed"] == {}, told
+    assert told["asked"] > 100
+    assert ingress.pids("haproxy", "-W")[0] == before[0]
+
+
 def replace_pods(first: FakeHost) -> None:
     end, generation = time.monotonic() + REPLACING, 0
     while True:
@@ -158,11 +227,11 @@ def replace(first: FakeHost, number: int, generation: int) -> None:
 
 
 @contextmanager
-def load(host: FakeHost, mode: str) -> Iterator[dict[str, Any]]:
+def load(host: FakeHost, mode: str, address: str = "10.96.0.80") -> Iterator[dict[str, Any]]:
     """Asks the Service from a host all the while; what it came to is in the dictionary afterwards."""
     program = str(REPOSITORY / "tests" / "harness" / "http_load.py")
     rate = "0" if REPLACING else "50"
-    call = host.command(sys.executable, program, "10.96.0.80", "80", "8", mode, rate)
+    call = host.command(sys.executable, program, address, "80", "8", mode, rate)
     told: dict[str, Any] = {}
     with subprocess.Popen(
         call, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=host.environment(), cwd="/"

@@ -70,7 +70,7 @@ class Load:
         length = int(head.lower().split(b"content-length:")[1].split(b"\r\n")[0])
         self.names[(await reader.readexactly(length)).decode().strip()] += 1
         self.reused += not fresh
-        if keep and b"keep-alive" in head:
+        if keep and b"connection: close" not in head.lower():
             return reader, writer
         writer.close()
         return None
