@@ -119,7 +119,6 @@ def _global(place: Place) -> Iterator[str]:
         yield f"  group {place.group}"
     yield "defaults"
     yield "  mode http"
-    yield "  log global"
     yield f"  log-format '{_LOG}'"
     for option in ("dontlognull", "idle-close-on-response", "http-keep-alive", "redispatch 1"):
         yield f"  option {option}"
@@ -137,6 +136,7 @@ def _global(place: Place) -> Iterator[str]:
 def _frontend(plan: Plan, place: Place, tls: bool) -> Iterator[str]:
     found = "{ var(txn.site) -m found }"
     yield "frontend ingress"
+    yield "  log global"
     for address in plan.addresses:
         yield f"  bind {address}:{place.http}"
         if tls:

@@ -19,7 +19,7 @@ import pytest
 from mesh import pki
 from mesh.supervision.programs import TUNNEL_PORT
 from tests.e2e.test_three_hosts import settled
-from tests.harness.hosts import FakeHost, until
+from tests.harness.hosts import Failed, FakeHost, until
 from tests.harness.ingress import common_name
 from tests.harness.pythonpod import REPOSITORY, python_pod
 
@@ -190,7 +190,7 @@ def test_an_ingress_answers_on_the_host_that_is_labelled_for_it(web: list[FakeHo
     until(lambda: ingress.ip in first.mesh("get", "ingress", "web"), 30, "its address is told")
     assert "80, 443" in first.mesh("get", "ingress", "web")
     assert "web:80 (10." in first.mesh("describe", "ingress", "web")
-    with pytest.raises(subprocess.CalledProcessError):
+    with pytest.raises(Failed, match="refused"):
         answer(first, web[2].ip, 80)
 
 
