@@ -38,8 +38,9 @@ async def serve(turns: Turns, options: Options) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     most = max(SPARE, hard - max(SPARE, hard // 3)) // 2
-    ingress = Ingress(loop, options.ingress) if options.ingress is not None else None
-    proxy = Proxy(turns, loop, options.last_table, options.holder, options.tunnel, most, ingress)
+    proxy = Proxy(turns, loop, options.last_table, options.holder, options.tunnel, most)
+    if options.ingress is not None:
+        proxy.begin_ingress(Ingress(loop, options.ingress))
     control = Control(options.socket, proxy.held, proxy.carry_out)
     proxy.news = control.tell
     server = await control.start()

@@ -49,7 +49,7 @@ class Proxy:
 
     def __init__(
         self, turns: Turns, loop: asyncio.AbstractEventLoop, file: Path, holder: Path | None, tunnel: Path | None,
-        most: int, ingress: Ingress | None = None,
+        most: int,
     ) -> None:  # fmt: skip
         self._loop = loop
         self._boot = secrets.token_hex(8)
@@ -71,9 +71,7 @@ class Proxy:
         self._retrying: asyncio.TimerHandle | None = None
         self._took = Took()
         self._unserved_since = 0.0  # since when a table is coming in and not served
-        self._ingress = ingress
-        if ingress is not None:
-            ingress.news = lambda: self.news()  # noqa: PLW0108 - whoever it is by then
+        self._ingress: Ingress | None = None
         self.news: Callable[[], None] = lambda: None
         self._ready = False
         self._tunnel = tunnel
@@ -86,6 +84,12 @@ class Proxy:
         for one in left:
             self._adopt(one)
         self._ready = True
+
+    def begin_ingress(self, ingress: Ingress) -> None:
+        """From now on this one is told what concerns Ingress."""
+        self._ingress = ingress
+        ingress.news = lambda: self.news()  # noqa: PLW0108 - whoever it is by then
+        self._tell_ingress()
 
     # ---- orders
 

@@ -119,6 +119,9 @@ class _Pools:
                 if protocol in _TLS:
                     return [], "", f"appProtocol {port.app_protocol} is not honoured: backends are plain"
                 able = usable(service.endpoints, index)
+                if service.tuning.encrypted and able:  # the Service's own way to other hosts is the encrypted one
+                    whole = [Backend(service.cluster_ip, port.port)] if service.cluster_ip else []
+                    return whole, protocol, "" if whole else "an encrypted Service without an address"
                 found = dict.fromkeys(Backend(e.ip, e.ports[index], e.pod, e.pod_uid) for e in able)
                 return list(found), protocol, ""
         return [], "", f"the Service {target.service} has no port {target.port_name or target.port}"
