@@ -128,10 +128,8 @@ class Draft:
             self.wrong += budgets.check(obj)
         elif isinstance(obj, HorizontalPodAutoscaler):
             self.wrong += autoscaling.check(obj)
-        elif isinstance(obj, Ingress):
+        elif isinstance(obj, Ingress | IngressClass):
             self.wrong += ingress.check(obj)
-        elif isinstance(obj, IngressClass):
-            self.wrong += ingress.check_class(obj)
         elif isinstance(obj, Role | RoleBinding | ServiceAccount):
             self._complete_access(obj, old)
         elif isinstance(obj, Event) and obj.involved_object.namespace not in ("", obj.metadata.namespace):

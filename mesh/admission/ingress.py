@@ -26,8 +26,12 @@ def default(ingress: Ingress, view: View) -> None:
         ingress.spec.ingress_class_name = found.metadata.name
 
 
-def check(ingress: Ingress) -> Iterator[Violation]:
-    """What is wrong with an Ingress."""
+def check(obj: Ingress | IngressClass) -> Iterator[Violation]:
+    """What is wrong with an Ingress or a class of them."""
+    return _check(obj) if isinstance(obj, Ingress) else _check_class(obj)
+
+
+def _check(ingress: Ingress) -> Iterator[Violation]:
     spec = ingress.spec
     if not spec.rules and not spec.HasField("default_backend"):
         yield Violation("spec", "rules or defaultBackend is required")
@@ -64,8 +68,7 @@ def warnings(ingress: Ingress) -> list[str]:
     return [f'metadata.annotations["{name}"] does nothing here' for name in model.foreign(ingress.metadata.annotations)]
 
 
-def check_class(class_: IngressClass) -> Iterator[Violation]:
-    """What is wrong with a class."""
+def _check_class(class_: IngressClass) -> Iterator[Violation]:
     controller = class_.spec.controller
     if controller and (len(controller) > 250 or not _CONTROLLER.fullmatch(controller)):
         yield Violation("spec.controller", f'must be a name with a path such as {model.CONTROLLER}, is "{controller}"')
