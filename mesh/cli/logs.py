@@ -1,9 +1,7 @@
 """`mesh logs`: what containers wrote, of one pod or of all that a selector chooses."""
 
-import asyncio
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -13,23 +11,12 @@ from mesh.cli.failure import report, say
 from mesh.cli.session import Duration, Session, Verb, asynchronous
 
 if TYPE_CHECKING:
+    from mesh.cli.logfollow import Show
+    from mesh.cli.logmerge import Line, Source
     from mesh.sdk.client import AsyncClient
     from mesh.v1.core_pb2 import Pod
 
 _SELECTED_TAIL = 10  # lines of each pod that -l shows, as kubectl
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """One container's log."""
-
-    pod: str
-    container: str
-
-    @property
-    def prefix(self) -> bytes:
-        """What --prefix puts before each line."""
-        return f"[pod/{self.pod}/{self.container}] ".encode()
 
 
 @click.command("logs", cls=Verb, short_help="Print what containers wrote.")
@@ -68,7 +55,12 @@ async def command(
     \b
     mesh logs web                  mesh logs -f web -c app       mesh logs web --previous
     mesh logs web --since 5m       mesh logs -l app=web --prefix mesh logs web --all-containers
+    mesh logs deployment/web -f    (and whatever replaces its pods)
+
+    Lines of several containers come in the order of their times; on a terminal each pod has a colour.
     """
+    from mesh.cli.logfollow import Follower, merged
+
     if bool(pod) == bool(selector):
         raise click.UsageError("say which pods: a name, or -l LABELS")
     if (container or named) and (all_containers or (container and named)):
@@ -80,15 +72,31 @@ async def command(
         "tail": _tail(tail, bool(selector)), **_since(since, since_time),
     }  # fmt: skip
     async with session.client() as client:
+        if "/" in pod:
+            pod, selector = await _workload(client, pod)
+            options["tail"] = _tail(tail, bool(selector))
         pods = await _pods(client, pod, selector)
-        sources = [s for p in pods for s in _sources(p, container or named, all_containers, quiet=bool(selector))]
+
+        def choose(found: "Pod") -> "list[Source]":
+            return _sources(found, container or named, all_containers, quiet=bool(selector))
+
+        sources = [source for found in pods for source in choose(found)]
         if not sources:
             say(f"No resources found in {client.namespace} namespace.")
         if follow and len(sources) > max_log_requests:
             raise click.UsageError(
                 f"this would follow {len(sources)} logs; --max-log-requests {len(sources)} allows it"
             )
-        failed = await (_together if follow else _in_turn)(client, sources, options, prefix)
+        if len(sources) == 1 and not (prefix or (selector and follow)):
+            failed = await _alone(client, sources[0], options)
+        else:
+            show = _printer(prefix, session.color, timestamps)
+            options["timestamps"] = True  # by which the lines are put in order
+            if follow:
+                follower = Follower(client, choose, options, show, max_log_requests if selector else len(sources))
+                failed = await follower.run(selector, pods)
+            else:
+                failed = await merged(client, sources, options, show)
         if failed:
             raise click.exceptions.Exit(1)
 
@@ -117,6 +125,22 @@ def _since(since: float | None, since_time: str) -> dict[str, Any]:
     return {"since_seconds": math.ceil(since)} if since is not None else {}
 
 
+async def _workload(client: "AsyncClient", word: str) -> tuple[str, str]:
+    """A pod's name, or the labels of the pods of a workload; one of the two."""
+    from mesh.cli import targets
+    from mesh.errors import Invalid
+
+    target = targets.one((word,))
+    if target.kind.name == "Pod":
+        return word, ""
+    spec: Any = getattr(await client.get(target.kind.name, target.names[0]), "spec", None)
+    chosen = getattr(spec, "selector", {})
+    labels = dict(getattr(chosen, "match_labels", chosen) or {}) if target.kind.name != "Node" else {}
+    if not labels:
+        raise Invalid(f'"{word}" is a {target.kind.name}, which chooses no pods: say a pod\'s name, or -l LABELS')
+    return "", ",".join(f"{key}={value}" for key, value in sorted(labels.items()))
+
+
 async def _pods(client: "AsyncClient", word: str, selector: str) -> "Sequence[Pod]":
     from mesh.cli import targets
     from mesh.v1.core_pb2 import Pod
@@ -126,7 +150,8 @@ async def _pods(client: "AsyncClient", word: str, selector: str) -> "Sequence[Po
     return [await client.get(Pod, targets.pod_name(word))]
 
 
-def _sources(pod: "Pod", container: str, everything: bool, *, quiet: bool) -> list[Source]:
+def _sources(pod: "Pod", container: str, everything: bool, *, quiet: bool) -> "list[Source]":
+    from mesh.cli.logmerge import Source
     from mesh.errors import NotFound
     from mesh.model import pods
 
@@ -141,44 +166,25 @@ def _sources(pod: "Pod", container: str, everything: bool, *, quiet: bool) -> li
     return [Source(name, chosen)]
 
 
-async def _in_turn(client: "AsyncClient", sources: Sequence[Source], options: dict[str, Any], prefix: bool) -> bool:
-    failed = False
-    for source in sources:
-        failed = await _one(client, source, options, prefix, alone=len(sources) == 1) or failed
-    return failed
-
-
-async def _together(client: "AsyncClient", sources: Sequence[Source], options: dict[str, Any], prefix: bool) -> bool:
-    alone = len(sources) == 1
-    async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(_one(client, s, options, prefix, alone=alone)) for s in sources]
-    return any(task.result() for task in tasks)
-
-
-async def _one(client: "AsyncClient", source: Source, options: dict[str, Any], prefix: bool, *, alone: bool) -> bool:
-    """Prints one log; True when it could not be read, which has been told."""
+async def _alone(client: "AsyncClient", source: "Source", options: dict[str, Any]) -> bool:
+    """Prints one log as it is; True when it could not be read, which has been told."""
     from mesh.errors import MeshError
 
     try:
-        if prefix or not alone:
-            await _lines(client, source, options, source.prefix if prefix else b"")
-        else:
-            async for chunk in client.log_bytes(source.pod, container=source.container, **options):
-                _write(chunk)
+        async for chunk in client.log_bytes(source.pod, container=source.container, **options):
+            _write(chunk)
     except MeshError as error:
         report(error)
         return True
     return False
 
 
-async def _lines(client: "AsyncClient", source: Source, options: dict[str, Any], prefix: bytes) -> None:
-    """Whole lines only, so that logs that come together don't mix within a line."""
-    rest = b""
-    async for chunk in client.log_bytes(source.pod, container=source.container, **options):
-        *lines, rest = (rest + chunk).split(b"\n")
-        _write(b"".join(prefix + line + b"\n" for line in lines))
-    if rest:
-        _write(prefix + rest + b"\n")
+def _printer(prefix: bool, coloured: bool, timestamps: bool) -> "Show":
+    def show(source: "Source", line: "Line") -> None:
+        before = source.prefix(coloured) if prefix or coloured else b""
+        _write(before + (line.stamp if timestamps else b"") + line.text + b"\n")
+
+    return show
 
 
 def _write(data: bytes) -> None:

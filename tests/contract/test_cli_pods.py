@@ -215,3 +215,19 @@ async def test_a_terminal_is_raw_while_the_command_runs_and_as_before_afterwards
     assert termios.tcgetattr(slave) == before
     os.close(master)
     os.close(slave)
+
+
+async def test_logs_of_labels_go_on_with_the_pods_that_replace_them(cli: Cli, scripted: ScriptedHost) -> None:
+    second = POD.replace("name: web,", "name: web2,", 1)
+    assert second != POD
+    scripted.logs["web2/app"] = b"hello\n"
+    async with cli.program("logs", "-f", "-l", "app=web", "-c", "app", "--tail", "1", "--prefix") as program:
+        assert await program.line() == "[pod/web/app] three"
+        result = await cli("apply", "--wait", "-f", "-", stdin=second)
+        assert result.code == 0, result.err
+        assert await program.line() == "[pod/web2/app] hello"
+        result = await cli("delete", "pod", "web", "--now")
+        assert result.code == 0, result.err
+        program.process.send_signal(signal.SIGINT)
+        code, err = await program.end()
+    assert (code, "Traceback" in err) == (130, False)
