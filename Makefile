@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: help venv up down test test-fast unit lint generate bench bench-services pin
+.PHONY: help venv up down test test-fast unit lint generate bench bench-services pin bundle lint-collection lint-ansible test-hosts
 
 help:
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -39,7 +39,7 @@ lint: venv ## ruff, mypy, import contracts, generated code, docs/cli.md and docs
 test: venv ## everything that must hold
 	@tools/packages.sh
 	@tools/prometheus.sh $(VENV)/prometheus
-	@$(MAKE) --no-print-directory lint
+	@$(MAKE) --no-print-directory lint lint-collection
 	$(SUDO) env PYTHONDONTWRITEBYTECODE=1 MESH_KILLS="$(MESH_KILLS)" $(BIN)/python -m pytest
 
 test-fast: venv ## without what needs root and Podman
@@ -60,6 +60,24 @@ bench: venv ## figures against `podman kube play`, in one run
 bench-services: venv ## the Service path beside HAProxy, nginx and the kernel's DNAT
 	@tools/packages.sh wrk haproxy nginx-light libnginx-mod-stream nftables
 	$(SUDO) $(BIN)/python benchmarks/services.py
+
+bundle: venv ## dist/bundle: what hosts are provisioned from, with every Python package
+	@$(BIN)/python tools/bundle.py dist/bundle
+
+lint-collection: ## the playbooks can be read, with every inventory
+	@tools/ansible.sh $(VENV)/ansible
+	@. $(VENV)/ansible/activate && for inventory in one three many; do for book in site upgrade rotate_certs reset; do \
+		ansible-playbook --syntax-check -i ansible/inventories/$$inventory/hosts.yml mesh.hosts.$$book > /dev/null || exit 1; \
+	done; done
+
+lint-ansible: ## ansible-lint in its strictest profile
+	@tools/ansible.sh $(VENV)/ansible-lint tools/ansible-lint.txt
+	. $(VENV)/ansible-lint/activate && cd $(VENV)/ansible-lint/collections/ansible_collections/mesh/hosts && ansible-lint
+
+test-hosts: bundle lint-ansible ## three hosts that systemd has booted, provisioned and reset by the playbooks
+	@tools/packages.sh mmdebstrap openssh-client netavark iptables
+	@tools/ansible.sh $(VENV)/ansible
+	$(SUDO) $(BIN)/python -m tests.machines.provision $${MESH_LAB:-build/hosts} dist/bundle
 
 pin: ## constraints.txt anew; needs pip-tools
 	pip-compile --quiet --strip-extras --extra dev --build-deps-for editable --allow-unsafe --generate-hashes --no-emit-index-url \

@@ -12,7 +12,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -95,6 +95,8 @@ async def serve(config: MeshdConfig) -> None:
             tasks.create_task(meshd.run(), name="meshd")
             await meshd.serving.wait()
             notify("READY=1")
+            if pause := alive_seconds(os.environ):
+                tasks.create_task(_say_alive(pause), name="alive")
     finally:
         await store.close()
         audit.close()
@@ -123,6 +125,19 @@ def notify(state: str) -> None:
     if address:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notifier, suppress(OSError):
             notifier.sendto(state.encode(), "\0" + address[1:] if address.startswith("@") else address)
+
+
+def alive_seconds(environment: Mapping[str, str]) -> float:
+    """How often the supervisor wants to hear that this process lives (WATCHDOG_USEC): three times as often as it must;
+    0: never."""
+    told = environment.get("WATCHDOG_USEC", "")
+    return int(told) / 3e6 if told.isdecimal() else 0.0
+
+
+async def _say_alive(pause: float) -> None:
+    while True:
+        await asyncio.sleep(pause)
+        notify("WATCHDOG=1")
 
 
 async def _keys(config: MeshdConfig) -> tuple[KeySource, Keyring]:

@@ -1,5 +1,6 @@
-"""The host's own commands, run by supervisors and roles: prepare, podman, unprepare."""
+"""The host's own commands, run by supervisors and roles: prepare, podman, serve, shutdown, unprepare."""
 
+import os
 import subprocess
 from pathlib import Path
 
@@ -52,6 +53,20 @@ def podman(config: configuration.AgentConfig) -> None:
 def unprepare(config: configuration.AgentConfig) -> None:
     """End every container of the mesh on this host and undo `prepare`; Podman's service must be stopped before."""
     host.unprepare(config)
+
+
+@main.command()
+@config_option
+@click.option("--grace", type=click.FloatRange(0), default=None, help="Seconds that a free host is left to Ray.")
+def serve(config: configuration.AgentConfig, grace: float | None) -> None:
+    """Stand by for Ray's actor: host the agent while there is none, and step aside when it comes."""
+    import asyncio  # noqa: PLC0415 - the other commands need none of it
+
+    from nodeagent import standby  # noqa: PLC0415
+
+    os.umask(0o077)
+    standby.log_lines()
+    asyncio.run(standby.stand_by(config, standby.GRACE if grace is None else grace))
 
 
 @main.command()

@@ -1,12 +1,11 @@
 """Wires the Agent of this host with Podman, the proxy's socket and the host's lock; nothing else.
 
-Rule: one agent per host. Whoever comes second waits for the lock, and has the host the moment the first one is gone.
+Rule: one agent per host. Whoever comes second waits for the lock (lock.py), and has the host the moment the first
+one is gone.
 """
 
 import asyncio
-import fcntl
 import os
-import threading
 from pathlib import Path
 
 import structlog
@@ -17,6 +16,7 @@ from mesh.v1 import node_pb2
 from nodeagent import config as configuration
 from nodeagent.agent import Agent
 from nodeagent.config import AgentConfig
+from nodeagent.lock import knock, lock_host
 from nodeagent.proxy import Proxy
 from nodeagent.runtime.overland import Overland
 
@@ -45,12 +45,15 @@ class HostAgent:
         self._agent: asyncio.Future[Agent] = asyncio.get_running_loop().create_future()
 
     async def run(self) -> None:
-        """Waits for the host, then serves it until the agent ends."""
+        """Waits for the host, which who stands by for it gives back when asked; then serves it until the agent ends."""
+        await self.serve(await lock_host(self._config.lock_file, lambda: knock(self._config.standby_socket)))
+
+    async def serve(self, lock: int) -> None:
+        """Serves the host whose lock this is, until the agent ends."""
         for trouble in guard():
             log.warning("memory_may_leak", message=trouble)
         from nodeagent.runtime.podman import PodmanRuntime  # noqa: PLC0415 - the only place that knows Podman
 
-        lock = await lock_host(self._config.state_dir / "lock")
         try:
             runtime = PodmanRuntime(self._config)
             agent = Agent(
@@ -103,27 +106,6 @@ class HostAgent:
     async def close_stream(self, request: node_pb2.StreamClose) -> node_pb2.StreamClosed:
         """See AgentPort."""
         return await (await self._ready()).close_stream(request)
-
-
-async def lock_host(path: Path) -> int:
-    """The descriptor that holds the lock, once it is free; it is free when its holder is dead."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        log.info("waiting_for_host", lock=str(path))
-        loop = asyncio.get_running_loop()
-        locked = asyncio.Event()
-
-        def wait() -> None:
-            fcntl.flock(fd, fcntl.LOCK_EX)
-            if not loop.is_closed():
-                loop.call_soon_threadsafe(locked.set)
-
-        threading.Thread(target=wait, name="host-lock", daemon=True).start()  # dies with the process, waiting or not
-        await locked.wait()
-    return fd
 
 
 async def podman_version() -> str:

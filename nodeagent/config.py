@@ -64,6 +64,11 @@ class AgentConfig:
         return self.root / "seccomp"
 
     @property
+    def lock_file(self) -> Path:
+        """Who holds it has the host."""
+        return self.state_dir / "lock"
+
+    @property
     def run_dir(self) -> Path:
         """A tmpfs, 0700: sockets, namespaces, Podman's run root and runtime state; gone after a reboot, as they are."""
         return self.root / "run"
@@ -82,6 +87,11 @@ class AgentConfig:
     def podman_socket(self) -> Path:
         """Where this host's own Podman service listens."""
         return self.run_dir / "podman.sock"
+
+    @property
+    def standby_socket(self) -> Path:
+        """Where who stands by for Ray's actor is asked to step aside."""
+        return self.run_dir / "standby.sock"
 
     @property
     def pki_dir(self) -> Path:

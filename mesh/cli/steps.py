@@ -1,6 +1,7 @@
 """What a long verb is doing: a living line on a terminal; what is done, a line each.
 
-Rule: what is done goes to standard output, what is being done is seen on a terminal alone.
+Rule: what is done goes to standard output, to standard error where that is for programs (`quiet`); what is being done
+is seen on a terminal alone.
 """
 
 import sys
@@ -16,8 +17,9 @@ if TYPE_CHECKING:
 class Steps:
     """What is being done, as a living line on a terminal; what is done, a line each."""
 
-    def __init__(self, color: bool) -> None:
+    def __init__(self, color: bool, quiet: bool = False) -> None:
         self._color = color
+        self._quiet = quiet
         self._began = time.monotonic()
         self._status: Status | None = None
         if color and sys.stderr.isatty():
@@ -43,4 +45,4 @@ class Steps:
         """One thing is done."""
         seconds = time.monotonic() - self._began
         mark = click.style("ok", fg="green") if self._color else "ok"
-        click.echo(f"{mark}  {what:9} {words}  ({seconds:.1f} s)")
+        click.echo(f"{mark}  {what:9} {words}  ({seconds:.1f} s)", err=self._quiet)

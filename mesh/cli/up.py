@@ -3,6 +3,7 @@
 Rule: doing it again is harmless and quick; options are remembered, so the second run needs none.
 """
 
+import json
 import socket
 import sys
 from pathlib import Path
@@ -31,10 +32,12 @@ ROOT = click.option(
 @click.option("--listen", metavar="IP:PORT", multiple=True, help="Where meshd serves; 127.0.0.1:7443 by default.")
 @click.option("--join", metavar="IP:PORT", help="Be a further host of the mesh whose Ray head is there.")
 @click.option("--token-file", type=click.Path(path_type=Path, dir_okay=False), help="With --join: its ray/token.")
+@click.option("-o", "--output", type=click.Choice(["", "json"]), default="", metavar="FORMAT",
+              help="json: what was changed, for programs.")  # fmt: skip
 @click.pass_obj
 def command(
     session: Session, root: Path, node_name: str | None, node_ip: str | None, listen: tuple[str, ...],
-    join: str | None, token_file: Path | None,
+    join: str | None, token_file: Path | None, output: str,
 ) -> None:  # fmt: skip
     """Start a mesh on this host, or what of it is down.
 
@@ -49,12 +52,16 @@ def command(
     layout = Layout(root.absolute())
     told = _told(Told.read(layout), node_name, node_ip, listen, join, session.context)
     host = host_of(layout, told)
-    with Steps(session.color) as steps:
-        bring_up(host, told, token_file, steps)
+    with Steps(session.color, quiet=bool(output)) as steps:
+        changed = bring_up(host, told, token_file, steps)
+    if output:
+        click.echo(json.dumps({"changed": changed}, indent=2))
+        return
     _farewell(host, told)
 
 
-def bring_up(host: "Host", told: "Told", token_file: Path | None, steps: "Steps") -> None:
+def bring_up(host: "Host", told: "Told", token_file: Path | None, steps: "Steps") -> list[str]:
+    """Does all of it; returns in words what had to be changed, nothing where all was as it should be."""
     from mesh.cli import ready
     from mesh.supervision import setup, up
 
@@ -70,7 +77,7 @@ def bring_up(host: "Host", told: "Told", token_file: Path | None, steps: "Steps"
     steps.done("files", f"below {host.layout.root}")
     steps.say("preparing the host")
     steps.done("host", up.prepare_host(host))
-    up.start(host, supervisor, changed, steps.say)
+    words = [f"wrote {path}" for path in sorted(changed)] + up.start(host, supervisor, changed, steps.say)
     steps.done("programs", f"kept alive by {supervisor.kind}")
     if told.context:
         setup.client_context(host, told.context)
@@ -80,6 +87,7 @@ def bring_up(host: "Host", told: "Told", token_file: Path | None, steps: "Steps"
     elif told.control:
         steps.say(f"waiting for node {host.node_name}")
         steps.done("node", f"{host.node_name} is {ready.by_itself(host.layout, told.control, host.node_name)}")
+    return words
 
 
 def host_of(layout: "Layout", told: "Told") -> "Host":

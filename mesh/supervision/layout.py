@@ -176,6 +176,11 @@ class Layout:
         return self.run / "netproxy.sock"
 
     @property
+    def standby_socket(self) -> Path:
+        """Where who stands by for Ray's actor is asked to step aside."""
+        return self.run / "standby.sock"
+
+    @property
     def podman_socket(self) -> Path:
         return self.run / "podman.sock"
 

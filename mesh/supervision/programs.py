@@ -30,7 +30,9 @@ class Ready:
 @dataclass(frozen=True, slots=True)
 class Program:
     """One supervised program. `reads`: files whose change asks for a restart. `spares_children`: what it has started
-    lives on when it ends (containers' monitors)."""
+    lives on when it ends (containers' monitors). `capabilities`: those that it needs of root's, and then it is confined
+    where the supervisor can do that; None: it makes containers and needs all. `notifies`: it tells the supervisor when
+    it is ready, and that it is alive."""
 
     name: str
     title: str
@@ -39,6 +41,8 @@ class Program:
     environment: Mapping[str, str] = field(default_factory=dict)
     reads: tuple[Path, ...] = ()
     spares_children: bool = False
+    capabilities: tuple[str, ...] | None = None
+    notifies: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +62,7 @@ def programs(host: Host) -> tuple[Program, ...]:
     here = [_podman(host), _ray(host)]
     if not host.join:
         here.append(_meshd(host))
-    return (*here, _holder(host), _tunnel(host), _netproxy(host))
+    return (*here, _holder(host), _tunnel(host), _netproxy(host), _standby(host))
 
 
 def prepare(host: Host) -> tuple[str, ...]:
@@ -111,6 +115,8 @@ def _meshd(host: Host) -> Program:
         ready=Ready(host.listen[0]),
         environment={**base_environment(), "GRPC_ENABLE_FORK_SUPPORT": "false"},  # it forks only to exec
         reads=(layout.meshd_config, layout.ca_certificate, layout.meshd_certificate),
+        capabilities=("CAP_IPC_LOCK", "CAP_NET_BIND_SERVICE"),
+        notifies=True,
     )
 
 
@@ -123,6 +129,7 @@ def _holder(host: Host) -> Program:
         argv=(str(host.python), "-m", "netproxy.hold", str(path)),
         ready=Ready(str(path)),
         environment=base_environment(),
+        capabilities=(),
     )
 
 
@@ -137,6 +144,7 @@ def _tunnel(host: Host) -> Program:
         argv=(str(host.python), "-m", "netproxy.knock", str(path), address, str(layout.pki), allowed),
         ready=Ready(str(path)),
         environment=base_environment(),
+        capabilities=(),
     )
 
 
@@ -154,4 +162,17 @@ def _netproxy(host: Host) -> Program:
         ready=Ready(str(layout.netproxy_socket)),
         environment=base_environment(),
         spares_children=True,  # an HAProxy with requests under way
+        capabilities=("CAP_NET_ADMIN", "CAP_NET_BIND_SERVICE", "CAP_NET_RAW"),
+    )
+
+
+def _standby(host: Host) -> Program:
+    config = host.layout.agent_config
+    return Program(
+        name="mesh-standby",
+        title="stand-in for the node agent while Ray is away",
+        argv=(str(host.python), "-m", "nodeagent", "serve", "--config", str(config)),
+        ready=Ready(str(host.layout.standby_socket)),
+        environment=base_environment(),
+        reads=(config,),
     )

@@ -1,6 +1,7 @@
 """systemd as the supervisor: a service each, all part of mesh.target; logs go to the journal.
 
-Rules: Restart=always without a limit; only what is ours is touched, known by the first line of each unit file.
+Rules: Restart=always without a limit; only what is ours is touched, known by the first line of each unit file. What
+makes no containers is confined to what it needs.
 """
 
 import subprocess
@@ -18,6 +19,27 @@ SHUTDOWN = "mesh-shutdown.service"
 SHUTDOWN_SECONDS = 900  # the longest that a host may wait for its pods
 # As many open files as the machine grants: LimitNOFILE= would fail where it grants fewer than we ask for.
 _WITH_ALL_FILES = ("/bin/sh", "-c", 'ulimit -n "$(ulimit -Hn)"; exec "$@"', "sh")
+_ALIVE_SECONDS = 60  # a program that says that it is alive is ended when it has not for so long
+# What a confined program can't do: it writes in /var, /run and /tmp alone, makes no namespace, sees no device.
+_CONFINED = (
+    "NoNewPrivileges=yes",
+    "ProtectSystem=full",
+    "ProtectKernelTunables=yes",
+    "ProtectKernelModules=yes",
+    "ProtectKernelLogs=yes",
+    "ProtectControlGroups=yes",
+    "ProtectClock=yes",
+    "ProtectHostname=yes",
+    "PrivateDevices=yes",
+    "RestrictNamespaces=yes",
+    "RestrictRealtime=yes",
+    "RestrictSUIDSGID=yes",
+    "LockPersonality=yes",
+    "SystemCallArchitectures=native",
+    "SystemCallFilter=@system-service",
+    "SystemCallErrorNumber=EPERM",
+    "RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK",
+)
 _MARK = "# Written by `mesh up` for {root}; changes are lost.\n"
 
 
@@ -34,7 +56,7 @@ def unit(host: Host, program: Program) -> str:
         "",
         "[Service]",
         *(f'Environment="{_escape(f"{key}={value}")}"' for key, value in sorted(program.environment.items())),
-        f"ExecStartPre={_command(('/bin/sh', '-c', prepare_once(host)))}",
+        f"ExecStartPre=+{_command(('/bin/sh', '-c', prepare_once(host)))}",  # +: not confined
         f"ExecStart={_command((*_WITH_ALL_FILES, *program.argv))}",
         "Restart=always",
         "RestartSec=500ms",
@@ -43,11 +65,17 @@ def unit(host: Host, program: Program) -> str:
         "TimeoutStopSec=12",
         # Containers' monitors live in the cgroup of the Podman service: systemd must neither end nor count them.
         *(("KillMode=process", "Delegate=yes") if program.spares_children else ("KillMode=mixed",)),
+        *(("Type=notify", f"WatchdogSec={_ALIVE_SECONDS}") if program.notifies else ()),
+        *(_confinement(program.capabilities) if program.capabilities is not None else ()),
         "",
         "[Install]",
         f"WantedBy={TARGET}",
     ]
     return _MARK.format(root=host.layout.root) + "\n".join(lines) + "\n"
+
+
+def _confinement(capabilities: Sequence[str]) -> tuple[str, ...]:
+    return (*_CONFINED, f"CapabilityBoundingSet={' '.join(capabilities)}")
 
 
 def target_unit(layout: Layout) -> str:
@@ -66,7 +94,7 @@ def shutdown_unit(host: Host) -> str:
         "[Unit]",
         "Description=Graceful end of the mesh's pods when this host shuts down",
         "After=mesh-podman.service mesh-ray.service meshd.service mesh-netproxy-hold.service"
-        " mesh-netproxy-tunnel.service mesh-netproxy.service network-online.target",
+        " mesh-netproxy-tunnel.service mesh-netproxy.service mesh-standby.service network-online.target",
         "",
         "[Service]",
         "Type=oneshot",

@@ -91,21 +91,24 @@ def prepare_host(host: Host) -> str:
     return done.stdout.strip().splitlines()[-1] if done.stdout.strip() else ""
 
 
-def start(host: Host, supervisor: Supervisor, changed: set[Path], say: Say) -> None:
+def start(host: Host, supervisor: Supervisor, changed: set[Path], say: Say) -> list[str]:
     """Starts what does not run, restarts what was told something new, waits until all are ready. The host takes pods
-    again."""
+    again. Returns in words what was done."""
     host.layout.shutdown.unlink(missing_ok=True)
     wanted = programs(host)
+    done = []
     running = {status.name for status in supervisor.status() if status.running}
     stale = supervisor.install(host, wanted) | {p.name for p in wanted if changed & set(p.reads)}
     for program in wanted:
         if program.name in running & stale:
             say(f"restarting {program.name}")
             supervisor.restart([program.name])
+            done.append(f"restarted {program.name}")
     supervisor.start([program.name for program in wanted])
     for program in wanted:
         say(f"waiting for {program.name}")
         _await(program, supervisor)
+    return done + [f"started {program.name}" for program in wanted if program.name not in running]
 
 
 def _await(program: Program, supervisor: Supervisor) -> None:

@@ -238,3 +238,18 @@ async def test_the_api_answers_within_seconds_of_the_start_with_ten_thousand_obj
     async with running(place) as (_, channel):
         await ControlStub(channel).Status(pb.StatusRequest())
     assert time.monotonic() - began < 10
+
+
+async def test_it_tells_a_watchdog_that_it_lives(place: Path) -> None:
+    path = place / "notify.sock"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notified:
+        notified.bind(str(path))
+        notified.setblocking(False)
+        process = await spawn(place, NOTIFY_SOCKET=str(path), WATCHDOG_USEC="300000")
+        try:
+            async with asyncio.timeout(20):
+                heard = [await asyncio.get_running_loop().sock_recv(notified, 100) for _ in range(3)]
+        finally:
+            process.kill()
+            await process.wait()
+    assert heard == [b"READY=1", b"WATCHDOG=1", b"WATCHDOG=1"]

@@ -1,5 +1,6 @@
 """One host, as a new user has it: up, a pod, its logs, a command in it, a connection to it, down, nothing left."""
 
+import json
 import os
 import signal
 import subprocess
@@ -47,7 +48,7 @@ def pod_runs_and_answers(host: FakeHost) -> None:
 
 def second_up_disturbs_nothing(host: FakeHost) -> None:
     containers, programs = host.containers(), host.pids("mesh.app")
-    host.up()
+    assert json.loads(host.mesh("up", "-o", "json")) == {"changed": []}
     assert (host.containers(), host.pids("mesh.app")) == (containers, programs)
 
 

@@ -49,9 +49,10 @@ def test_the_longest_root_still_holds_rays_sockets() -> None:
 
 def test_a_joined_host_has_no_control_service() -> None:
     names = [program.name for program in programs(replace(HOST, join="10.0.0.9:7430"))]
-    assert names == ["mesh-podman", "mesh-ray", "mesh-netproxy-hold", "mesh-netproxy-tunnel", "mesh-netproxy"]
+    proxy = ["mesh-netproxy-hold", "mesh-netproxy-tunnel", "mesh-netproxy"]
+    assert names == ["mesh-podman", "mesh-ray", *proxy, "mesh-standby"]
     here = [program.name for program in programs(HOST)]
-    assert here == ["mesh-podman", "mesh-ray", "meshd", "mesh-netproxy-hold", "mesh-netproxy-tunnel", "mesh-netproxy"]
+    assert here == ["mesh-podman", "mesh-ray", "meshd", *proxy, "mesh-standby"]
 
 
 @pytest.mark.parametrize("root", ["/var/lib/mesh", "/srv/a mesh's"])

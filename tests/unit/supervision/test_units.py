@@ -14,7 +14,11 @@ KNOWN = {
     "Unit": {"Description", "PartOf", "After", "Wants", "RequiresMountsFor", "StartLimitIntervalSec"},
     "Service": {
         "Environment", "ExecStartPre", "ExecStart", "ExecStop", "Restart", "RestartSec", "UMask", "TasksMax",
-        "TimeoutStopSec", "KillMode", "Delegate", "Type", "RemainAfterExit",
+        "TimeoutStopSec", "KillMode", "Delegate", "Type", "RemainAfterExit", "WatchdogSec", "CapabilityBoundingSet",
+        "NoNewPrivileges", "PrivateDevices", "ProtectSystem", "ProtectKernelTunables", "ProtectKernelModules",
+        "ProtectKernelLogs", "ProtectControlGroups", "ProtectClock", "ProtectHostname", "RestrictNamespaces",
+        "RestrictRealtime", "RestrictSUIDSGID", "RestrictAddressFamilies", "LockPersonality",
+        "SystemCallArchitectures", "SystemCallFilter", "SystemCallErrorNumber",
     },
     "Install": {"WantedBy"},
 }  # fmt: skip
@@ -60,3 +64,18 @@ def test_programs_come_back_without_a_limit_and_spare_what_they_must(units: list
             assert f"\nPartOf={systemd.TARGET}\n" in text, name
     assert "\nKillMode=process\nDelegate=yes\n" in texts["mesh-podman.service"]
     assert "\nKillMode=mixed\n" in texts["meshd.service"]
+
+
+def test_what_makes_no_containers_is_confined(units: list[Path]) -> None:
+    texts = {unit.name: unit.read_text() for unit in units}
+    for name in ("meshd.service", "mesh-netproxy.service", "mesh-netproxy-hold.service"):
+        assert "\nNoNewPrivileges=yes\n" in texts[name]
+        assert "\nExecStartPre=+" in texts[name], "what prepares the host is not confined"
+        assert "CAP_SYS_ADMIN" not in texts[name]
+    assert "\nCapabilityBoundingSet=\n" in texts["mesh-netproxy-hold.service"]
+    assert "NoNewPrivileges" not in texts["mesh-podman.service"] + texts["mesh-ray.service"]
+
+
+def test_meshd_is_ready_when_it_says_so_and_ended_when_it_hangs(units: list[Path]) -> None:
+    text = next(unit.read_text() for unit in units if unit.name == "meshd.service")
+    assert "\nType=notify\nWatchdogSec=60\n" in text

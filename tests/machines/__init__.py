@@ -1,0 +1,1 @@
+"""Hosts that systemd has booted, provisioned by the collection; see HACKING.md."""

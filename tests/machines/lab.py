@@ -1,0 +1,159 @@
+"""Several hosts that systemd has booted on this machine: privileged containers of Debian 12, reached by ssh.
+
+Rule: all of it lies below one directory and in a Podman of its own; `close` leaves nothing but the host image, which
+takes a minute to make. Needs root. What a host is given from outside is its network, and this machine's certificates of
+authorities; packages come from Debian, unless the bundle is all there is.
+"""
+
+import json
+import os
+import subprocess
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+PACKAGES = (
+    "systemd,systemd-sysv,dbus,openssh-server,iproute2,iputils-ping,python3,ca-certificates,procps,sudo,busybox-static"
+)
+IMAGE = "localhost/testhost:latest"
+
+
+class Failed(Exception):  # noqa: N818 - reads as a run's failure
+    """What did not do what it should, with all that it said."""
+
+
+def run(*argv: str, check: bool = True, seconds: float = 600, **more: str) -> str:
+    """Standard output of a command; raises Failed. `more` is added to its environment."""
+    done = subprocess.run(
+        argv, capture_output=True, text=True, check=False, timeout=seconds, env={**os.environ, **more}, cwd="/"
+    )
+    if check and done.returncode:
+        raise Failed(f"{' '.join(argv)} → {done.returncode}\n{done.stdout}\n{done.stderr}")
+    return done.stdout
+
+
+@dataclass(slots=True)
+class Lab:
+    """Use it as a `with`; `names` are the hosts."""
+
+    directory: Path
+    names: Sequence[str]
+    addresses: dict[str, str] = field(default_factory=dict)
+
+    def __enter__(self) -> "Lab":
+        self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        (self.directory / "containers.conf").write_text(
+            '[containers]\ndefault_ulimits = ["nofile=20000:20000","nproc=32768:32768"]\n'
+        )
+        try:
+            self._image()
+            self._key()
+            for name in self.names:
+                self._boot(name)
+            for name in self.names:
+                self._await(name)
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Powers everything off and removes the hosts."""
+        for name in self.names:
+            self.podman("rm", "--force", "--time", "0", name, check=False)
+            run("rm", "-rf", str(self.directory / "disks" / name))
+
+    def podman(self, *args: str, check: bool = True, seconds: float = 300) -> str:
+        """The Podman that has the hosts."""
+        where = ("--root", str(self.directory / "podman"), "--runroot", str(self.directory / "run"))
+        conf = str(self.directory / "containers.conf")
+        return run("podman", *where, *args, check=check, seconds=seconds, CONTAINERS_CONF=conf)
+
+    def ssh(self, name: str, *argv: str, check: bool = True, seconds: float = 300) -> str:
+        """A command on a host, as root."""
+        return run("ssh", *self._options(), f"root@{self.addresses[name]}", "--", *argv, check=check, seconds=seconds)
+
+    def power_off(self, name: str) -> None:
+        """As if the plug were pulled."""
+        self.podman("kill", name)
+
+    def power_on(self, name: str) -> None:
+        """Boots it again; its address may be another one."""
+        self.podman("start", name)
+        self._await(name)
+
+    def inventory(self, bundle: Path, **values: object) -> Path:
+        """An inventory of all hosts; the first is the control host."""
+        hosts = {name: {"ansible_host": address} for name, address in self.addresses.items()}
+        shared = {
+            "ansible_user": "root",
+            "ansible_ssh_common_args": " ".join(self._options()),
+            "ansible_python_interpreter": "/usr/bin/python3",
+            "mesh_bundle": str(bundle),
+            **values,
+        }
+        groups = {"mesh": {"hosts": hosts, "vars": shared}, "mesh_control": {"hosts": {self.names[0]: {}}}}
+        path = self.directory / "inventory.json"
+        path.write_text(json.dumps(groups, indent=2))
+        return path
+
+    # ---- making hosts
+
+    def _options(self) -> tuple[str, ...]:
+        known = str(self.directory / "known_hosts")
+        settings = {
+            "StrictHostKeyChecking": "accept-new", "UserKnownHostsFile": known, "LogLevel": "ERROR",
+            "ControlMaster": "auto", "ControlPath": str(self.directory / "%C"), "ControlPersist": "60s",
+        }  # fmt: skip
+        return ("-i", str(self.directory / "key"), *(f"-o{key}={value}" for key, value in settings.items()))
+
+    def _image(self) -> None:
+        if self.podman("images", "--quiet", IMAGE).strip():
+            return
+        archive = self.directory / "host.tar"
+        if not archive.exists():
+            fresh = archive.with_name("fresh.tar")
+            run("mmdebstrap", "--variant=minbase", f"--include={PACKAGES}", "bookworm", str(fresh), seconds=900)
+            fresh.rename(archive)
+        changes = ("--change", 'CMD ["/sbin/init"]', "--change", "STOPSIGNAL SIGRTMIN+3")
+        self.podman("import", *changes, str(archive), IMAGE, seconds=600)
+
+    def _key(self) -> None:
+        for name in ("key", "key.pub", "known_hosts"):
+            (self.directory / name).unlink(missing_ok=True)
+        run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(self.directory / "key"))
+
+    def _boot(self, name: str) -> None:
+        disk = self.directory / "disks" / name
+        self.podman("rm", "--force", "--time", "0", name, check=False)
+        run("rm", "-rf", str(disk))
+        disk.mkdir(parents=True)
+        # On some machines crun refuses a hybrid of cgroups until the first systemd has been there.
+        runtime = "crun" if self._works("crun") else "runc"
+        self.podman(
+            "--runtime", runtime, "run", "--detach", "--name", name, "--hostname", name, "--privileged",
+            "--systemd=always", "--volume", f"{disk}:/var/lib/mesh",
+            "--volume", "/etc/ssl/certs:/etc/ssl/certs:ro", IMAGE,
+        )  # fmt: skip
+
+    def _works(self, runtime: str) -> bool:
+        try:
+            self.podman("--runtime", runtime, "run", "--rm", IMAGE, "true")
+        except Failed:
+            return False
+        return True
+
+    def _await(self, name: str) -> None:
+        self.addresses[name] = self.podman("inspect", name, "--format", "{{.NetworkSettings.IPAddress}}").strip()
+        end = time.monotonic() + 120
+        while self.podman("exec", name, "systemctl", "is-system-running", check=False).strip() != "running":
+            if time.monotonic() > end:
+                raise Failed(f"{name} does not boot: {self.podman('exec', name, 'systemctl', '--failed', check=False)}")
+            time.sleep(0.5)
+        key = (self.directory / "key.pub").read_text()
+        script = f"mkdir -p -m 700 /root/.ssh && echo '{key.strip()}' > /root/.ssh/authorized_keys"
+        self.podman("exec", name, "sh", "-c", script)
