@@ -52,6 +52,7 @@ _SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "uncordon": ("uncordon", "Let a host take new pods again."),
         "drain": ("drain", "Empty a host, so that it can be worked on."),
         "taint": ("taint", "Keep pods away from hosts, by taints."),
+        "simulate": ("simulate", "Say what would happen, and touch nothing."),
     },
     "Pods": {
         "logs": ("logs", "Print what containers wrote."),

@@ -19,12 +19,13 @@ from mesh.controllers.statefulset import StatefulSets
 from mesh.model.conditions import set_condition
 from mesh.model.fields import copy_of
 from mesh.model.keys import Key
-from mesh.model.kinds import Object, key_of, revision_of
+from mesh.model.kinds import Object, key_of
 from mesh.model.manifest import load
 from mesh.model.pods import is_deleting, is_terminal
 from mesh.model.times import SECOND, to_timestamp
 from mesh.reconcile.plan import Controller
-from mesh.store.port import Event, Snapshot, Write
+from mesh.simulate.machine import Machine
+from mesh.store.port import Snapshot
 from mesh.v1.core_pb2 import Node, NodeCondition, Pod
 from mesh.view import View
 from tests.harness import objects
@@ -41,13 +42,10 @@ class World:
     """Objects at one revision. `watch(view)` is called after each commit; `now` moves only by `pass_time`."""
 
     def __init__(self, *objs: Object, nodes: Sequence[str] = ("a", "b", "c"), seed: int = 0) -> None:
-        self.view = View(Snapshot(1, [objects.namespace("default")]))
-        self.now = START
+        self.machine = Machine(View(Snapshot(1, [objects.namespace("default")])), everyone(), START)
+        self.machine.watch = lambda _events: self.watch(self.view)
         self.rng = random.Random(seed)
         self.watch: Callable[[View], None] = lambda _view: None
-        self.controllers = everyone()
-        self._queue: list[tuple[int, Key]] = []
-        self._later: dict[tuple[int, Key], int] = {}
         for name in nodes:
             self.put(_node(name))
         for obj in objs:
@@ -132,67 +130,36 @@ class World:
 
     # ---- time and the loop
 
+    @property
+    def view(self) -> View:
+        """Everything as of the last commit."""
+        return self.machine.view
+
+    @property
+    def now(self) -> int:
+        """Nanoseconds since the epoch."""
+        return self.machine.now
+
     def pass_time(self, seconds: float) -> None:
         """Moves the clock; keys whose delay is over come to be looked at."""
-        self.now += round(seconds * SECOND)
-        due = [item for item, when in self._later.items() if when <= self.now]
-        for item in due:
-            del self._later[item]
-            self._add(item)
+        self.machine.move_to(self.machine.now + round(seconds * SECOND))
 
     def settle(self, most: int = 20_000) -> None:
         """Runs the controllers until none has anything to do."""
-        for _ in range(most):
-            if not self.step():
-                return
-        raise AssertionError(f"the controllers never rest: {self._queue[:5]}")
+        self.machine.settle(most)
 
     def step(self, index: int = 0) -> bool:
         """One key of the queue; says whether there was one."""
-        if not self._queue:
-            return False
-        number, key = self._queue.pop(index)
-        plan = self.controllers[number].reconcile(key, self.view, self.now)
-        if plan.writes:
-            self._commit(plan.writes)
-        if plan.requeue_after is not None:
-            when = self.now + round(plan.requeue_after * SECOND)
-            self._later[(number, key)] = min(when, self._later.get((number, key), when))
-        return True
+        return self.machine.step(index)
 
     def any_step(self) -> bool:
         """One key of the queue, whichever."""
-        return self.step(self.rng.randrange(len(self._queue))) if self._queue else False
+        waiting = len(self.machine.waiting())
+        return self.machine.step(self.rng.randrange(waiting)) if waiting else False
 
     def put(self, obj: Object | None, key: Key | None = None) -> None:
         """A commit of somebody else."""
-        name = key if key is not None else key_of(obj) if obj is not None else Key("", "", "")
-        held = self.view.get(name)
-        self._commit([Write(name, obj, revision_of(held) if held is not None else 0)])
-
-    def _commit(self, writes: Sequence[Write]) -> None:
-        revision = self.view.revision + 1
-        assert len({w.key for w in writes}) == len(writes), f"one object twice in a commit: {writes}"
-        events = []
-        for write in writes:
-            held = self.view.get(write.key)
-            have = revision_of(held) if held is not None else 0
-            assert write.expect in (None, have), f"{write.key} is at {have}, not {write.expect}"
-            stored = None
-            if write.object is not None:
-                stored = copy_of(write.object)
-                stored.metadata.resource_version = str(revision)
-            events.append(Event(revision, write.key, stored, held))
-        self.view.apply(events)
-        self.watch(self.view)
-        for number, controller in enumerate(self.controllers):
-            for event in events:
-                for key in controller.keys(event):
-                    self._add((number, key))
-
-    def _add(self, item: tuple[int, Key]) -> None:
-        if item not in self._queue:
-            self._queue.append(item)
+        self.machine.put(obj, key)
 
     # ---- questions
 

@@ -33,7 +33,7 @@ def secret(value: str, name: str = "login") -> str:
 @pytest.fixture
 def world() -> World:
     made = World()
-    made.controllers = (*everyone(), Rolls())
+    made.machine.controllers = (*everyone(), Rolls())
     return made
 
 
