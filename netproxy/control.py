@@ -8,7 +8,7 @@ import asyncio
 import os
 import socket
 import struct
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import structlog
@@ -25,7 +25,7 @@ class Control:
     """Serves `path`; `carry_out` does one order and returns the answer, or raises MeshError."""
 
     def __init__(
-        self, path: Path, held: Callable[[str], ProxyHeld], carry_out: Callable[[ProxyOrder], ProxyHeld]
+        self, path: Path, held: Callable[[str], ProxyHeld], carry_out: Callable[[ProxyOrder], Awaitable[ProxyHeld]]
     ) -> None:
         self._path = path
         self._held = held
@@ -53,7 +53,7 @@ class Control:
             self._writers.add(writer)
             _write(writer, self._held(""))
             while (order := await _receive(reader)) is not None:
-                _write(writer, self._answer(order))
+                _write(writer, await self._answer(order))
                 await writer.drain()
         except ConnectionError as error:
             log.info("agent_disconnected", why=str(error))
@@ -63,9 +63,9 @@ class Control:
             self._writers.discard(writer)
             writer.close()
 
-    def _answer(self, order: bytes) -> ProxyHeld:
+    async def _answer(self, order: bytes) -> ProxyHeld:
         try:
-            return self._carry_out(ProxyOrder.FromString(order))
+            return await self._carry_out(ProxyOrder.FromString(order))
         except (MeshError, DecodeError, OSError, ValueError) as error:
             log.error("order_refused", error=str(error))
             return self._held(str(error) or type(error).__name__)

@@ -72,6 +72,11 @@ class Dataplane:
         return ProxyHeld(digest=self.digest, fence=self.fence, boot=boot, error=error)
 
     @property
+    def order(self) -> tuple[int, int]:
+        """Which of two is the newer."""
+        return self.epoch, self.revision
+
+    @property
     def fence(self) -> Fence:
         """Of the table in force."""
         return Fence(epoch=self.epoch, revision=self.revision)

@@ -29,6 +29,33 @@ class Took:
         self.sum += seconds
 
 
+def join(flows: Flows, other: Flows) -> None:
+    """Adds what another process carries."""
+    by_name = {service.service: service for service in flows.services}
+    for service in other.services:
+        mine = by_name.get(service.service)
+        if mine is None:
+            by_name[service.service] = flows.services.add()
+            by_name[service.service].CopyFrom(service)
+            continue
+        mine.rejected += service.rejected
+        mine.connections.extend(service.connections)
+        backends = {(b.ip, b.port, b.pod): b for b in mine.backends}
+        for backend in service.backends:
+            same = backends.get((backend.ip, backend.port, backend.pod))
+            if same is None:
+                mine.backends.append(backend)
+            else:
+                _add(same, backend)
+
+
+def _add(one: BackendFlows, other: BackendFlows) -> None:
+    for name in ("open", "total", "bytes_in", "bytes_out", "failed", "ejections", "latency_sum"):
+        setattr(one, name, getattr(one, name) + getattr(other, name))
+    one.ejected = one.ejected or other.ejected
+    one.latency[:] = [a + b for a, b in zip(one.latency, other.latency, strict=True)]
+
+
 def tell_problems(
     flows: Flows, request: FlowsRequest, problems: Mapping[Listen, str], serving: Mapping[Listen, Route]
 ) -> None:

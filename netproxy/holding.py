@@ -53,6 +53,11 @@ class Holding:
             self._lost(error)
         return left
 
+    def reach(self) -> None:
+        """Finds the holder, and takes nothing over."""
+        if not self._connect():
+            self._later()
+
     def _inherit(self, names: Iterable[str], descriptors: Iterable[int]) -> None:
         for name, descriptor in zip(names, descriptors, strict=True):
             sock = socket.socket(fileno=descriptor)

@@ -19,17 +19,30 @@ import structlog
 from mesh.v1.node_pb2 import Flows, FlowsRequest, HostSide, ProxyHeld, ProxyOrder, ProxyService, ServiceTable
 from netproxy import lastgood
 from netproxy.announce import announce
-from netproxy.balance import Book, Counts
+from netproxy.balance import Book
 from netproxy.dataplane import Dataplane
 from netproxy.diff import Claims, Close, Move, Open, Swap
 from netproxy.dns.server import NameServer
-from netproxy.flows import Took, flows_of, tell_problems
+from netproxy.flows import Took, flows_of, join, tell_problems
 from netproxy.handover import place_of_words
+from netproxy.hands import Hands, SharedEngine, number_of
 from netproxy.health import HealthPorts, Standing
 from netproxy.holding import Holding, Left, words_of
 from netproxy.ingress.engine import Ingress
+from netproxy.leaving import Leaving
 from netproxy.listening import BACKLOG, bound, guard
-from netproxy.routes import Backend, Listen, Route, announced, health_of, host_port_routes, place_of, routes_of, serving
+from netproxy.routes import (
+    Backend,
+    Listen,
+    Place,
+    Route,
+    announced,
+    health_of,
+    host_port_routes,
+    place_of,
+    routes_of,
+    serving,
+)
 from netproxy.tcp import Engine
 from netproxy.tunnelling import allow
 from netproxy.turns import Turns
@@ -54,20 +67,23 @@ class Proxy:
         self._loop = loop
         self._boot = secrets.token_hex(8)
         self._file = lastgood.LastGood(file)
-        self._plane = Dataplane()
+        self._plane = self._served = Dataplane()  # what was ordered; what every process of ours carries out
         self._host = HostSide()
         self._claims = Claims()
         self._vips = Vips()
         self._announced: set[str] = set()  # load balancers' addresses that are here
         self._book = Book(random.random)
-        self._tcp = Engine(turns, loop, self._drained, str(tunnel or ""), most)
+        self._leaving = Leaving(self._book, lambda: self.news())  # noqa: PLW0108 - as it is then
+        self._tcp = Engine(turns, loop, self._leaving.drained, str(tunnel or ""), most)
+        self._hands = Hands(turns, loop, (holder, tunnel))
+        self._hands.news = lambda: self.news()  # noqa: PLW0108
+        self._shared = SharedEngine(self._tcp, self._hands)
         self._udp = UdpEngine(turns, loop, most)
         self._dns = NameServer(turns, loop)
         self._health = HealthPorts(loop)
-        self._sockets: dict[Listen, Engine | UdpEngine | NameServer] = {}
+        self._sockets: dict[Listen, SharedEngine | UdpEngine | NameServer] = {}
         self._problems: dict[Listen, str] = {}
         self._fresh: dict[Listen, socket.socket] = {}  # to be kept by the holder
-        self._draining: dict[str, set[Counts]] = {}
         self._retrying: asyncio.TimerHandle | None = None
         self._took = Took()
         self._unserved_since = 0.0  # since when a table is coming in and not served
@@ -83,7 +99,8 @@ class Proxy:
             self._let_go()
         for one in left:
             self._adopt(one)
-        self._ready = True
+        self._hands.flush()
+        self._served, self._ready = self._plane, True
 
     def begin_ingress(self, ingress: Ingress) -> None:
         """From now on this one is told what concerns Ingress."""
@@ -93,11 +110,12 @@ class Proxy:
 
     # ---- orders
 
-    def carry_out(self, order: ProxyOrder) -> ProxyHeld:
-        """Does one order and keeps it for the next start; raises MeshError, OSError."""
+    async def carry_out(self, order: ProxyOrder) -> ProxyHeld:
+        """Does one order, in every process, and keeps it for the next start; raises MeshError, OSError."""
         if order.HasField("flows"):
+            flows = await self._flows(order.flows)
             held = self.held()
-            held.flows.CopyFrom(self._flows(order.flows))
+            held.flows.CopyFrom(flows)
             return held
         if order.HasField("ingress_secrets"):  # never on a disk
             if self._ingress is not None:
@@ -106,14 +124,21 @@ class Proxy:
         began = time.perf_counter()
         if self._take(order) and not self._file.append([order]):
             self._file.rewrite(self._plane.table(), self._host)
+        plane = self._plane
+        if self._hands:
+            await self._hands.settled()
         self._took.add(time.perf_counter() - began)
+        if plane.order >= self._served.order:
+            self._served = plane
         return self.held()
 
-    def _flows(self, request: FlowsRequest) -> Flows:
+    async def _flows(self, request: FlowsRequest) -> Flows:
         flows = flows_of(request, self._book, self._tcp, self._udp, self._loop.time())
+        flows.workers = 1 + len(self._hands)
+        for others in await self._hands.flows(request):
+            join(flows, others)
         tell_problems(flows, request, self._problems, self._claims.serving)
         flows.names.CopyFrom(self._dns.figures())
-        flows.workers = 1
         flows.sync.extend(self._took.counts)
         flows.sync_sum = self._took.sum
         return flows
@@ -124,20 +149,19 @@ class Proxy:
 
     def held(self, error: str = "") -> ProxyHeld:
         """What is served now."""
-        held = self._plane.held(self._boot, error)
-        for uid, counts in self._draining.items():
-            held.draining[uid] = sum(c.open for c in counts)
-        if self._ingress is not None:
-            for uid, count in self._ingress.draining().items():
-                held.draining[uid] += count
-            if self._ingress.problem:
-                held.problems.append(f"ingress: {self._ingress.problem}")
+        held = self._served.held(self._boot, error)
+        leaving = self._ingress.draining() if self._ingress is not None else {}
+        for uid, number in (*self._leaving.told().items(), *self._hands.draining(), *leaving.items()):
+            held.draining[uid] += number
+        if self._ingress is not None and self._ingress.problem:
+            held.problems.append(f"ingress: {self._ingress.problem}")
         held.problems.extend(f"{listen}: {why}" for listen, why in sorted(self._problems.items()))
         return held
 
     def stop(self) -> int:
         """The end: what is open is left for the next proxy, or ended when there is nobody who keeps it; returns how
-        many connections were left."""
+        many connections of this process were left."""
+        self._hands.leave()
         flows = [*self._tcp.hand_over(), *self._udp.hand_over()]
         if self._holding.leave(flows):
             self._tcp.let_go()
@@ -172,6 +196,9 @@ class Proxy:
         listen = Listen(*words["listen"])
         route = self._claims.serving.get(listen, Route("", ""))
         pool = self._book.pool_of(route, self._loop.time())
+        if self._hands.adopt(words, sockets, route):
+            self._note_leaving(words["service"], self._serving(words["service"]))
+            return
         if words["kind"] == "new":
             self._tcp.adopt(words, sockets, pool, None)
             return
@@ -181,7 +208,16 @@ class Proxy:
             self._tcp.adopt(words, sockets, pool, counts)
         else:
             self._udp.adopt(words, socket.socket(fileno=sockets[0].detach()), listen, counts)
-        self._note_leaving(service, serving(self._plane.services.get(service), place_of(self._host)))
+        self._note_leaving(service, self._serving(service))
+
+    def _serving(self, name: str) -> set[Backend]:
+        """Who serves it now: a Service, or a pod's host port."""
+        ports = self._claims.by_owner.get(HOST, {}).values()
+        here = {backend for route in ports if route.service == name for backend in route.backends}
+        return here | serving(self._plane.services.get(name), self._place())
+
+    def _place(self) -> Place:
+        return place_of(self._host)
 
     def _take(self, order: ProxyOrder) -> bool:
         """Whether this changed anything."""
@@ -210,6 +246,7 @@ class Proxy:
         self._host = host
         if self._tunnel is not None:
             allow(self._tunnel, host)
+        self._hands.want(number_of(host.workers))
         self._hold_addresses()
         self._dns.configure(host.dns_zone, host.upstreams, self._named())
         self._tell_ingress()
@@ -315,7 +352,7 @@ class Proxy:
             self._sockets[listen] = self._dns
             self._dns.open(listen, sock)
             return
-        engine = self._sockets[listen] = self._tcp if listen.protocol == "TCP" else self._udp
+        engine = self._sockets[listen] = self._shared if listen.protocol == "TCP" else self._udp
         engine.open(listen, sock, self._book.pool_of(route, self._loop.time()))
 
     def _shut(self, listen: Listen) -> None:
@@ -325,10 +362,10 @@ class Proxy:
             self._fresh.pop(listen, None)
             self._holding.drop([listen])
 
-    def _engine(self, move: Open | Swap) -> Engine | UdpEngine | NameServer:
+    def _engine(self, move: Open | Swap) -> SharedEngine | UdpEngine | NameServer:
         if move.route.service == DNS:
             return self._dns
-        return self._tcp if move.listen.protocol == "TCP" else self._udp
+        return self._shared if move.listen.protocol == "TCP" else self._udp
 
     def _try_again(self) -> None:
         if self._problems and self._retrying is None:
@@ -338,6 +375,7 @@ class Proxy:
         self._retrying = None
         for listen in list(self._problems):
             self._open(listen, self._claims.serving[listen])
+        self._hands.flush()
         self._holding.keep(self._fresh)
         self._fresh.clear()
         self._try_again()
@@ -349,7 +387,7 @@ class Proxy:
     def _settle(self, name: str, service: ProxyService | None) -> None:
         if service is None:
             self._book.forget(name)
-        self._note_leaving(name, serving(service, place_of(self._host)))
+        self._note_leaving(name, serving(service, self._place()))
 
     def _settle_host_ports(self) -> None:
         here: dict[str, set[Backend]] = {}
@@ -363,24 +401,8 @@ class Proxy:
 
     def _note_leaving(self, name: str, serving: set[Backend]) -> None:
         used = {b for r in self._claims.by_owner.get(name, {}).values() for b in r.backends}
-        begun = self._book.settle(name, serving, used)
-        for counts in begun:
-            if counts.backend.uid:
-                self._draining.setdefault(counts.backend.uid, set()).add(counts)
-        self._tcp.leave(begun)
-        for uid in [u for u, all_of in self._draining.items() if not _still(all_of)]:
-            del self._draining[uid]
-
-    def _drained(self, counts: Counts) -> None:
-        """The last connection to a backend that leaves is over."""
-        uid = counts.backend.uid
-        if uid in self._draining and not _still(self._draining[uid]):
-            del self._draining[uid]
-            self.news()
-
-
-def _still(counts: Iterable[Counts]) -> bool:
-    return any(c.open and c.leaving for c in counts)
+        self._leaving.note(name, serving, used, self._tcp)
+        self._hands.settle(name, serving)
 
 
 def _dns_routes(address: str) -> dict[Listen, Route]:

@@ -55,7 +55,11 @@ class Engine:
         listener = self._listeners[listen] = Listener(listen, sock, pool)
         self._limit(pool)
         if not self._paused:
-            self._turns.watch(sock.fileno(), functools.partial(self._accept, listener))
+            self._watch(listener)
+
+    def _watch(self, listener: Listener) -> None:
+        # Not EPOLLEXCLUSIVE, though hands share the socket: one that is woken alone and dies leaves a client unseen.
+        self._turns.watch(listener.sock.fileno(), functools.partial(self._accept, listener))
 
     def swap(self, listen: Listen, pool: Pool) -> None:
         """New connections go by another pool."""
@@ -305,4 +309,4 @@ class Engine:
     def _resume(self) -> None:
         self._paused = False
         for listener in self._listeners.values():
-            self._turns.watch(listener.sock.fileno(), functools.partial(self._accept, listener))
+            self._watch(listener)

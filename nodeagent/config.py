@@ -38,6 +38,7 @@ class AgentConfig:
     container_log_max_size: str = "10Mi"  # G2
     container_log_max_files: int = 5
     metrics_listen: str = ""  # where figures are read, "ip:port"; empty: node_ip:7446; "none": nowhere
+    proxy_workers: int = 0  # processes of netproxy that carry connections; 0: one for each four cores
     shutdown_grace_seconds: int = 0  # L19: of all pods, when the host shuts down; 0: it does not wait for them
     shutdown_grace_critical_seconds: int = 0  # of these, how many are kept for critical pods
     registries: tuple[Registry, ...] = ()

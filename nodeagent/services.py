@@ -110,6 +110,7 @@ class Services:
             neighbours=desired.neighbours,
             leaving=self.leaving(),
             ingress=serves(desired.node_labels),
+            workers=self._config.proxy_workers,
             host_ports=[port for pod, ip in self._placed() for port in host_ports(pod, ip)],
         )
 

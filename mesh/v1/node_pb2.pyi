@@ -1612,6 +1612,7 @@ class HostSide(_message.Message):
     HOST_PORTS_FIELD_NUMBER: _builtins.int
     NEIGHBOURS_FIELD_NUMBER: _builtins.int
     LEAVING_FIELD_NUMBER: _builtins.int
+    WORKERS_FIELD_NUMBER: _builtins.int
     INGRESS_FIELD_NUMBER: _builtins.int
     node: _builtins.str
     zone: _builtins.str
@@ -1625,6 +1626,8 @@ class HostSide(_message.Message):
     """cluster.local"""
     leaving: _builtins.bool
     """it is being shut down"""
+    workers: _builtins.int
+    """processes that carry connections; 0: as many as there are cores for"""
     ingress: _builtins.bool
     """this host serves Ingresses"""
     @_builtins.property
@@ -1652,11 +1655,12 @@ class HostSide(_message.Message):
         host_ports: _abc.Iterable[Global___HostPort] | None = ...,
         neighbours: _abc.Iterable[Global___Neighbour] | None = ...,
         leaving: _builtins.bool = ...,
+        workers: _builtins.int = ...,
         ingress: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster_cidr", b"cluster_cidr", "dns_address", b"dns_address", "dns_zone", b"dns_zone", "host_ports", b"host_ports", "ingress", b"ingress", "leaving", b"leaving", "neighbours", b"neighbours", "node", b"node", "node_addresses", b"node_addresses", "pod_cidr", b"pod_cidr", "service_cidr", b"service_cidr", "upstreams", b"upstreams", "zone", b"zone"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster_cidr", b"cluster_cidr", "dns_address", b"dns_address", "dns_zone", b"dns_zone", "host_ports", b"host_ports", "ingress", b"ingress", "leaving", b"leaving", "neighbours", b"neighbours", "node", b"node", "node_addresses", b"node_addresses", "pod_cidr", b"pod_cidr", "service_cidr", b"service_cidr", "upstreams", b"upstreams", "workers", b"workers", "zone", b"zone"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

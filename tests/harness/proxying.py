@@ -95,7 +95,7 @@ class Programmer:
 
     async def host(self, **side: object) -> ProxyHeld:
         """Tells the host's side."""
-        return await self.send(ProxyOrder(host=HostSide(**{"node": "one", **side})))  # type: ignore[arg-type]
+        return await self.send(ProxyOrder(host=HostSide(**{"node": "one", "workers": 1, **side})))  # type: ignore[arg-type]
 
     async def flows(self, *, connections: bool = False) -> Flows:
         """What passes."""
