@@ -18,7 +18,7 @@ import structlog
 
 from mesh.v1.node_pb2 import Flows, FlowsRequest, HostSide, ProxyHeld, ProxyOrder, ProxyService, ServiceTable
 from netproxy import lastgood
-from netproxy.announce import announce
+from netproxy.addresses import Addresses
 from netproxy.balance import Book
 from netproxy.dataplane import Dataplane
 from netproxy.diff import Claims, Close, Move, Open, Swap
@@ -47,13 +47,11 @@ from netproxy.tcp import Engine
 from netproxy.tunnelling import allow
 from netproxy.turns import Turns
 from netproxy.udp import UdpEngine
-from netproxy.vips import Vips
 
 log = structlog.get_logger()
 INGRESS = "/ingress:"  # in names of entries that are Ingresses
 HOST = "~host"  # who claims the ports of the host; sorts behind every Service
 DNS = "!dns"  # who claims the name service's; sorts before
-ANNOUNCED_AFTER = (0.0, 1.0, 3.0)  # seconds; a frame may be lost
 AGAIN = 10.0  # seconds until a listener that could not be opened is tried again
 
 
@@ -70,8 +68,7 @@ class Proxy:
         self._plane = self._served = Dataplane()  # what was ordered; what every process of ours carries out
         self._host = HostSide()
         self._claims = Claims()
-        self._vips = Vips()
-        self._announced: set[str] = set()  # load balancers' addresses that are here
+        self._addresses = Addresses(loop)
         self._book = Book(random.random)
         self._leaving = Leaving(self._book, lambda: self.news())  # noqa: PLW0108 - as it is then
         self._tcp = Engine(turns, loop, self._leaving.drained, str(tunnel or ""), most)
@@ -297,24 +294,9 @@ class Proxy:
         return {ip for entry in entries for ip in announced(entry, place)}
 
     def _hold_addresses(self) -> None:
-        place = place_of(self._host)
+        place = self._place()
         others = {ip for service in self._plane.services.values() for ip in announced(service, place)}
-        source = next(iter(self._host.node_addresses), "")
-        try:
-            self._vips.hold(self._host.service_cidr, others, source)
-        except OSError as error:  # without the right to: addresses that are there by themselves still work
-            log.error("addresses_not_held", error=str(error))
-        fresh, self._announced = others - self._announced, others
-        if fresh:
-            for after in ANNOUNCED_AFTER:
-                self._loop.call_later(after, self._announce, fresh)
-
-    def _announce(self, addresses: set[str]) -> None:
-        """Tells the hosts' network who has these addresses, as far as this host still has them."""
-        try:
-            announce(sorted(addresses & self._announced), next(iter(self._host.node_addresses), ""))
-        except OSError as error:
-            log.error("addresses_not_announced", error=str(error))
+        self._addresses.hold(self._host.service_cidr, others, next(iter(self._host.node_addresses), ""))
 
     def _make(self, moves: Iterable[Move]) -> None:
         for move in moves:
