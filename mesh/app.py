@@ -171,6 +171,7 @@ def _settings(config: MeshdConfig, store: SqliteStore) -> Settings:
         listen_tokens=config.listen_tokens,
         limits=config.limits,
         ray=lambda: _ray(config),
+        address=config.ray.node_ip,
         authority=config.pki.authority,
         metrics_listen=config.metrics_listen,
         files=Files(config.pki.ca, config.pki.certificate, config.pki.key),

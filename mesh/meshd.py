@@ -14,9 +14,11 @@ from pathlib import Path
 import structlog
 from grpc import aio
 
+from mesh.access.accounts import ends_tokens
 from mesh.access.revoked import LIST as REVOKED
 from mesh.admission import allocate
 from mesh.config import Limits, Network, pool_of, ports_of
+from mesh.controllers.accounts import Accounts
 from mesh.controllers.budgets import Budgets
 from mesh.controllers.cronjob import CronJobs
 from mesh.controllers.daemonset import DaemonSets
@@ -55,6 +57,7 @@ from mesh.rpc.images import Images
 from mesh.rpc.ingresscertificate import IngressCertificate
 from mesh.rpc.measurements import Measurements
 from mesh.rpc.pods import Pods
+from mesh.rpc.publishing import Publishing
 from mesh.rpc.resources import Resources
 from mesh.rpc.secrets import Secrets
 from mesh.rpc.server import serve
@@ -103,6 +106,7 @@ class Settings:
     listen_tokens: Sequence[str] = ()
     limits: Limits = field(default_factory=Limits)
     ray: Callable[[], tuple[str, str]] = lambda: ("", "")  # where its head is and its token, for hosts that join
+    address: str = "127.0.0.1"  # of this host, for pods that call where meshd listens at all addresses
 
 
 @dataclass(slots=True)
@@ -162,10 +166,11 @@ class Meshd:
         if self.tls is None:
             yield
             return
-        gate = Gate(self.feed.view, self.settings.audit, self.settings.clock, self.settings.limits)
+        settings, tls = self.settings, self.tls
+        gate = Gate(self.feed.view, settings.audit, settings.clock, settings.limits, lambda: tls.server.key)
         border = Border(gate, self.tally)
-        server = await serve(self.settings.listen, self.tls, border, self._register, self.settings.listen_tokens)
-        forget = self.feed.on_events(lambda events: border.recheck() if _concern_access(events) else None)
+        server = await serve(settings.listen, tls, border, self._register, settings.listen_tokens)
+        forget = self.feed.on_events(lambda events: _recheck(border, events))
         try:
             self.ports = server.ports
             if self.enrolment is not None:
@@ -179,12 +184,13 @@ class Meshd:
         assert self.roster is not None  # noqa: S101 - made by `run`
         settings = self.settings
         tasks.create_task(self.roster.run(), name="roster")
+        tasks.create_task(self._publishing().run(), name="publishing")
         workloads = (
             Deployments(), ReplicaSets(), StatefulSets(), DaemonSets(), Jobs(), CronJobs(), Garbage(), Budgets(),
         )  # fmt: skip
         keepers = (
-            Nodes(), Evictions(settings.eviction), Namespaces(), Leftovers(), Volumes(), Rolls(), Ingresses(),
-            Events(settings.event_ttl),
+            Nodes(), Evictions(settings.eviction), Namespaces(), Leftovers(), Volumes(), Rolls(), Accounts(),
+            Ingresses(), Events(settings.event_ttl),
         )  # fmt: skip
         controllers = (Scheduler(), *workloads, *keepers)
         loop = Loop(self.feed, self.store, controllers, settings.clock, self.tally)
@@ -198,11 +204,18 @@ class Meshd:
                 host, _, port = address.rpartition(":")
                 tasks.create_task(door.keep(host, int(port), self.figures.opened), name="figures")
 
+    def _publishing(self) -> Publishing:
+        """What pods are told of this meshd."""
+        told = self.settings.listen_tokens
+        doors = [(_reached(address, self.settings.address), port)
+                 for address, port in zip(told, self.ports[len(self.settings.listen):], strict=False)]  # fmt: skip
+        return Publishing(self.store, self.feed, self.settings.clock, self._ranges(), doors)
+
     def _fleet(self, epoch: int) -> Fleet:
         network = self.settings.network
         ranges = Ranges(network.cluster_cidr, network.node_mask)
         settings, tls = self.settings, self.tls
-        trust = Trust(lambda: tls.ca, lambda: tls.server) if tls is not None else None
+        trust = Trust(lambda: tls.ca, lambda: tls.server, tls.listen) if tls is not None else None
         told = Told(network.service_cidr, self._ranges().dns_address, network.cluster_domain)
         return Fleet(
             self.store, self.feed, epoch, network.cluster_cidr, ranges.of, settings.clock,
@@ -234,8 +247,22 @@ class Meshd:
         add_ControlServicer_to_server(Control(self.feed, about), server)
         add_SecretsServicer_to_server(Secrets(self.feed, roster.receipts, settings.rotation), server)
         add_MeasurementsServicer_to_server(Measurements(self.feed, roster.agent, self.figures.raw), server)
-        add_AccessServicer_to_server(Access(self.feed, self.store, settings.clock, self.enrolment), server)
+        tls = self.tls
+        access = Access(
+            self.feed, self.store, settings.clock, self.enrolment, lambda: tls.server.key if tls is not None else b""
+        )
+        add_AccessServicer_to_server(access, server)
 
 
-def _concern_access(events: Sequence[Event]) -> bool:
-    return any(event.key.kind in ("Role", "RoleBinding") or event.key == REVOKED for event in events)
+def _recheck(border: Border, events: Sequence[Event]) -> None:
+    """Streams that what has happened may end: of everybody, or of those who came with a service account's token."""
+    if any(event.key.kind in ("Role", "RoleBinding") or event.key == REVOKED for event in events):
+        border.recheck()
+    elif any(ends_tokens(event.object, event.previous) for event in events):
+        border.recheck(tokens_alone=True)
+
+
+def _reached(listen: str, own: str) -> str:
+    """Where pods reach what listens at ip:port."""
+    host = listen.rpartition(":")[0].strip("[]")
+    return own if host in ("", "0.0.0.0", "::") else host  # noqa: S104 - compared, not bound

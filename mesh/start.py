@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from mesh.admission import admit
 from mesh.admission.admit import Stamp
+from mesh.controllers.accounts import account_of
 from mesh.model.keys import Key
 from mesh.model.kinds import revision_of
 from mesh.store.change import change
@@ -30,7 +31,9 @@ async def begin(store: Store, feed: Feed, clock: Callable[[], int]) -> int:
     def compute(view: View) -> list[Write]:
         nonlocal epoch
         epoch = max(clock() // 1_000_000, _held(view) + 1)
-        return [write for name in NAMESPACES if (write := _write(name, view, clock(), epoch))]
+        namespaces = [write for name in NAMESPACES if (write := _write(name, view, clock(), epoch))]
+        fresh = [write.object for write in namespaces if write.expect == 0 and isinstance(write.object, Namespace)]
+        return namespaces + [account_of(namespace, clock()) for namespace in fresh]
 
     await change(store, feed, compute)
     return epoch

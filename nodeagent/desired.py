@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from mesh.errors import Conflict, Invalid
+from mesh.model import podtokens
 from mesh.model.claims import claims_of
 from mesh.model.pods import is_mirror
 from mesh.model.references import config_maps_of, secrets_of
@@ -53,9 +54,10 @@ class Desired:
         return Fence(epoch=self.fence[0], revision=self.fence[1])
 
     def names_of(self, pod: Pod) -> Names:
-        """What a pod is told of Services (E7, E10)."""
+        """What a pod is told of Services (E7, E10); of the mesh's API, which is in no namespace, each is."""
         asked = pod.spec.enable_service_links or not pod.spec.HasField("enable_service_links")
-        links = (link for link in self.names.links if link.namespace == pod.metadata.namespace and asked)
+        own = {"", pod.metadata.namespace} if asked else {""}
+        links = (link for link in self.names.links if link.namespace in own)
         return replace(self.names, links=tuple(links))
 
     def given(self, pod: Pod) -> Given:
@@ -71,7 +73,7 @@ class Desired:
 
     def _secrets_of(self, pod: Pod) -> Refs:
         namespace = pod.metadata.namespace
-        names = sorted(secrets_of(pod.spec))
+        names = sorted(secrets_of(pod.spec) | podtokens.names_of(pod))
         if self.secrets_lost:
             return dict.fromkeys(names, LOST)
         found = {name: self.secrets.get((namespace, name)) for name in names}

@@ -18,6 +18,7 @@ from mesh.model.selectors import parse_fields
 OPEN = frozenset((
     "/grpc.health.v1.Health/Check", "/grpc.health.v1.Health/Watch", "/mesh.v1.Control/Kinds",
     "/mesh.v1.Access/WhoAmI", "/mesh.v1.Access/CanI", "/mesh.v1.Access/Grants", "/mesh.v1.Access/Renew",
+    "/mesh.v1.Access/ReviewToken",
 ))  # fmt: skip
 # Methods for who has nothing but a token of its own, which the handler looks at.
 STRANGERS = frozenset(("/mesh.v1.Access/Enrol",))
@@ -135,6 +136,9 @@ _TABLE: dict[str, Callable[[Any], tuple[Ask, ...]]] = {
     "/mesh.v1.Access/CreateToken": _service("create", "tokens"),
     "/mesh.v1.Access/ListTokens": _service("list", "tokens"),
     "/mesh.v1.Access/RevokeToken": _service("delete", "tokens"),
+    "/mesh.v1.Access/RequestToken": lambda request: (
+        Ask("create", "", "serviceaccounts", "token", request.namespace or "default", request.account),
+    ),
     "/mesh.v1.Access/ListCertificates": _service("list", "certificates"),
     "/mesh.v1.Access/Revoke": _service("delete", "certificates"),
     "/mesh.v1.Access/RotateAuthority": _service("update", "certificates"),

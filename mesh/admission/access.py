@@ -66,11 +66,10 @@ def check_binding(binding: RoleBinding) -> Iterator[Violation]:
 
 
 def check_account(account: ServiceAccount) -> Iterator[Violation]:
-    """Fields whose behaviour does not work yet are refused by name."""
-    if account.secrets:
-        yield Violation("secrets", "are not honoured: tokens are made for pods when they need them")
-    if account.image_pull_secrets:
-        yield Violation("imagePullSecrets", "are not honoured yet: name them in the pods")
+    """What is named is named: Secrets that pods may use, and those that images are pulled with."""
+    named = [(f"secrets[{n}]", reference.name) for n, reference in enumerate(account.secrets)]
+    named += [(f"imagePullSecrets[{n}]", reference.name) for n, reference in enumerate(account.image_pull_secrets)]
+    yield from (Violation(f"{field}.name", "is required") for field, name in named if not name)
 
 
 def check_change(new: RoleBinding, old: RoleBinding) -> Iterator[Violation]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from mesh.admission import applied, config, defaults, ingress, priority, workloads
+from mesh.admission import accounts, applied, config, defaults, ingress, priority, workloads
 from mesh.admission.allocate import DEFAULT_RANGES, Ranges
 from mesh.admission.draft import Draft, subject_of
 from mesh.errors import AlreadyExists, Conflict, Forbidden, Invalid, Violation
@@ -71,6 +71,7 @@ def create(obj: Object, view: View, stamp: Stamp) -> Admitted:
     draft.complete()
     if isinstance(draft.object, Pod):
         draft.wrong += priority.resolve(draft.object, view)
+        draft.wrong += accounts.resolve(draft.object, view, stamp.uid)
     elif isinstance(draft.object, PriorityClass):
         draft.wrong += priority.check(draft.object, view)
     draft.place(view, stamp.ranges, stamp.uid)

@@ -91,6 +91,30 @@ async def _can_i(
         raise click.exceptions.Exit(1)
 
 
+@command.command("review-token", cls=Verb)
+@click.option("--audience", "audiences", multiple=True, metavar="WHO", help="Who asks; the mesh's API by default.")
+@_FORMAT
+@click.pass_obj
+@asynchronous
+async def _review(session: Session, audiences: tuple[str, ...], output: str) -> None:
+    """Say whose service account's token is on standard input, and whether it counts (exit code 1: no).
+
+    mesh auth review-token < token
+    """
+    from mesh.sdk.access import Access
+
+    with click.open_file("-") as stdin:
+        token = stdin.read()
+    async with session.client() as client:
+        answer = await Access(client.over).review_token(token, audiences)
+    if output:
+        click.echo(_document(answer, output), nl=False)
+    else:
+        click.echo(f"yes - {answer.name}" if answer.authenticated else f"no - {answer.why}")
+    if not answer.authenticated:
+        raise click.exceptions.Exit(1)
+
+
 def _question(verb: str, what: str, subresource: str, namespace: str) -> "CanIRequest":
     """ "pods", "pods/log", "pod/web", "tokens.mesh" and "*" as a wish."""
     from mesh.access.rules import SERVICE, group_of

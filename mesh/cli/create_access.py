@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mesh.cli.session import Session, Verb
+from mesh.cli.session import Duration, Session, Verb, asynchronous
 
 if TYPE_CHECKING:
     from mesh.model.kinds import Object
@@ -27,6 +27,8 @@ def add(group: click.Group, options: Callable[[Callable[..., None]], Callable[..
         account = ServiceAccount(api_version="v1", kind="ServiceAccount")
         account.metadata.name = name
         create(session, account, dry_run, output)
+
+    _add_token(group)
 
     @group.command("role", cls=Verb)
     @click.argument("name")
@@ -113,6 +115,30 @@ def binding(
             raise click.UsageError(f'--serviceaccount "{account}" should read NAMESPACE:NAME')
         made.subjects.add(kind="ServiceAccount", namespace=namespace, name=subject)
     return made
+
+
+def _add_token(group: click.Group) -> None:
+    @group.command("token", cls=Verb)
+    @click.argument("name")
+    @click.option("--audience", "audiences", multiple=True, metavar="WHO", help="For whom; the mesh's API by default.")
+    @click.option("--duration", type=Duration(), default="1h", show_default=True, metavar="TIME",
+                  help="How long it counts: 10 minutes to 7 days.")  # fmt: skip
+    @click.option("--bound-pod", "pod", default="", metavar="POD", help="It counts no longer than this pod is there.")
+    @click.pass_obj
+    @asynchronous
+    async def _token(session: Session, name: str, audiences: tuple[str, ...], duration: float, pod: str) -> None:
+        """Make a token of a service account, and print it.
+
+        Pods need none made: their own is at /var/run/secrets/kubernetes.io/serviceaccount/token.
+        """
+        from mesh.sdk.access import Access
+        from mesh.v1.access_pb2 import RequestTokenRequest
+
+        async with session.client() as client:
+            request = RequestTokenRequest(
+                namespace=client.namespace, account=name, audiences=audiences, expiration_seconds=int(duration), pod=pod
+            )
+            click.echo((await Access(client.over).request_token(request)).token)
 
 
 def _split(values: tuple[str, ...]) -> list[str]:

@@ -9,10 +9,13 @@ import asyncio
 import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
 
-from mesh import pki, sealing, signing
+from mesh import jwt, pki, sealing, signing
 from mesh.errors import MeshError
-from mesh.fleet.needs import SECRET_BUDGET, Entrusted
+from mesh.fleet.needs import SECRET_BUDGET, Entrusted, token_claims
+from mesh.model import podtokens
 from mesh.model.keys import Key
 from mesh.pki import Identity
 from mesh.sealing import Context, PublicKey
@@ -24,10 +27,11 @@ from mesh.view import View
 @dataclass(frozen=True, slots=True)
 class Trust:
     """The authority (PEM, one certificate or several) and the control service's own certificate with its key, each as
-    of now."""
+    of now; `listen` calls back, in any thread, when they are other ones, and returns the way out."""
 
     ca: Callable[[], bytes]
     own: Callable[[], pki.Pair]
+    listen: Callable[[Callable[[], object]], Callable[[], None]] = lambda _listener: lambda: None
 
 
 class Entrusting:
@@ -42,7 +46,7 @@ class Entrusting:
         self._boot = ""
         self.identity: Identity | None = None  # by which certificate the host announced its key
         self._key: PublicKey | None = None
-        self._taken: set[tuple[str, str]] = set()  # (uid, revision) of boxes that the key's holder has accepted
+        self._taken: set[tuple[str, str]] = set()  # uid, name and revision of boxes that the key's holder has taken
 
     def hear(self, observed: Observed) -> bool:
         """Takes the announcement of the host's key, if there is one; says whether another key counts now."""
@@ -87,24 +91,30 @@ class Entrusting:
     async def order(self, wanted: Assignment, view: View) -> Assignment:
         """The order with its boxes, and signed; what the host has taken before stays without a box. `wanted` is of
         `view` and of `state`, as they are now."""
-        pending = [(entry, secret) for entry in wanted.sealed_secrets if (secret := self._fresh(entry, view))]
+        pending = [(entry, content) for entry in wanted.sealed_secrets if (content := self._fresh(entry, view))]
         key = self._key
         if pending and key is not None:
             await asyncio.to_thread(self._seal, pending, key)
         return await asyncio.to_thread(self._signed, wanted) if pending else self._signed(wanted)
 
-    def _fresh(self, entry: SealedSecret, view: View) -> Secret | None:
-        """The Secret that must travel."""
-        if (entry.uid, entry.revision) in self._taken:
+    def _fresh(self, entry: SealedSecret, view: View) -> "Callable[[], bytes] | None":
+        """What gives the bytes of the Secret, or of the token, that must travel."""
+        if (entry.uid, f"{entry.name}@{entry.revision}") in self._taken:
             return None
+        if podtokens.is_token(entry.name):
+            claims = token_claims(entry, self._node, view)
+            return None if claims is None else lambda: self._token(claims)
         found = view.get(Key("Secret", entry.namespace, entry.name))
-        return found if isinstance(found, Secret) else None
+        return (lambda: _content(found)) if isinstance(found, Secret) else None
 
-    def _seal(self, pending: Sequence[tuple[SealedSecret, Secret]], key: PublicKey) -> None:
-        for entry, secret in pending:
-            content = Secret(data=secret.data, type=secret.type).SerializeToString()
+    def _token(self, claims: dict[str, Any]) -> bytes:
+        own = self._trust.own() if self._trust is not None else _nobodys()
+        return Secret(data={podtokens.KEY: jwt.sign(claims, own.key).encode()}).SerializeToString()
+
+    def _seal(self, pending: Sequence[tuple[SealedSecret, Callable[[], bytes]]], key: PublicKey) -> None:
+        for entry, content in pending:
             context = Context(self._node, entry.key_id, entry.namespace, entry.name, entry.uid, entry.revision)
-            entry.box = sealing.seal(content, key, context)
+            entry.box = sealing.seal(content(), key, context)
 
     def _signed(self, wanted: Assignment) -> Assignment:
         if self._trust is None:
@@ -118,7 +128,8 @@ class Entrusting:
     def took(self, wanted: Assignment) -> None:
         """The host holds this order: its boxes need not travel again."""
         if self._key is not None:
-            self._taken = {(s.uid, s.revision) for s in wanted.sealed_secrets if s.key_id == self._key.id}
+            mine = (s for s in wanted.sealed_secrets if s.key_id == self._key.id)
+            self._taken = {(s.uid, f"{s.name}@{s.revision}") for s in mine}
 
     def refused(self) -> None:
         """The host may not hold what was thought: all boxes travel again."""
@@ -126,3 +137,13 @@ class Entrusting:
 
     def _now(self) -> int:
         return self._clock() // 1_000_000_000
+
+
+def _content(secret: Secret) -> bytes:
+    return Secret(data=secret.data, type=secret.type).SerializeToString()
+
+
+@lru_cache(maxsize=1)
+def _nobodys() -> pki.Pair:
+    """A key of no authority, where there is none: tokens are made, and nobody takes them."""
+    return pki.wish()

@@ -15,21 +15,41 @@ from mesh.access.revoked import is_revoked
 from mesh.errors import Conflict, MeshError, Unavailable
 from mesh.fleet.entrusting import Entrusting, Trust
 from mesh.fleet.line import Line
-from mesh.fleet.needs import NOTHING_TOLD, SECRET_BUDGET, Told, address_of, digest_of, needs_of, nothing_for, refers
+from mesh.fleet.needs import (
+    NOTHING_TOLD,
+    SECRET_BUDGET,
+    Told,
+    address_of,
+    digest_of,
+    needs_of,
+    next_token_at,
+    nothing_for,
+    refers,
+)
 from mesh.fleet.picture import Picture
 from mesh.fleet.port import AgentPort
 from mesh.fleet.programming import Programming
 from mesh.fleet.publisher import Publisher
 from mesh.fleet.report import writes_for
-from mesh.model import claims
-from mesh.model.kinds import Object
+from mesh.model import claims, podtokens
+from mesh.model.kinds import Object, key_of
 from mesh.model.pauses import Pauses
+from mesh.model.services import KUBERNETES
+from mesh.model.times import SECOND
 from mesh.network import ingress
 from mesh.store.change import change
 from mesh.store.feed import Feed
 from mesh.store.port import Event, Store, Write
 from mesh.v1 import node_pb2
-from mesh.v1.core_pb2 import ConfigMap, Node, PersistentVolume, PersistentVolumeClaim, Pod, Secret
+from mesh.v1.core_pb2 import (
+    ConfigMap,
+    Node,
+    PersistentVolume,
+    PersistentVolumeClaim,
+    Pod,
+    Secret,
+    ServiceAccount,
+)
 from mesh.v1.net_pb2 import Ingress, IngressClass, Service
 from mesh.view import View
 
@@ -37,6 +57,7 @@ _log = structlog.get_logger("mesh.fleet.link")
 
 AGAIN = 0.1, 3.0  # seconds until a failed call is repeated: at first, at most
 CALM = 0.1, 1.0  # and until a host is asked again that had nothing to say, and said so too early
+LONGEST_ALARM = 600.0  # seconds between two looks at the clock, which may be set
 FIRST_PATIENCE = 1.5  # seconds beyond an observe's own wait; doubling up to the limit of a call
 
 
@@ -78,6 +99,7 @@ class Link:
         self._touched: set[str] = set()
         self._programming = Programming(name, self.line, fleet.publisher, fleet.limit)
         self._patience = FIRST_PATIENCE
+        self._alarm: asyncio.TimerHandle | None = None
         self._entrusting = Entrusting(name, fleet.trust, fleet.clock, fleet.secret_budget)
 
     @property
@@ -107,12 +129,17 @@ class Link:
     @property
     def _told(self) -> Told:
         publisher = self._fleet.publisher
-        return replace(self._fleet.told, held=publisher.held_on(self.name), links=publisher.links)
+        now = self._fleet.clock() // SECOND
+        held, trust = publisher.held_on(self.name), self._fleet.trust
+        roots = trust.ca().decode() if trust is not None else ""
+        return replace(self._fleet.told, held=held, links=publisher.links, now=now, roots=roots)
 
     async def run(self) -> None:
         """For ever; only a bug ends it."""
         off = self._fleet.feed.on_events(self._on_events)
         leave = self._fleet.publisher.listen(self._programming.look, self._look.set)
+        trust, loop = self._fleet.trust, asyncio.get_running_loop()
+        ignore = trust.listen(lambda: loop.call_soon_threadsafe(self._look.set)) if trust is not None else None
         self._look.set()
         try:
             async with asyncio.TaskGroup() as tasks:
@@ -123,6 +150,9 @@ class Link:
         finally:
             off()
             leave()
+            if ignore is not None:
+                ignore()
+            self._set_alarm(0)
             self._fleet.publisher.part(self.name)
 
     # ---- host -> store
@@ -217,6 +247,7 @@ class Link:
             self._look.clear()
             if not self._picture.boot:
                 continue  # never answered: the first answer looks again
+            self._set_alarm(next_token_at(self.name, self._fleet.feed.view, self._fleet.clock() // SECOND))
             if self.settled:
                 continue
             view = self._fleet.feed.view
@@ -235,6 +266,14 @@ class Link:
             else:
                 pauses.reset()
                 await asyncio.sleep(self._fleet.settle)
+
+    def _set_alarm(self, at: int) -> None:
+        """Looks again then (seconds since the epoch; 0: never), though nothing has happened: a token is to be new."""
+        if self._alarm is not None:
+            self._alarm.cancel()
+        wait = at - self._fleet.clock() / SECOND
+        loop = asyncio.get_running_loop()
+        self._alarm = loop.call_later(min(max(wait, 0.0), LONGEST_ALARM), self._look.set) if at else None
 
     async def _assign(self, wanted: node_pb2.Assignment) -> None:
         entrusting = self._entrusting
@@ -278,12 +317,17 @@ class Link:
         if isinstance(obj, Ingress | IngressClass):
             return ingress.serves(view.node(self.name))
         if isinstance(obj, Service):
-            return any(p.metadata.namespace == obj.metadata.namespace for p in view.pods_on(self.name))
+            pods = view.pods_on(self.name)
+            own = any(p.metadata.namespace == obj.metadata.namespace for p in pods)
+            return own or (bool(pods) and key_of(obj) == KUBERNETES)
         if isinstance(obj, PersistentVolume):
             return claims.host_of(obj) == self.name
         if isinstance(obj, PersistentVolumeClaim):
             mine = [p for p in view.pods_on(self.name) if p.metadata.namespace == obj.metadata.namespace]
             return any(obj.metadata.name in claims.claims_of(p.spec) for p in mine)
+        if isinstance(obj, ServiceAccount):
+            mine = [p for p in view.pods_on(self.name) if p.metadata.namespace == obj.metadata.namespace]
+            return any(podtokens.account_of(p.spec) == obj.metadata.name for p in mine)
         return isinstance(obj, ConfigMap | Secret) and refers(self.name, view, obj)
 
     def _forget_gone(self, news: node_pb2.Observed) -> None:

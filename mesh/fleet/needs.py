@@ -9,16 +9,20 @@ sealed by the link (`entrust`): no plain text is ever in an Assignment. What a h
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
-from mesh.model import claims
+from mesh.access import accounts
+from mesh.model import claims, podtokens
 from mesh.model.digest import assignment_digest
 from mesh.model.keys import Key
 from mesh.model.pods import is_mirror, is_terminal
+from mesh.model.podtokens import ROOTS
 from mesh.model.references import config_maps_of, secrets_of
-from mesh.model.services import cluster_ip
+from mesh.model.services import KUBERNETES, cluster_ip
 from mesh.network import ingress
 from mesh.v1.core_pb2 import ConfigMap, Node, PersistentVolume, PersistentVolumeClaim, Pod, Secret
 from mesh.v1.meta_pb2 import ObjectMeta
+from mesh.v1.net_pb2 import Service
 from mesh.v1.node_pb2 import Assignment, Fence, LocalVolume, ProxyPort, SealedSecret, ServiceLink, WithheldSecret
 from mesh.view import View
 
@@ -46,26 +50,30 @@ class LinksOf:
 @dataclass(frozen=True, slots=True)
 class Told:
     """What a host is told of Services beside the table. `held`: its pods that must not be stopped yet, and why;
-    `links`: what a namespace's pods are told."""
+    `links`: what a namespace's pods are told; `now`: seconds since the epoch, as time alone makes tokens new;
+    `roots`: whom they may trust, PEM."""
 
     service_cidr: str = ""
     dns_address: str = ""
     cluster_domain: str = ""
     held: Mapping[str, str] = field(default_factory=dict)
     links: Callable[[str], LinksOf] = lambda _namespace: LinksOf()
+    now: int = 0
+    roots: str = ""
 
 
 NOTHING_TOLD = Told()
 
 
 def links_of(namespace: str, view: View) -> LinksOf:
-    """The Services of a namespace that have an address, as their pods' environment tells them (E7)."""
+    """The Services of a namespace that have an address, as their pods' environment tells them (E7); of none: that of
+    the mesh's API, which all pods are told of."""
     links = tuple(
         ServiceLink(
             namespace=namespace, name=service.metadata.name, cluster_ip=address,
             ports=[ProxyPort(name=p.name, protocol=p.protocol or "TCP", port=p.port) for p in service.spec.ports],
         )
-        for service in view.services(namespace)
+        for service in (view.services(namespace) if namespace else _api(view))
         if (address := cluster_ip(service))
     )  # fmt: skip
     sha = hashlib.sha256(namespace.encode())
@@ -88,11 +96,12 @@ def needs_of(
         pod_cidr=held.spec.pod_cidr,
         cluster_cidr=cluster_cidr,
         pods=[_order(pod) for pod in _pods(node, view)],
-        config_maps=[_content(config) for config in _config_maps(node, view)],
+        config_maps=[_content(config) for config in _config_maps(node, view, told.roots)],
         node_labels=held.metadata.labels,
     )
     assignment.volumes.extend(_volumes(node, view))
     _add_secrets(assignment, node, view, entrusted)
+    _add_tokens(assignment, node, view, entrusted, told.now)
     _add_network(assignment, node, view, told)
     found = [told.links(namespace) for namespace in _linked(node, view)]
     assignment.service_links.extend(link for links in found for link in links.links)
@@ -115,10 +124,11 @@ def digest_of(
     if held is None or not held.spec.pod_cidr:
         return ""
     pods = [Pod(metadata=pod.metadata) for pod in _pods(node, view)]
-    configs = [ConfigMap(metadata=_named(config)) for config in _config_maps(node, view)]
+    configs = [ConfigMap(metadata=_named(config)) for config in _config_maps(node, view, told.roots)]
     named = Assignment(pod_cidr=held.spec.pod_cidr, cluster_cidr=cluster_cidr, pods=pods, config_maps=configs)
     named.volumes.extend(_volumes(node, view))
     _add_secrets(named, node, view, entrusted)
+    _add_tokens(named, node, view, entrusted, told.now)
     _add_network(named, node, view, told)
     return assignment_digest(named, [told.links(namespace).digest for namespace in _linked(node, view)])
 
@@ -151,12 +161,15 @@ def address_of(node: Node) -> str:
 
 
 def _linked(node: str, view: View) -> list[str]:
-    """Namespaces whose Services the environment of the host's pods tells of."""
-    return sorted({
-        pod.metadata.namespace
-        for pod in _pods(node, view)
-        if pod.spec.enable_service_links or not pod.spec.HasField("enable_service_links")
-    })  # fmt: skip
+    """Namespaces whose Services the environment of the host's pods tells of; "" for the mesh's API."""
+    pods = _pods(node, view)
+    asked = (p for p in pods if p.spec.enable_service_links or not p.spec.HasField("enable_service_links"))
+    return sorted({p.metadata.namespace for p in asked} | ({""} if pods else set()))
+
+
+def _api(view: View) -> list[Service]:
+    found = view.get(KUBERNETES)
+    return [found] if isinstance(found, Service) else []
 
 
 # ---- volumes
@@ -227,15 +240,64 @@ def _secrets(node: str, view: View) -> Iterator[Secret]:
             yield found
 
 
-def _config_maps(node: str, view: View) -> list[ConfigMap]:
+# ---- tokens of service accounts
+
+
+def _add_tokens(assignment: Assignment, node: str, view: View, entrusted: Entrusted, now: int) -> None:
+    """Names the tokens that the volumes of the host's pods show, as Secrets are named (E14)."""
+    for pod, wish in _token_wishes(node, view):
+        namespace, name = pod.metadata.namespace, podtokens.name_of(pod.metadata.uid, wish)
+        held = accounts.of_pod(pod, view)
+        if held is None or not entrusted.key_id:
+            why = entrusted.why if held else f'there is no service account "{podtokens.account_of(pod.spec)}"'
+            assignment.withheld_secrets.append(WithheldSecret(namespace=namespace, name=name, reason=why))
+            continue
+        revision = f"{podtokens.issued_at(pod, wish, now)}/{held.metadata.uid}"
+        assignment.sealed_secrets.add(
+            namespace=namespace, name=name, uid=pod.metadata.uid, revision=revision, key_id=entrusted.key_id
+        )
+
+
+def token_claims(entry: SealedSecret, node: str, view: View) -> dict[str, Any] | None:
+    """What the token says that an order names; None when its pod or its account is not there any more."""
+    for pod, wish in _token_wishes(node, view):
+        if podtokens.name_of(pod.metadata.uid, wish) == entry.name:
+            held, (issued, _, uid) = accounts.of_pod(pod, view), entry.revision.partition("/")
+            if held is not None and held.metadata.uid == uid:
+                return accounts.claims_of(held, pod, [wish.audience], int(issued), int(issued) + wish.seconds)
+    return None
+
+
+def next_token_at(node: str, view: View, now: int) -> int:
+    """When the next of the host's tokens is to be made anew, in seconds since the epoch; 0: none ever."""
+    return min((podtokens.next_at(pod, wish, now) for pod, wish in _token_wishes(node, view)), default=0)
+
+
+def _token_wishes(node: str, view: View) -> Iterator[tuple[Pod, podtokens.Wish]]:
+    for pod in _pods(node, view):
+        if not is_terminal(pod):
+            for wish in podtokens.wishes_of(pod.spec):
+                yield pod, wish
+
+
+def _config_maps(node: str, view: View, roots: str) -> list[ConfigMap]:
     keys = {
         Key("ConfigMap", pod.metadata.namespace, name)
         for pod in _pods(node, view)
         if not is_terminal(pod)
         for name in config_maps_of(pod.spec)
     }
-    found = (view.get(key) for key in sorted(keys))
+    found = (view.get(key) or _roots(key, roots) for key in sorted(keys))
     return [config for config in found if isinstance(config, ConfigMap)]
+
+
+def _roots(key: Key, roots: str) -> ConfigMap | None:
+    """Whom to trust, which is said in every namespace and stored in none."""
+    if key.name != ROOTS:
+        return None
+    meta = ObjectMeta(namespace=key.namespace, name=key.name, uid=f"{ROOTS}/{key.namespace}")
+    meta.resource_version = hashlib.sha256(roots.encode()).hexdigest()[:16]
+    return ConfigMap(metadata=meta, data={"ca.crt": roots})
 
 
 def _content(config: ConfigMap) -> ConfigMap:

@@ -15,6 +15,7 @@ from mesh.fleet.lag import Lag
 from mesh.fleet.needs import LinksOf, links_of
 from mesh.model.conditions import is_true
 from mesh.model.pods import drain_seconds, is_deleting
+from mesh.model.services import KUBERNETES
 from mesh.network.table import Table
 from mesh.store.feed import Feed
 from mesh.store.port import Event
@@ -96,6 +97,8 @@ class Publisher:
             obj = event.object
             if isinstance(obj if obj is not None else event.previous, Service):
                 self._links.pop(event.key.namespace, None)
+                if event.key == KUBERNETES:
+                    self._links.pop("", None)
             elif isinstance(obj, Pod) and is_deleting(obj):
                 self._deleting.add(obj.metadata.uid)
             elif obj is None and isinstance(event.previous, Pod):

@@ -112,8 +112,13 @@ def _check_projected(projected: ProjectedVolumeSource, names: Collection[str], p
         paths = {"configMap": [i.path for i in source.config_map.items]}
         paths["secret"] = [i.path for i in source.secret.items]
         paths["downwardAPI"] = [i.path for i in source.downward_api.items]
-        for kind, number, to in ((k, n, p) for k, found in paths.items() for n, p in enumerate(found)):
-            here = join(where, f"{kind}.items[{number}].path")
+        told = [(f"{k}.items[{n}].path", p) for k, found in paths.items() for n, p in enumerate(found)]
+        if source.HasField("service_account_token"):
+            told.append(("serviceAccountToken.path", source.service_account_token.path))
+            if reason := _path(source.service_account_token.path):
+                yield Violation(f"{where}.serviceAccountToken.path", reason)
+        for place, to in told:
+            here = join(where, place)
             first = taken.setdefault(to, here)
             if to and first != here:
                 yield Violation(here, f'"{to}" is {first} too')

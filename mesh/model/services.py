@@ -6,11 +6,13 @@ Rule: pure questions of one object. `claims_of` names whatever only one Service 
 from collections.abc import Callable, Iterator, Mapping
 
 from mesh.errors import Violation
+from mesh.model.keys import Key
 from mesh.model.kinds import Object
 from mesh.v1.net_pb2 import AddressReservation, Ingress, Service
 from mesh.v1.node_pb2 import ProxyTuning
 
 HEADLESS = "None"
+KUBERNETES = Key("Service", "default", "kubernetes")  # by which pods reach the mesh's API
 SERVICE_LABEL = "kubernetes.io/service-name"  # of an EndpointSlice: whose endpoints it holds
 RESERVATION = "mesh/address-reservation"  # annotation: the AddressReservation whose address a Service takes
 ENCRYPTED = "mesh/encrypted"

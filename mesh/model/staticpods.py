@@ -63,8 +63,11 @@ def references(spec: PodSpec) -> list[Violation]:
         ]
         if container.env_from:
             wrong.append(Violation(f"{path}.envFrom", why))
-    if spec.service_account_name not in ("", "default"):
-        wrong.append(Violation("spec.serviceAccountName", why))
+    for name, account in (("serviceAccountName", spec.service_account_name), ("serviceAccount", spec.service_account)):
+        if account not in ("", "default"):
+            wrong.append(Violation(f"spec.{name}", why))
+    if spec.automount_service_account_token:
+        wrong.append(Violation("spec.automountServiceAccountToken", why))
     if spec.image_pull_secrets:
         wrong.append(Violation("spec.imagePullSecrets", why))
     return wrong

@@ -58,7 +58,6 @@ _LATER_VOLUME = _refused(
     "this kind of volume is not honoured yet: "
     "configMap, secret, downwardAPI, projected, emptyDir, hostPath and image are"
 )
-_TOKEN = _refused("service accounts are not part of this release")
 
 _RELATED = dict.fromkeys(
     ("requiredDuringSchedulingIgnoredDuringExecution", "preferredDuringSchedulingIgnoredDuringExecution"), _YES
@@ -74,9 +73,9 @@ _POD_SPEC: dict[str, Support] = {
     "activeDeadlineSeconds": _YES,
     "dnsPolicy": _YES,
     "nodeSelector": _YES,
-    "serviceAccountName": _refused(_TOKEN.why, _values("default", "")),
-    "serviceAccount": _refused(_TOKEN.why, _values("default", "")),
-    "automountServiceAccountToken": _refused(f"no token is mounted: {_TOKEN.why}", _values(False)),
+    "serviceAccountName": _YES,
+    "serviceAccount": _YES,
+    "automountServiceAccountToken": _YES,
     "nodeName": _YES,
     "hostNetwork": _YES,
     "hostPID": _YES,
@@ -272,8 +271,9 @@ TABLE: dict[str, dict[str, Support]] = {
         "secret": _YES,
         "downwardAPI": _YES,
         "configMap": _YES,
-        "serviceAccountToken": _TOKEN,
+        "serviceAccountToken": _YES,
     },
+    "ServiceAccountTokenProjection": dict.fromkeys(("audience", "expirationSeconds", "path"), _YES),
     "ConfigMapProjection": {"name": _YES, "items": _YES, "optional": _YES},
     "DownwardAPIProjection": {"items": _YES},
     "Volume": _VOLUME,

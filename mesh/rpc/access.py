@@ -15,7 +15,7 @@ from mesh.access.rules import Ask
 from mesh.access.tokens import Ticket
 from mesh.access.who import Who, named
 from mesh.errors import Forbidden, Invalid, MeshError, Unavailable, Violation
-from mesh.rpc import revoked
+from mesh.rpc import revoked, tokens
 from mesh.rpc.enrol import Enrolment
 from mesh.rpc.gate import current
 from mesh.store.change import change
@@ -24,17 +24,23 @@ from mesh.store.port import Store
 from mesh.v1 import access_pb2 as pb
 from mesh.v1.access_pb2_grpc import AccessServicer
 
+_SECOND = 1_000_000_000
 Context = aio.ServicerContext[Any, Any]
 
 
 class Access(AccessServicer):
-    """Answers by the newest view. Without `enrolment` nobody new gets in: the authority is somebody else's."""
+    """Answers by the newest view. Without `enrolment` nobody new gets in: the authority is somebody else's. `key`:
+    what service accounts' tokens are signed with."""
 
-    def __init__(self, feed: Feed, store: Store, clock: Callable[[], int], enrolment: Enrolment | None) -> None:
+    def __init__(
+        self, feed: Feed, store: Store, clock: Callable[[], int], enrolment: Enrolment | None,
+        key: Callable[[], bytes] = bytes,
+    ) -> None:  # fmt: skip
         self._feed = feed
         self._store = store
         self._clock = clock
         self._enrolment = enrolment
+        self._key = key
 
     async def WhoAmI(self, request: pb.WhoAmIRequest, context: Context) -> pb.WhoAmIResponse:
         """Whom the call's proof names."""
@@ -66,6 +72,16 @@ class Access(AccessServicer):
             )
             for grant in grants_of(_meant(request), self._feed.view, request.namespace)
         ])  # fmt: skip
+
+    async def RequestToken(self, request: pb.RequestTokenRequest, context: Context) -> pb.RequestTokenResponse:
+        """A token of a service account."""
+        await self._feed.reached(0)
+        return tokens.made(request, self._feed.view, self._key(), self._clock() // _SECOND)
+
+    async def ReviewToken(self, request: pb.ReviewTokenRequest, context: Context) -> pb.ReviewTokenResponse:
+        """Whom such a token names, if it counts."""
+        await self._feed.reached(0)
+        return tokens.reviewed(request, self._feed.view, self._key, self._clock() // _SECOND)
 
     # ---- certificates and tokens
 

@@ -45,9 +45,11 @@ class Border(aio.ServerInterceptor):
         for passage in tuple(self._streams):
             passage.end(Unavailable("meshd is stopping; try again in a moment"))
 
-    def recheck(self) -> None:
-        """Ends every stream whose caller may not have it any more."""
+    def recheck(self, *, tokens_alone: bool = False) -> None:
+        """Ends every stream whose caller may not have it any more; those of tokens alone, where only they can."""
         for passage in tuple(self._streams):
+            if tokens_alone and passage.call.claims is None:
+                continue
             if error := self._gate.still(passage.call):
                 passage.end(error)
 
@@ -113,6 +115,15 @@ async def _again(first: Any, rest: AsyncIterator[Any]) -> AsyncIterator[Any]:
         yield request
 
 
+def _token(context: Context) -> str:
+    """What the caller brought as a bearer token, "" for nothing."""
+    for key, value in context.invocation_metadata() or ():
+        scheme, _, token = (value if isinstance(value, str) else "").partition(" ")
+        if key == "authorization" and scheme.lower() == "bearer":
+            return token.strip()
+    return ""
+
+
 class _Passage:
     """One call: who it is, how long it took, how it ended."""
 
@@ -127,7 +138,7 @@ class _Passage:
         """The request to hand to the handler, once its caller may make it; raises MeshError."""
         call = self.call
         try:
-            call.gate.recognise(call, self.context.auth_context())
+            call.gate.recognise(call, self.context.auth_context(), _token(self.context))
         except MeshError as error:
             call.gate.refused(call, error)
             raise
@@ -141,6 +152,14 @@ class _Passage:
             return requests
         call.gate.enter(call, first)
         return _again(first, requests)
+
+    def _alarm(self) -> asyncio.TimerHandle | None:
+        """Ends the stream when the token of who has it expires: he comes again with the newest."""
+        if not self.call.expires:
+            return None
+        left = self.call.expires - self.call.gate.now
+        ended = Unavailable("the token that this began with has expired; come again with the newest")
+        return asyncio.get_running_loop().call_later(max(0, left), self.end, ended)
 
     @contextmanager
     def counted(self) -> Iterator[None]:
@@ -160,11 +179,14 @@ class _Passage:
     async def until_ended(self, answering: Coroutine[Any, Any, None]) -> None:
         """Answers until the end, or until `end`; cancelled, both are."""
         answer = asyncio.ensure_future(answering)
+        alarm = self._alarm()
         try:
             await asyncio.wait({answer, self._ending}, return_when=asyncio.FIRST_COMPLETED)
             if not answer.done():
                 self._ending.result()
         finally:
+            if alarm is not None:
+                alarm.cancel()
             if not answer.done():
                 answer.cancel()
                 await asyncio.wait({answer})

@@ -11,7 +11,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from mesh import jwt
 from mesh.access import escalation
+from mesh.access.accounts import bearer_of
 from mesh.access.asks import DEFERRED, STRANGERS, asks_of
 from mesh.access.decide import Decision, decide, refusal
 from mesh.access.revoked import is_revoked
@@ -26,6 +28,7 @@ from mesh.rpc.limits import Meter
 from mesh.view import View
 
 _LIMITS = Limits()
+_SECOND = 1_000_000_000
 
 
 @dataclass(slots=True)
@@ -37,6 +40,8 @@ class Call:
     method: str
     peer: str
     identity: Identity | None = None
+    claims: Mapping[str, Any] | None = None  # of a service account's token
+    expires: int = 0  # of that token, in seconds since the epoch
     asks: list[Ask] = field(default_factory=list)
 
     def require(self, asks: Iterable[Ask], view: View | None = None) -> None:
@@ -55,23 +60,46 @@ class Call:
 
 
 class Gate:
-    """`view` is the feed's; `clock` nanoseconds since the epoch."""
+    """`view` is the feed's; `clock` nanoseconds since the epoch; `key` signs the tokens of service accounts."""
 
-    def __init__(self, view: View, audit: Audit, clock: Callable[[], int], limits: Limits = _LIMITS) -> None:
+    def __init__(
+        self, view: View, audit: Audit, clock: Callable[[], int], limits: Limits = _LIMITS,
+        key: Callable[[], bytes] = bytes,
+    ) -> None:  # fmt: skip
         self.view = view
         self.meter = Meter(limits, time.monotonic)
         self._audit = audit
         self._clock = clock
+        self._key = key
 
-    def recognise(self, call: Call, auth_context: Mapping[str, Iterable[bytes]]) -> None:
-        """Finds out who calls; raises Forbidden when nobody can be, or his certificate was revoked, Invalid."""
+    @property
+    def now(self) -> int:
+        """Seconds since the epoch."""
+        return self._clock() // _SECOND
+
+    def recognise(self, call: Call, auth_context: Mapping[str, Iterable[bytes]], token: str = "") -> None:
+        """Finds out who calls, by a certificate or, without one, by a service account's token; raises Forbidden when
+        nobody can be, or his certificate was revoked, Invalid."""
         if call.method in STRANGERS:
             self.meter.call("")
+            return
+        if token and "x509_pem_cert" not in auth_context:
+            self._recognise_token(call, token)
             return
         call.identity = certified(auth_context)
         call.who = of_certificate(call.identity)
         if is_revoked(call.identity, self.view):
             raise Forbidden(f'the certificate of "{call.who.name}" was revoked: `mesh login` with a new token')
+        self.meter.call(call.who.name)
+
+    def _recognise_token(self, call: Call, token: str) -> None:
+        try:
+            claims = jwt.read(token, self._key())
+            bearer = bearer_of(claims, self.view, self.now)
+        except MeshError:
+            self.meter.call("")  # who tries tokens out is a stranger
+            raise
+        call.claims, call.who, call.expires = claims, bearer.who, bearer.expires
         self.meter.call(call.who.name)
 
     def enter(self, call: Call, request: Any) -> None:
@@ -103,6 +131,12 @@ class Gate:
             error = Forbidden(f'the certificate of "{call.who.name}" was revoked')
             self.refused(call, error)
             return error
+        if call.claims is not None:
+            try:
+                bearer_of(call.claims, self.view, self.now)
+            except Forbidden as error:
+                self.refused(call, error)
+                return error
         for ask in call.asks:
             decision = decide(call.who, ask, self.view)
             if not decision.allowed:
@@ -150,7 +184,7 @@ def certified(auth_context: Mapping[str, Iterable[bytes]]) -> Identity:
     """Whom the peer's certificate names; raises Forbidden when there is none, Invalid when it names nobody."""
     for certificate in auth_context.get("x509_pem_cert", ()):
         return identity(bytes(certificate))
-    raise Forbidden("a client certificate is required")
+    raise Forbidden("a client certificate is required, or the token of a service account")
 
 
 def _notable(ask: Ask) -> bool:

@@ -19,12 +19,20 @@ class Tls:
     server: Pair
     ca: bytes
     version: int = field(default=0, init=False)
+    _listeners: list[Callable[[], object]] = field(default_factory=list, init=False)
 
     def replace(self, server: Pair, ca: bytes) -> None:
         """From the next handshake on."""
         if (server, ca) != (self.server, self.ca):
             self.server, self.ca = server, ca
             self.version += 1
+            for listener in tuple(self._listeners):
+                listener()
+
+    def listen(self, listener: Callable[[], object]) -> Callable[[], None]:
+        """Calls it whenever something is replaced, in whichever thread that is; returns the way out."""
+        self._listeners.append(listener)
+        return lambda: self._listeners.remove(listener)
 
     def for_certificates(self) -> grpc.ServerCredentials:
         """For a port where clients need a certificate."""

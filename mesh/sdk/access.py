@@ -38,6 +38,19 @@ class Access:
         request = pb.GrantsRequest(namespace=namespace, user=user, groups=groups)
         return (await self.over.call(stub.Grants(request, timeout=_TIMEOUT))).rules
 
+    # ---- service accounts
+
+    async def request_token(self, request: pb.RequestTokenRequest) -> pb.RequestTokenResponse:
+        """A token of a service account; raises NotFound, Invalid."""
+        stub = AccessStub(await self.over.channel())
+        return await self.over.call(stub.RequestToken(request, timeout=_TIMEOUT))
+
+    async def review_token(self, token: str, audiences: Sequence[str] = ()) -> pb.ReviewTokenResponse:
+        """Whom such a token names, and whether it counts."""
+        stub = AccessStub(await self.over.channel())
+        request = pb.ReviewTokenRequest(token=token, audiences=audiences)
+        return await self.over.call(stub.ReviewToken(request, timeout=_TIMEOUT))
+
     # ---- tokens and certificates
 
     async def create_token(self, request: pb.CreateTokenRequest) -> pb.CreateTokenResponse:

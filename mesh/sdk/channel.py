@@ -5,8 +5,9 @@ Rule: whatever goes wrong on a call is raised as a MeshError of one clear senten
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
-from typing import Protocol, TypeVar
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
 
 import grpc
 import grpc.aio
@@ -49,14 +50,35 @@ _LOST = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.St
 HINT = "is meshd running there? `mesh status` and `mesh doctor` tell more"
 
 
+# The mesh's Service may have any address: its certificate names the Service.
+_SERVICE_NAME = ("grpc.ssl_target_name_override", "kubernetes.default.svc")
+
+
 class Unreachable(Unavailable):
     """No meshd answered at all, or the connection broke: the call may or may not have been carried out."""
 
 
 def open_channel(context: Context, server: str) -> grpc.aio.Channel:
     """A channel to one server of the context; it connects when first used, and by itself again later."""
-    credentials = grpc.ssl_channel_credentials(context.pem("ca"), context.pem("key"), context.pem("certificate"))
-    return grpc.aio.secure_channel(server, credentials, options=_OPTIONS)
+    if not context.token:
+        credentials = grpc.ssl_channel_credentials(context.pem("ca"), context.pem("key"), context.pem("certificate"))
+        return grpc.aio.secure_channel(server, credentials, options=_OPTIONS)
+    bearer = grpc.metadata_call_credentials(_Bearer(Path(context.token)), name="service account")
+    credentials = grpc.composite_channel_credentials(grpc.ssl_channel_credentials(context.pem("ca")), bearer)
+    return grpc.aio.secure_channel(server, credentials, options=(*_OPTIONS, _SERVICE_NAME))
+
+
+class _Bearer(grpc.AuthMetadataPlugin):
+    """Brings with each call the token as its file says it then: it is renewed there."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+
+    def __call__(self, _: object, callback: Callable[[Any, Exception | None], None]) -> None:
+        try:
+            callback((("authorization", f"Bearer {self._file.read_text().strip()}"),), None)
+        except OSError as error:
+            callback((), error)
 
 
 async def reachable(servers: tuple[str, ...], timeout: float = 2.0) -> str:  # noqa: ASYNC109 - of each attempt

@@ -22,6 +22,7 @@ from mesh.errors import Invalid, NotFound
 from mesh.files import whole_file
 
 _HINT = "`mesh up` writes one on a mesh's first host; MESHCONFIG names another file"
+ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"  # where a pod finds its token
 _TEXTS = ("ca", "certificate", "key")
 
 
@@ -35,6 +36,12 @@ class Context:
     key: str = field(repr=False)
     namespace: str = "default"
     name: str = ""
+    token: str = ""  # the file of a service account's token, instead of certificate and key
+
+    @property
+    def files(self) -> tuple[bytes, ...]:
+        """What a connection is made with; raises Invalid when a file can't be read."""
+        return tuple(self.pem(what) for what in (("ca",) if self.token else _TEXTS))
 
     def pem(self, what: str) -> bytes:
         """The PEM bytes of "ca", "certificate" or "key"; raises Invalid when the file can't be read."""
@@ -81,11 +88,25 @@ def config_path() -> Path:
 
 
 def load(name: str = "", path: Path | None = None) -> Context:
-    """The named, or current, context of the file; raises NotFound or Invalid, each with what to do."""
+    """The named, or current, context of the file; in a pod without a file, that of its service account. Raises
+    NotFound or Invalid, each with what to do."""
     where = path or config_path()
     if not where.exists():
+        if not name and path is None and (found := in_cluster()) is not None:
+            return found
         raise NotFound(f"there is no context file at {where}: {_HINT}")
     return read(where).choose(name)
+
+
+def in_cluster(directory: Path = Path(ACCOUNT)) -> Context | None:
+    """How a pod reaches the mesh that it is in: the Service `kubernetes` and the token of its service account; None
+    where there is neither."""
+    host, port = os.environ.get("KUBERNETES_SERVICE_HOST", ""), os.environ.get("KUBERNETES_SERVICE_PORT", "443")
+    token, ca, namespace = (directory / name for name in ("token", "ca.crt", "namespace"))
+    if not host or not token.exists() or not ca.exists():
+        return None
+    own = namespace.read_text().strip() if namespace.exists() else "default"
+    return Context((f"{host}:{port}",), str(ca), "", "", own, "in-cluster", str(token))
 
 
 def read(path: Path | None = None) -> Contexts:

@@ -52,6 +52,8 @@ class Wire:
 
     async def _refresh(self, now: float) -> None:
         await self._open_if_new()
+        if self._context.token:
+            return  # its host renews it
         certificate = self._context.pem("certificate")
         clock = int(time.time())
         if pki.due(certificate, clock) or now < self._try_at:
@@ -71,7 +73,7 @@ class Wire:
             await self._open_if_new()
 
     async def _open_if_new(self) -> None:
-        files = tuple(self._context.pem(what) for what in ("ca", "certificate", "key"))
+        files = self._context.files
         if files != self._files or not self._channels:
             self.server = await reachable(self._context.servers)
             self._channels.append(open_channel(self._context, self.server))

@@ -215,10 +215,15 @@ def _configure(path: Path, ours: dict[str, Any]) -> set[Path]:
         raise Invalid(f"cannot read {path}: {error}; mend it or remove it, then `mesh up` writes it anew") from error
 
 
+# The Service by which pods call; its address is the first of those that Services have unless said otherwise.
+IN_PODS = ("10.96.0.1", "kubernetes", "kubernetes.default", "kubernetes.default.svc",
+           "kubernetes.default.svc.cluster.local")  # fmt: skip
+
+
 def _names(host: Host) -> tuple[str, ...]:
     """Under which meshd is called."""
     listened = (address.rpartition(":")[0].strip("[]") for address in host.listen)
-    names = ["localhost", "127.0.0.1", host.node_ip, host.node_name, socket.gethostname(), *listened]
+    names = ["localhost", "127.0.0.1", host.node_ip, host.node_name, socket.gethostname(), *listened, *IN_PODS]
     return tuple(dict.fromkeys(name for name in names if name not in ("", "0.0.0.0", "::")))  # noqa: S104
 
 

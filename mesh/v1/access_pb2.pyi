@@ -280,6 +280,132 @@ class RevokeTokenResponse(_message.Message):
 Global___RevokeTokenResponse: _TypeAlias = RevokeTokenResponse  # noqa: Y015
 
 @_typing.final
+class RequestTokenRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    ACCOUNT_FIELD_NUMBER: _builtins.int
+    AUDIENCES_FIELD_NUMBER: _builtins.int
+    EXPIRATION_SECONDS_FIELD_NUMBER: _builtins.int
+    POD_FIELD_NUMBER: _builtins.int
+    namespace: _builtins.str
+    account: _builtins.str
+    expiration_seconds: _builtins.int
+    """0: an hour"""
+    pod: _builtins.str
+    """with a pod of the namespace that has this account it counts no longer than that"""
+    @_builtins.property
+    def audiences(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """none: the mesh's own API"""
+
+    def __init__(
+        self,
+        *,
+        namespace: _builtins.str = ...,
+        account: _builtins.str = ...,
+        audiences: _abc.Iterable[_builtins.str] | None = ...,
+        expiration_seconds: _builtins.int = ...,
+        pod: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "audiences", b"audiences", "expiration_seconds", b"expiration_seconds", "namespace", b"namespace", "pod", b"pod"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RequestTokenRequest: _TypeAlias = RequestTokenRequest  # noqa: Y015
+
+@_typing.final
+class RequestTokenResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOKEN_FIELD_NUMBER: _builtins.int
+    EXPIRES_FIELD_NUMBER: _builtins.int
+    token: _builtins.str
+    expires: _builtins.int
+    """seconds since the epoch"""
+    def __init__(
+        self,
+        *,
+        token: _builtins.str = ...,
+        expires: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expires", b"expires", "token", b"token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RequestTokenResponse: _TypeAlias = RequestTokenResponse  # noqa: Y015
+
+@_typing.final
+class ReviewTokenRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOKEN_FIELD_NUMBER: _builtins.int
+    AUDIENCES_FIELD_NUMBER: _builtins.int
+    token: _builtins.str
+    @_builtins.property
+    def audiences(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """of whom asks; none: the mesh's own API"""
+
+    def __init__(
+        self,
+        *,
+        token: _builtins.str = ...,
+        audiences: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["audiences", b"audiences", "token", b"token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReviewTokenRequest: _TypeAlias = ReviewTokenRequest  # noqa: Y015
+
+@_typing.final
+class ReviewTokenResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AUTHENTICATED_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    GROUPS_FIELD_NUMBER: _builtins.int
+    AUDIENCES_FIELD_NUMBER: _builtins.int
+    WHY_FIELD_NUMBER: _builtins.int
+    POD_FIELD_NUMBER: _builtins.int
+    EXPIRES_FIELD_NUMBER: _builtins.int
+    authenticated: _builtins.bool
+    name: _builtins.str
+    why: _builtins.str
+    """it does not count"""
+    pod: _builtins.str
+    expires: _builtins.int
+    @_builtins.property
+    def groups(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def audiences(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """those asked for that the token is for"""
+
+    def __init__(
+        self,
+        *,
+        authenticated: _builtins.bool = ...,
+        name: _builtins.str = ...,
+        groups: _abc.Iterable[_builtins.str] | None = ...,
+        audiences: _abc.Iterable[_builtins.str] | None = ...,
+        why: _builtins.str = ...,
+        pod: _builtins.str = ...,
+        expires: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["audiences", b"audiences", "authenticated", b"authenticated", "expires", b"expires", "groups", b"groups", "name", b"name", "pod", b"pod", "why", b"why"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReviewTokenResponse: _TypeAlias = ReviewTokenResponse  # noqa: Y015
+
+@_typing.final
 class ListCertificatesRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 

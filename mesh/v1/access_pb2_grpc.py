@@ -74,6 +74,16 @@ class AccessStub:
                 request_serializer=mesh_dot_v1_dot_access__pb2.RevokeTokenRequest.SerializeToString,
                 response_deserializer=mesh_dot_v1_dot_access__pb2.RevokeTokenResponse.FromString,
                 _registered_method=True)
+        self.RequestToken = channel.unary_unary(
+                '/mesh.v1.Access/RequestToken',
+                request_serializer=mesh_dot_v1_dot_access__pb2.RequestTokenRequest.SerializeToString,
+                response_deserializer=mesh_dot_v1_dot_access__pb2.RequestTokenResponse.FromString,
+                _registered_method=True)
+        self.ReviewToken = channel.unary_unary(
+                '/mesh.v1.Access/ReviewToken',
+                request_serializer=mesh_dot_v1_dot_access__pb2.ReviewTokenRequest.SerializeToString,
+                response_deserializer=mesh_dot_v1_dot_access__pb2.ReviewTokenResponse.FromString,
+                _registered_method=True)
         self.ListCertificates = channel.unary_unary(
                 '/mesh.v1.Access/ListCertificates',
                 request_serializer=mesh_dot_v1_dot_access__pb2.ListCertificatesRequest.SerializeToString,
@@ -146,6 +156,20 @@ class AccessServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RequestToken(self, request, context):
+        """A token of a service account (TokenRequest): for a pod's own use its volumes have one already.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReviewToken(self, request, context):
+        """Whom a service account's token names, and whether it counts (TokenReview).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListCertificates(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -207,6 +231,16 @@ def add_AccessServicer_to_server(servicer, server):
                     servicer.RevokeToken,
                     request_deserializer=mesh_dot_v1_dot_access__pb2.RevokeTokenRequest.FromString,
                     response_serializer=mesh_dot_v1_dot_access__pb2.RevokeTokenResponse.SerializeToString,
+            ),
+            'RequestToken': grpc.unary_unary_rpc_method_handler(
+                    servicer.RequestToken,
+                    request_deserializer=mesh_dot_v1_dot_access__pb2.RequestTokenRequest.FromString,
+                    response_serializer=mesh_dot_v1_dot_access__pb2.RequestTokenResponse.SerializeToString,
+            ),
+            'ReviewToken': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReviewToken,
+                    request_deserializer=mesh_dot_v1_dot_access__pb2.ReviewTokenRequest.FromString,
+                    response_serializer=mesh_dot_v1_dot_access__pb2.ReviewTokenResponse.SerializeToString,
             ),
             'ListCertificates': grpc.unary_unary_rpc_method_handler(
                     servicer.ListCertificates,
@@ -440,6 +474,60 @@ class Access:
             '/mesh.v1.Access/RevokeToken',
             mesh_dot_v1_dot_access__pb2.RevokeTokenRequest.SerializeToString,
             mesh_dot_v1_dot_access__pb2.RevokeTokenResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RequestToken(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mesh.v1.Access/RequestToken',
+            mesh_dot_v1_dot_access__pb2.RequestTokenRequest.SerializeToString,
+            mesh_dot_v1_dot_access__pb2.RequestTokenResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReviewToken(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mesh.v1.Access/ReviewToken',
+            mesh_dot_v1_dot_access__pb2.ReviewTokenRequest.SerializeToString,
+            mesh_dot_v1_dot_access__pb2.ReviewTokenResponse.FromString,
             options,
             channel_credentials,
             insecure,

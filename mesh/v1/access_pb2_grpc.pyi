@@ -43,6 +43,10 @@ class AccessStub:
     CreateToken: _grpc.UnaryUnaryMultiCallable[_access_pb2.CreateTokenRequest, _access_pb2.CreateTokenResponse]
     ListTokens: _grpc.UnaryUnaryMultiCallable[_access_pb2.ListTokensRequest, _access_pb2.ListTokensResponse]
     RevokeToken: _grpc.UnaryUnaryMultiCallable[_access_pb2.RevokeTokenRequest, _access_pb2.RevokeTokenResponse]
+    RequestToken: _grpc.UnaryUnaryMultiCallable[_access_pb2.RequestTokenRequest, _access_pb2.RequestTokenResponse]
+    """A token of a service account (TokenRequest): for a pod's own use its volumes have one already."""
+    ReviewToken: _grpc.UnaryUnaryMultiCallable[_access_pb2.ReviewTokenRequest, _access_pb2.ReviewTokenResponse]
+    """Whom a service account's token names, and whether it counts (TokenReview)."""
     ListCertificates: _grpc.UnaryUnaryMultiCallable[_access_pb2.ListCertificatesRequest, _access_pb2.ListCertificatesResponse]
     Revoke: _grpc.UnaryUnaryMultiCallable[_access_pb2.RevokeRequest, _access_pb2.RevokeResponse]
     """What an identity was issued until now, or one certificate, counts no more; its streams end."""
@@ -63,6 +67,10 @@ class AccessAsyncStub(AccessStub):
     CreateToken: _aio.UnaryUnaryMultiCallable[_access_pb2.CreateTokenRequest, _access_pb2.CreateTokenResponse]  # type: ignore[assignment]
     ListTokens: _aio.UnaryUnaryMultiCallable[_access_pb2.ListTokensRequest, _access_pb2.ListTokensResponse]  # type: ignore[assignment]
     RevokeToken: _aio.UnaryUnaryMultiCallable[_access_pb2.RevokeTokenRequest, _access_pb2.RevokeTokenResponse]  # type: ignore[assignment]
+    RequestToken: _aio.UnaryUnaryMultiCallable[_access_pb2.RequestTokenRequest, _access_pb2.RequestTokenResponse]  # type: ignore[assignment]
+    """A token of a service account (TokenRequest): for a pod's own use its volumes have one already."""
+    ReviewToken: _aio.UnaryUnaryMultiCallable[_access_pb2.ReviewTokenRequest, _access_pb2.ReviewTokenResponse]  # type: ignore[assignment]
+    """Whom a service account's token names, and whether it counts (TokenReview)."""
     ListCertificates: _aio.UnaryUnaryMultiCallable[_access_pb2.ListCertificatesRequest, _access_pb2.ListCertificatesResponse]  # type: ignore[assignment]
     Revoke: _aio.UnaryUnaryMultiCallable[_access_pb2.RevokeRequest, _access_pb2.RevokeResponse]  # type: ignore[assignment]
     """What an identity was issued until now, or one certificate, counts no more; its streams end."""
@@ -128,6 +136,22 @@ class AccessServicer(metaclass=_abc_1.ABCMeta):
         request: _access_pb2.RevokeTokenRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_access_pb2.RevokeTokenResponse, _abc.Awaitable[_access_pb2.RevokeTokenResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def RequestToken(
+        self,
+        request: _access_pb2.RequestTokenRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_access_pb2.RequestTokenResponse, _abc.Awaitable[_access_pb2.RequestTokenResponse]]:
+        """A token of a service account (TokenRequest): for a pod's own use its volumes have one already."""
+
+    @_abc_1.abstractmethod
+    def ReviewToken(
+        self,
+        request: _access_pb2.ReviewTokenRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_access_pb2.ReviewTokenResponse, _abc.Awaitable[_access_pb2.ReviewTokenResponse]]:
+        """Whom a service account's token names, and whether it counts (TokenReview)."""
 
     @_abc_1.abstractmethod
     def ListCertificates(

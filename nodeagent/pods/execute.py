@@ -12,6 +12,7 @@ from secrets import token_hex
 
 import structlog
 
+from mesh.model import podtokens
 from mesh.model.pods import container_named
 from mesh.model.references import environment_secrets
 from mesh.v1.core_pb2 import Container, Pod, Volume
@@ -159,7 +160,7 @@ class Executor:
     def _contents(self, state: PodState) -> dict[str, Content]:
         """The content of the pod's volumes, to be written at once: Secrets are open in it."""
         pod, given = state.pod, state.given
-        wanted = {name for volume in pod.spec.volumes for name in secrets_in(volume)}
+        wanted = {name for volume in pod.spec.volumes for name in secrets_in(volume)} | podtokens.names_of(pod)
         return contents_of(pod, given.configs, around(self.host, ""), self._opened(state, wanted))
 
     def _opened(self, state: PodState, names: Collection[str]) -> Secrets:

@@ -8,13 +8,24 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
+from mesh.model import podtokens
 from mesh.model.references import secrets_of
-from mesh.v1.core_pb2 import ConfigMap, DownwardAPIVolumeFile, KeyToPath, Pod, PodSpec, Volume, VolumeProjection
+from mesh.v1.core_pb2 import (
+    ConfigMap,
+    DownwardAPIVolumeFile,
+    KeyToPath,
+    Pod,
+    PodSpec,
+    ServiceAccountTokenProjection,
+    Volume,
+    VolumeProjection,
+)
 from nodeagent import fieldrefs
 from nodeagent.fieldrefs import Around
 from nodeagent.secrets import NONE, Secrets
 
 MODE = 0o644  # (V4)
+_PRIVATE = 0o600
 GROUP_READS = 0o440  # what fsGroup adds to files that containers can only read
 
 
@@ -85,7 +96,7 @@ def content_of(
         files = dict(_files(pod, volume, configs, around, secrets))
     except Missing as missing:
         return Content(group=group, missing=str(missing))
-    hidden = bool(secrets_in(volume))
+    hidden = bool(secrets_in(volume)) or any(podtokens.wishes_in(volume))
     if group is not None:
         files = {path: File(file.data, file.mode | GROUP_READS) for path, file in files.items()}
     parents = {str(parent) for path in files for parent in PurePosixPath(path).parents}
@@ -113,20 +124,36 @@ def _files(
                 one = projection.secret
                 yield from _of_secret(one.name, one.items, one.optional, mode, secrets)
             else:
-                yield from _projected(pod, projection, mode, configs, around)
+                yield from _projected(pod, projection, mode, configs, around, secrets)
 
 
 def _projected(
-    pod: Pod, projection: VolumeProjection, mode: int, configs: Mapping[str, ConfigMap], around: Around
-) -> Iterator[tuple[str, File]]:
+    pod: Pod, projection: VolumeProjection, mode: int, configs: Mapping[str, ConfigMap], around: Around,
+    secrets: Secrets,
+) -> Iterator[tuple[str, File]]:  # fmt: skip
     if projection.HasField("config_map"):
         source = projection.config_map
         yield from _of_config_map(source.name, source.items, source.optional, mode, configs)
     elif projection.HasField("downward_api"):
         yield from _of_pod(pod, projection.downward_api.items, mode, around)
+    elif projection.HasField("service_account_token"):
+        yield _token(pod, projection.service_account_token, mode, secrets)
     else:
         kind = next((f.json_name for f, _ in projection.ListFields()), "this source")
         raise Missing(f"{kind} is not honoured yet")
+
+
+def _token(
+    pod: Pod, projection: ServiceAccountTokenProjection, mode: int, secrets: Secrets
+) -> tuple[str, File]:  # fmt: skip
+    """The token as it is now; 0600 where a group is given the volume, which then reads it too (E14)."""
+    name = podtokens.name_of(pod.metadata.uid, podtokens.wish_of(projection))
+    values = secrets.get(name)
+    if values is None:
+        account = podtokens.account_of(pod.spec)
+        raise Missing(f'the token of service account "{account}" {secrets.away.get(name, "is not here yet")}')
+    private = pod.spec.security_context.HasField("fs_group")
+    return _tidy(projection.path), File(values[podtokens.KEY], _PRIVATE if private else mode)
 
 
 def _of_config_map(

@@ -22,7 +22,7 @@ from nodeagent.agent import Agent
 from nodeagent.config import AgentConfig
 from tests.harness.agents import VITALS
 from tests.harness.cli import Cli
-from tests.harness.control import RunningMeshd, control, test_pki
+from tests.harness.control import RunningMeshd, certify, control, test_pki
 from tests.harness.fake_runtime import FakeHost, FakeRuntime
 from tests.harness.podman import wait_for_text
 
@@ -45,10 +45,7 @@ spec:
 async def agent(tmp_path: Path) -> AsyncIterator[Agent]:
     """A host with a certificate of the tests' authority."""
     config = AgentConfig("a", "192.0.2.1", tmp_path / "host")
-    config.pki_dir.mkdir(parents=True)
-    pair = pki.issue(test_pki().ca, pki.node("a"), int(time.time()))
-    for name, text in (("agent.crt", pair.certificate), ("agent.key", pair.key), ("ca.crt", test_pki().ca.certificate)):
-        (config.pki_dir / name).write_bytes(text)
+    certify("a", config.pki_dir)
     runtime = FakeRuntime(FakeHost())
     made = Agent(config, runtime, vitals=lambda: VITALS, exposure=lambda _: "")
     task = asyncio.create_task(made.run())

@@ -16,7 +16,9 @@ POD = """
 apiVersion: v1
 kind: Pod
 metadata: {name: NAME, labels: {app: NAME}}
-spec: {containers: [{name: app, image: "example:1", imagePullPolicy: IfNotPresent}]}
+spec:
+  automountServiceAccountToken: false  # this host has no certificate, so it is given no token
+  containers: [{name: app, image: "example:1", imagePullPolicy: IfNotPresent}]
 """
 
 

@@ -75,7 +75,9 @@ class SimHost:
     def start(self) -> None:
         """A new agent."""
         self._runtime = FakeRuntime(self.host)
-        self._agent = Agent(self._config, self._runtime, clock=FakeRuntime.now, vitals=lambda: VITALS)
+        self._agent = Agent(
+            self._config, self._runtime, clock=FakeRuntime.now, vitals=lambda: VITALS, exposure=lambda _: ""
+        )
         self._task = asyncio.create_task(self._agent.run())
 
     async def kill(self) -> None:

@@ -90,6 +90,15 @@ def test_pki() -> TestPki:
 test_pki.__test__ = False  # type: ignore[attr-defined]
 
 
+def certify(node: str, directory: Path) -> None:
+    """Gives a host its certificate and the authority's, as files in its `pki` directory: only then may it be given
+    Secrets, a pod's own token among them."""
+    directory.mkdir(parents=True, exist_ok=True)
+    pair = pki.issue(test_pki().ca, pki.node(node), int(time.time()))
+    for name, text in (("agent.crt", pair.certificate), ("agent.key", pair.key), ("ca.crt", test_pki().ca.certificate)):
+        (directory / name).write_bytes(text)
+
+
 @dataclass(slots=True)
 class RunningMeshd:
     """A serving meshd; `address` is "127.0.0.1:port"."""

@@ -37,8 +37,8 @@ def test_api_groups_are_filled_in(view: View, stamp: Stamp, read: Read) -> None:
         (ROLE.replace("RULE", "{verbs: [get], apiGroups: ['']}"), "rules[0].resources"),
         (ROLE.replace("RULE", "{verbs: [get], nonResourceURLs: [/healthz]}"), "rules[0].nonResourceURLs"),
         (ROLE.replace("RULE", f"{{verbs: [a], apiGroups: [''], resources: [a], resourceNames: {NAMES}}}"), "rules"),
-        (ACCOUNT.replace("MORE", "imagePullSecrets"), "imagePullSecrets"),
-        (ACCOUNT.replace("MORE", "secrets"), "secrets"),
+        (ACCOUNT.replace("MORE: [{name: x}]", "imagePullSecrets: [{}]"), "imagePullSecrets[0].name"),
+        (ACCOUNT.replace("MORE: [{name: x}]", "secrets: [{}]"), "secrets[0].name"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_named(view: View, stamp: Stamp, read: Read, text: str, field: str) -> None:

@@ -64,18 +64,11 @@ def spec(text: str) -> PodSpec:
             "all containers of a pod",
         ),
         (
-            "volumes: [{name: v, projected: {sources: [{serviceAccountToken: {path: t}}]}}]",
-            "volumes[0].projected.sources[0].serviceAccountToken",
-            "service accounts are not part",
-        ),
-        (
             "volumes: [{name: v, ephemeral: {}}]",
             "volumes[0].ephemeral",
             "use persistentVolumeClaim",
         ),
         ("volumes: [{name: v, nfs: {server: a, path: /b}}]", "volumes[0].nfs", "emptyDir, hostPath and image are"),
-        ("serviceAccountName: robot", "serviceAccountName", "service accounts are not part"),
-        ("automountServiceAccountToken: true", "automountServiceAccountToken", "no token is mounted"),
         ("hostUsers: false", "hostUsers", "user namespaces"),
         ("schedulerName: other", "schedulerName", 'the only scheduler is "default-scheduler"'),
         ("runtimeClassName: kata", "runtimeClassName", "runtime classes"),
