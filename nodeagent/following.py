@@ -5,6 +5,7 @@ block at a time.
 """
 
 import asyncio
+import contextlib
 import ctypes
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -117,18 +118,29 @@ class LogSource:
             return
         follow = self._options.follow and not self._options.previous
         grown = asyncio.Event()
-        self._watched = self._watch.add(self._path, grown) if follow else 0
         try:
             await self._read(follow, grown)
         finally:
-            if follow:
-                self._watch.discard(self._watched, grown)
+            self._unwatch(grown)
+
+    def _look_out(self, path: Path, grown: asyncio.Event) -> None:
+        """Watches the file, unless it was put aside a moment ago and the next one has not begun."""
+        if not self._watched:
+            with contextlib.suppress(FileNotFoundError):
+                self._watched = self._watch.add(path, grown)
+
+    def _unwatch(self, grown: asyncio.Event) -> None:
+        if self._watched:
+            self._watch.discard(self._watched, grown)
+            self._watched = 0
 
     async def _read(self, follow: bool, grown: asyncio.Event) -> None:
         reader = reader_for(self._options, now_nanoseconds())
         last = False
         while not reader.full:
             grown.clear()
+            if follow and self._path is not None:
+                self._look_out(self._path, grown)
             stopped = not follow or not self._container.runs(self._attempt)
             shown = await self._hand_on(reader)
             if shown or (follow and await self._turn_page(reader, grown)):
@@ -160,8 +172,7 @@ class LogSource:
             return True
         self._tail.close()
         self._tail, self._before, self._aside = following, later[0], bool(later[1:])
-        self._watch.discard(self._watched, grown)
-        self._watched = self._watch.add(self._path, grown)
+        self._unwatch(grown)
         return True
 
     async def _hand_on(self, reader: Reader) -> bool:

@@ -43,7 +43,7 @@ runtime = "{runtime}"
 cgroup_manager = "cgroupfs"
 events_logger = "file"
 exit_command_delay = 10
-[engine.runtimes]
+{monitor}[engine.runtimes]
 {runtime} = ["{wrapper}"]
 """
 
@@ -217,7 +217,7 @@ def _directories(places: Places) -> None:
 def _run_directories(places: Places) -> None:
     for directory in (places.runroot, places.exits, places.oci_state, places.bin, places.oom, places.exec,
                       places.netns, places.sandboxes, places.shm, places.volumes,
-                      places.veiled, places.unveiled):  # fmt: skip
+                      places.veiled, places.unveiled, places.stdin):  # fmt: skip
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
 
 
@@ -236,9 +236,11 @@ def _runtime(config: AgentConfig, places: Places) -> oci.Chosen:
 
 def _podman_configuration(places: Places, chosen: oci.Chosen) -> None:
     wrapper = oci.write_wrapper(chosen, places)
+    monitor = oci.write_monitor(places)
     text = CONTAINERS_CONF.format(
-        networks=places.networks, runtime=chosen.name, wrapper=wrapper, ulimits=", ".join(_ulimits())
-    )
+        networks=places.networks, runtime=chosen.name, wrapper=wrapper, ulimits=", ".join(_ulimits()),
+        monitor=f'conmon_path = ["{monitor}"]\n' if monitor else "",
+    )  # fmt: skip
     places.containers_conf.write_text(text)
     places.storage_conf.write_text(STORAGE_CONF.format(root=places.graph, run=places.runroot))
 

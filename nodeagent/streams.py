@@ -1,4 +1,4 @@
-"""Logs, exec and port-forward: streams that their reader pulls in batches.
+"""Logs, exec, attach and port-forward: streams that their reader pulls in batches.
 
 Rule: a stream holds at most BUFFER bytes, then its producer waits; one that nobody reads for LEASE seconds ends, and
 its process with it. A batch stays below BATCH bytes, so that it crosses Ray inline.
@@ -19,6 +19,7 @@ from mesh.v1.core_pb2 import Pod
 from mesh.v1.node_pb2 import (
     Channel,
     Chunk,
+    LogOptions,
     StreamBatch,
     StreamClose,
     StreamClosed,
@@ -28,6 +29,7 @@ from mesh.v1.node_pb2 import (
     StreamWrite,
     StreamWritten,
 )
+from nodeagent.attaching import AttachSource
 from nodeagent.following import FileWatch, LogSource
 from nodeagent.imagestreams import ImageSource, ImageStreams
 from nodeagent.pods.worker import Worker
@@ -41,7 +43,7 @@ from nodeagent.volumes.tree import Tree
 
 log = structlog.get_logger()
 
-Source = LogSource | ExecSource | TunnelSource | ImageSource | MeasureSource
+Source = LogSource | ExecSource | AttachSource | TunnelSource | ImageSource | MeasureSource
 
 BUFFER = 256 * 1024
 BATCH = 88 * 1024
@@ -263,7 +265,22 @@ class Streams:
             if sandbox is None:
                 raise NotFound(f"cannot forward to pod {worker.pod.metadata.name}: it has no network yet")
             return TunnelSource(stream.put, sandbox.netns, request.port_forward.port, self._connect)
-        raise Invalid("attach is not offered yet: use logs or exec")
+        if what == "attach":
+            return self._attach(request, stream, worker)
+        raise Invalid("what to stream is not said")
+
+    def _attach(self, request: StreamOpen, stream: Stream, worker: Worker) -> Source:
+        options = request.attach
+        name = _named(worker.pod, options.container)
+        container = _running(worker, name)
+        if container is None:
+            raise NotFound(f"cannot attach to container {name} of pod {worker.pod.metadata.name}: it is not running")
+        if options.stdin:
+            resized = lambda rows, columns: self._runtime.resize_terminal(container, rows, columns)  # noqa: E731
+            return AttachSource(stream.put, stream.finish, self._runtime.attachment(container), options, resized)
+        directory, followed = self._tree.log_directory(request.pod_uid), _Container(worker, name)
+        wanted = LogOptions(container=name, follow=True, tail_lines=0)
+        return LogSource(stream.put, wanted, directory, followed, self._watch)
 
 
 class _Container:

@@ -121,6 +121,7 @@ _TABLE: dict[str, Callable[[Any], tuple[Ask, ...]]] = {
     "/mesh.v1.Resources/Watch": _selected("watch"),
     "/mesh.v1.Pods/Logs": _pod("get", "log", lambda request: request),
     "/mesh.v1.Pods/Exec": _pod("create", "exec", lambda request: request.start),
+    "/mesh.v1.Pods/Attach": _pod("create", "attach", lambda request: request.attach),
     "/mesh.v1.Pods/PortForward": _pod("create", "portforward", lambda request: request.start),
     "/mesh.v1.Images/Load": _service("create", "images"),
     "/mesh.v1.Images/Remove": _service("delete", "images"),

@@ -56,7 +56,7 @@ async def command(
         say("Unable to use a TTY - input is not a terminal or the right kind of file")
         tty = False
     async with session.client() as client:
-        name, chosen = await _where(client, pod, container, quiet)
+        name, chosen = await where(client, pod, container, quiet)
         code = await _run(client, name, chosen, list(words), stdin, tty)
     if code:
         if not quiet:
@@ -64,7 +64,7 @@ async def command(
         raise click.exceptions.Exit(code)
 
 
-async def _where(client: "AsyncClient", word: str, container: str, quiet: bool) -> tuple[str, str]:
+async def where(client: "AsyncClient", word: str, container: str, quiet: bool) -> tuple[str, str]:
     """The pod's name and the container meant; raises NotFound."""
     from mesh.cli import targets
     from mesh.errors import NotFound
@@ -86,6 +86,14 @@ async def _run(client: "AsyncClient", pod: str, container: str, words: list[str]
 
     size = terminal.size() if tty else (0, 0)
     stream = await client.exec_stream(pod, words, container=container, stdin=stdin, tty=tty, size=size)
+    await converse(stream, stdin, tty)
+    return stream.exit_code or 0
+
+
+async def converse(stream: "ExecStream", stdin: bool, tty: bool) -> None:
+    """Carries our input there and what comes back here, until the stream ends."""
+    from mesh.cli import terminal
+
     tasks: list[asyncio.Task[None]] = []
     with contextlib.ExitStack() as stack:
         if tty:
@@ -103,7 +111,6 @@ async def _run(client: "AsyncClient", pod: str, container: str, words: list[str]
                 for task in tasks:
                     task.cancel()
                 await asyncio.gather(*tasks, return_exceptions=True)
-    return stream.exit_code or 0
 
 
 async def _resize(stream: "ExecStream") -> None:

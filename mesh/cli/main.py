@@ -56,6 +56,7 @@ _SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
     },
     "Pods": {
         "logs": ("logs", "Print what containers wrote."),
+        "attach": ("attach", "Attach to a running container."),
         "exec": ("exec", "Run a command in a container."),
         "port-forward": ("port_forward", "Reach a pod's ports from here."),
     },

@@ -131,7 +131,7 @@ _CONTAINER: dict[str, Support] = {
     "imagePullPolicy": _YES,
     "securityContext": _YES,
     "stdin": _YES,
-    "stdinOnce": _refused("attaching to a container is not honoured yet", _values(False)),
+    "stdinOnce": _YES,
     "tty": _YES,
 }
 

@@ -1,4 +1,4 @@
-"""The Pods service: logs, exec and port-forward, carried between a client's call and the stream of a pod's host.
+"""The Pods service: logs, exec, attach and port-forward, between a client's call and the stream of a pod's host.
 
 Rule: the host's stream is pulled in batches as fast as the client takes them, and closed however the call ends.
 """
@@ -69,6 +69,24 @@ class Pods(PodsServicer):
                     yield pb.ExecOutput(exit_code=batch.exit_code)
                 elif batch.done and not batch.error:
                     raise Unavailable("the command ended, but its host does not know how")
+
+    async def Attach(self, requests: AsyncIterator[pb.ExecInput], context: Context) -> AsyncIterator[pb.ExecOutput]:
+        """A running container's own input and output, to its end."""
+        first = await anext(aiter(requests), None)
+        if first is None or first.WhichOneof("what") != "attach":
+            raise Invalid("the first message of an attach must be its start")
+        pod = await self._pod(first.attach.namespace, first.attach.pod)
+        options = node_pb2.AttachOptions()
+        options.CopyFrom(first.attach.options)
+        options.container = _container(pod, options.container)
+        _check_running(pod, options.container, "attach to")
+        _check_attachable(pod, options)
+        opening = node_pb2.StreamOpen(pod_uid=pod.metadata.uid, attach=options)
+        async with self._stream(pod, opening) as (agent, stream), _pump(_typed(requests, stream), agent):
+            async for batch in batches(agent, stream):
+                for chunk in batch.chunks:
+                    is_error = chunk.channel == node_pb2.STDERR
+                    yield pb.ExecOutput(stderr=chunk.data) if is_error else pb.ExecOutput(stdout=chunk.data)
 
     async def PortForward(
         self, requests: AsyncIterator[pb.PortForwardInput], context: Context
@@ -182,6 +200,15 @@ def _check_logs(pod: Pod, options: node_pb2.LogOptions) -> None:
         if not status.last_state.HasField("terminated"):
             why = f"{waiting.reason}: {waiting.message}" if waiting.message else waiting.reason
             raise Conflict(f"{what} has not started yet: {why}")
+
+
+def _check_attachable(pod: Pod, options: node_pb2.AttachOptions) -> None:
+    container = model.container_named(pod.spec, options.container)
+    what = f'container "{options.container}" of pod "{pod.metadata.name}"'
+    if options.stdin and not (container and container.stdin):
+        raise Invalid(f"{what} takes no input: its spec must say stdin: true")
+    if options.tty and not (container and container.tty):
+        raise Invalid(f"{what} has no terminal: its spec must say tty: true")
 
 
 def _check_running(pod: Pod, container: str, verb: str) -> None:

@@ -26,7 +26,7 @@ from mesh.sdk import wait as waiting
 from mesh.sdk.connection import Connection
 from mesh.sdk.context import Context
 from mesh.sdk.sources import complete, objects_of
-from mesh.sdk.streams import ExecResult, ExecStream, PortForward, exec_options, run_to_end
+from mesh.sdk.streams import ExecResult, ExecStream, PortForward, attach_options, exec_options, run_to_end
 from mesh.sdk.watch import Change, Listing, watch
 from mesh.v1 import control_pb2, control_pb2_grpc, node_pb2
 from mesh.v1.core_pb2 import Pod
@@ -292,7 +292,17 @@ class AsyncClient:
         options = exec_options(list(command), container, stdin, tty, size)
         start = control_pb2.ExecStart(namespace=self._namespace(namespace), pod=pod, options=options)
         stub = control_pb2_grpc.PodsStub(await self.over.channel())
-        return ExecStream(stub.Exec(), start, self.over.server)
+        return ExecStream(stub.Exec(), control_pb2.ExecInput(start=start), self.over.server)
+
+    async def attach(
+        self, pod: str, *, container: str = "", namespace: str | None = None, stdin: bool = False, tty: bool = False,
+        size: tuple[int, int] = (0, 0),
+    ) -> ExecStream:  # fmt: skip
+        """A running container's own output, and its input with `stdin`; to be entered with `async with`."""
+        options = attach_options(container, stdin, tty, size)
+        start = control_pb2.AttachStart(namespace=self._namespace(namespace), pod=pod, options=options)
+        stub = control_pb2_grpc.PodsStub(await self.over.channel())
+        return ExecStream(stub.Attach(), control_pb2.ExecInput(attach=start), self.over.server)
 
     async def port_forward(
         self, pod: str, port: int, *, local_port: int = 0, address: str = "127.0.0.1", namespace: str | None = None

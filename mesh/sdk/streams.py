@@ -37,9 +37,10 @@ class ExecResult:
 
 
 class ExecStream:
-    """A running command: iterate for (stream, bytes), "stdout" or "stderr"; `exit_code` is known after that."""
+    """A running command, or a container attached to: iterate for (stream, bytes), "stdout" or "stderr"; after that a
+    command's `exit_code` is known."""
 
-    def __init__(self, call: ExecCall, start: control_pb2.ExecStart, server: str) -> None:
+    def __init__(self, call: ExecCall, start: control_pb2.ExecInput, server: str) -> None:
         self._call = call
         self._start = start
         self._server = server
@@ -47,7 +48,7 @@ class ExecStream:
         self.exit_code: int | None = None
 
     async def __aenter__(self) -> Self:
-        await self._send(control_pb2.ExecInput(start=self._start))
+        await self._send(self._start)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -65,7 +66,7 @@ class ExecStream:
                     yield what, output.stdout
         except grpc.aio.AioRpcError as error:
             raise translated(error, self._server) from None
-        if self.exit_code is None:
+        if self.exit_code is None and self._start.HasField("start"):
             raise Unavailable("the command's stream ended before the command: its exit code is not known")
 
     async def write(self, data: bytes) -> None:
@@ -193,3 +194,8 @@ def exec_options(
     return node_pb2.ExecOptions(
         container=container, command=command, stdin=stdin, tty=tty, rows=size[0], columns=size[1]
     )
+
+
+def attach_options(container: str, stdin: bool, tty: bool, size: tuple[int, int]) -> node_pb2.AttachOptions:
+    """What to attach to; `size` is (rows, columns)."""
+    return node_pb2.AttachOptions(container=container, stdin=stdin, tty=tty, rows=size[0], columns=size[1])

@@ -579,6 +579,32 @@ class ExecStart(_message.Message):
 Global___ExecStart: _TypeAlias = ExecStart  # noqa: Y015
 
 @_typing.final
+class AttachStart(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    POD_FIELD_NUMBER: _builtins.int
+    OPTIONS_FIELD_NUMBER: _builtins.int
+    namespace: _builtins.str
+    pod: _builtins.str
+    @_builtins.property
+    def options(self) -> _node_pb2.AttachOptions: ...
+    def __init__(
+        self,
+        *,
+        namespace: _builtins.str = ...,
+        pod: _builtins.str = ...,
+        options: _node_pb2.AttachOptions | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["options", b"options"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["namespace", b"namespace", "options", b"options", "pod", b"pod"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AttachStart: _TypeAlias = AttachStart  # noqa: Y015
+
+@_typing.final
 class TerminalSize(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -608,6 +634,7 @@ class ExecInput(_message.Message):
     STDIN_FIELD_NUMBER: _builtins.int
     RESIZE_FIELD_NUMBER: _builtins.int
     CLOSE_STDIN_FIELD_NUMBER: _builtins.int
+    ATTACH_FIELD_NUMBER: _builtins.int
     stdin: _builtins.bytes
     close_stdin: _builtins.bool
     @_builtins.property
@@ -616,6 +643,10 @@ class ExecInput(_message.Message):
 
     @_builtins.property
     def resize(self) -> Global___TerminalSize: ...
+    @_builtins.property
+    def attach(self) -> Global___AttachStart:
+        """the first message of Attach"""
+
     def __init__(
         self,
         *,
@@ -623,12 +654,13 @@ class ExecInput(_message.Message):
         stdin: _builtins.bytes = ...,
         resize: Global___TerminalSize | None = ...,
         close_stdin: _builtins.bool = ...,
+        attach: Global___AttachStart | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["close_stdin", b"close_stdin", "resize", b"resize", "start", b"start", "stdin", b"stdin", "what", b"what"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["attach", b"attach", "close_stdin", b"close_stdin", "resize", b"resize", "start", b"start", "stdin", b"stdin", "what", b"what"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["close_stdin", b"close_stdin", "resize", b"resize", "start", b"start", "stdin", b"stdin", "what", b"what"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attach", b"attach", "close_stdin", b"close_stdin", "resize", b"resize", "start", b"start", "stdin", b"stdin", "what", b"what"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_what: _TypeAlias = _typing.Literal["start", "stdin", "resize", "close_stdin"]  # noqa: Y015
+    _WhichOneofReturnType_what: _TypeAlias = _typing.Literal["start", "stdin", "resize", "close_stdin", "attach"]  # noqa: Y015
     _WhichOneofArgType_what: _TypeAlias = _typing.Literal["what", b"what"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_what) -> _WhichOneofReturnType_what | None: ...
 

@@ -468,6 +468,11 @@ class PodsStub:
                 request_serializer=mesh_dot_v1_dot_control__pb2.ExecInput.SerializeToString,
                 response_deserializer=mesh_dot_v1_dot_control__pb2.ExecOutput.FromString,
                 _registered_method=True)
+        self.Attach = channel.stream_stream(
+                '/mesh.v1.Pods/Attach',
+                request_serializer=mesh_dot_v1_dot_control__pb2.ExecInput.SerializeToString,
+                response_deserializer=mesh_dot_v1_dot_control__pb2.ExecOutput.FromString,
+                _registered_method=True)
         self.PortForward = channel.stream_stream(
                 '/mesh.v1.Pods/PortForward',
                 request_serializer=mesh_dot_v1_dot_control__pb2.PortForwardInput.SerializeToString,
@@ -490,6 +495,13 @@ class PodsServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Attach(self, request_iterator, context):
+        """A running container's own input and output; the first message is `attach`, the end says no exit code.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def PortForward(self, request_iterator, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -506,6 +518,11 @@ def add_PodsServicer_to_server(servicer, server):
             ),
             'Exec': grpc.stream_stream_rpc_method_handler(
                     servicer.Exec,
+                    request_deserializer=mesh_dot_v1_dot_control__pb2.ExecInput.FromString,
+                    response_serializer=mesh_dot_v1_dot_control__pb2.ExecOutput.SerializeToString,
+            ),
+            'Attach': grpc.stream_stream_rpc_method_handler(
+                    servicer.Attach,
                     request_deserializer=mesh_dot_v1_dot_control__pb2.ExecInput.FromString,
                     response_serializer=mesh_dot_v1_dot_control__pb2.ExecOutput.SerializeToString,
             ),
@@ -567,6 +584,33 @@ class Pods:
             request_iterator,
             target,
             '/mesh.v1.Pods/Exec',
+            mesh_dot_v1_dot_control__pb2.ExecInput.SerializeToString,
+            mesh_dot_v1_dot_control__pb2.ExecOutput.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Attach(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/mesh.v1.Pods/Attach',
             mesh_dot_v1_dot_control__pb2.ExecInput.SerializeToString,
             mesh_dot_v1_dot_control__pb2.ExecOutput.FromString,
             options,

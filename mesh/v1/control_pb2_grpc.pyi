@@ -148,6 +148,8 @@ class PodsStub:
     def __new__(cls, channel: _aio.Channel) -> PodsAsyncStub: ...
     Logs: _grpc.UnaryStreamMultiCallable[_control_pb2.LogsRequest, _control_pb2.LogsChunk]
     Exec: _grpc.StreamStreamMultiCallable[_control_pb2.ExecInput, _control_pb2.ExecOutput]
+    Attach: _grpc.StreamStreamMultiCallable[_control_pb2.ExecInput, _control_pb2.ExecOutput]
+    """A running container's own input and output; the first message is `attach`, the end says no exit code."""
     PortForward: _grpc.StreamStreamMultiCallable[_control_pb2.PortForwardInput, _control_pb2.PortForwardOutput]
 
 @_typing.type_check_only
@@ -155,6 +157,8 @@ class PodsAsyncStub(PodsStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     Logs: _aio.UnaryStreamMultiCallable[_control_pb2.LogsRequest, _control_pb2.LogsChunk]  # type: ignore[assignment]
     Exec: _aio.StreamStreamMultiCallable[_control_pb2.ExecInput, _control_pb2.ExecOutput]  # type: ignore[assignment]
+    Attach: _aio.StreamStreamMultiCallable[_control_pb2.ExecInput, _control_pb2.ExecOutput]  # type: ignore[assignment]
+    """A running container's own input and output; the first message is `attach`, the end says no exit code."""
     PortForward: _aio.StreamStreamMultiCallable[_control_pb2.PortForwardInput, _control_pb2.PortForwardOutput]  # type: ignore[assignment]
 
 class PodsServicer(metaclass=_abc_1.ABCMeta):
@@ -171,6 +175,14 @@ class PodsServicer(metaclass=_abc_1.ABCMeta):
         request_iterator: _MaybeAsyncIterator[_control_pb2.ExecInput],
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_control_pb2.ExecOutput], _abc.AsyncIterator[_control_pb2.ExecOutput]]: ...
+
+    @_abc_1.abstractmethod
+    def Attach(
+        self,
+        request_iterator: _MaybeAsyncIterator[_control_pb2.ExecInput],
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_control_pb2.ExecOutput], _abc.AsyncIterator[_control_pb2.ExecOutput]]:
+        """A running container's own input and output; the first message is `attach`, the end says no exit code."""
 
     @_abc_1.abstractmethod
     def PortForward(

@@ -132,6 +132,7 @@ def container_spec(  # noqa: PLR0913 - each is one thing a container is made of
         stop_signal=container.lifecycle.stop_signal or image.stop_signal,
         tty=container.tty,
         stdin=container.stdin,
+        stdin_once=container.stdin_once,
         host_network=pod.spec.host_network,
         host_pid=pod.spec.host_pid,
         host_ipc=pod.spec.host_ipc,

@@ -252,6 +252,8 @@ class Containers:
                 await self._force_remove(body["name"])
                 self.doubt()
             raise _failure("CreateContainerError", f"cannot create container {spec.name}", refused) from refused
+        if spec.stdin and not spec.stdin_once:
+            (self._places.stdin / container_id).touch(mode=0o600)
         if spec.secret_revisions:
             await asyncio.to_thread(oci.veil, self._places, container_id, spec.secrets)
         self._act(container_id)
@@ -327,7 +329,8 @@ class Containers:
             await self._rest.run(oci.delete, self._chosen, container_id)
         self._act(container_id)
         self._drop(container_id)
-        (self._places.oom / container_id).unlink(missing_ok=True)
+        for notes in (self._places.oom, self._places.stdin):
+            (notes / container_id).unlink(missing_ok=True)
         await asyncio.to_thread(oci.forget_secrets, self._places, container_id)
 
     async def _ended(self, container_id: str) -> None:

@@ -65,6 +65,18 @@ exec {binary} --root {state} "$@"
 """
 
 
+# Podman calls this in place of conmon: it has no word of its own for input that outlives a client (stdinOnce: false).
+MONITOR = """#!/bin/sh
+before=
+for word; do
+  if [ "$before" = -c ] && [ -e "{stdin}/$word" ]; then set -- --leave-stdin-open "$@"; break; fi
+  before=$word
+done
+exec {conmon} "$@"
+"""
+MONITORS = "/usr/libexec/podman:/usr/local/libexec/podman:/usr/local/lib/podman:/usr/bin:/usr/sbin:/usr/local/bin"
+
+
 @dataclass(frozen=True, slots=True)
 class Chosen:
     """What preflight found; kept in run/runtime.json for the agent, `mesh doctor` and people."""
@@ -97,6 +109,17 @@ def write_wrapper(chosen: Chosen, places: Places) -> Path:
     )  # fmt: skip
     path = places.bin / chosen.name
     path.write_text(text)
+    path.chmod(0o700)
+    return path
+
+
+def write_monitor(places: Places) -> Path | None:
+    """Writes the script that Podman shall call in place of conmon; None where conmon is not found."""
+    conmon = shutil.which("conmon", path=MONITORS)
+    if conmon is None:
+        return None
+    path = places.bin / "conmon"
+    path.write_text(MONITOR.format(stdin=places.stdin, conmon=conmon))
     path.chmod(0o700)
     return path
 

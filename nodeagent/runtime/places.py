@@ -127,6 +127,11 @@ class Places:
         return self.run / "unveiled"
 
     @property
+    def stdin(self) -> Path:
+        """One file per container whose input stays open when a client that attached leaves."""
+        return self.run / "stdin"
+
+    @property
     def netns(self) -> Path:
         """Namespaces of sandboxes: <uid>.net, <uid>.ipc, <uid>.uts."""
         return self.run / "netns"

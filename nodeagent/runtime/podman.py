@@ -5,6 +5,7 @@ again, see `containers` and `sandboxes`; everything that fails is a RuntimeFailu
 """
 
 import asyncio
+import contextlib
 import os
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
@@ -22,7 +23,8 @@ from nodeagent.runtime.seen import SeenContainer, SeenPod, SeenSandbox
 from nodeagent.runtime.translate import Joined
 
 T = TypeVar("T")
-REOPEN = b"2 0 0\n"  # conmon's word for it
+REOPEN = b"2 0 0\n"  # conmon's words
+RESIZE = b"1 %d %d\n"
 
 
 class PodmanRuntime:
@@ -103,13 +105,8 @@ class PodmanRuntime:
         oci.forget_exec(self._places.exec, container_id)
 
     async def reopen_log(self, container_id: str) -> None:
-        control = self._places.bundles / container_id / "userdata" / "ctl"
         try:
-            descriptor = os.open(control, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-            try:
-                os.write(descriptor, REOPEN)
-            finally:
-                os.close(descriptor)
+            self._tell_monitor(container_id, REOPEN)
         except OSError as error:
             why = f"cannot tell the container's monitor of its new log: {error.strerror or error}"
             raise RuntimeFailure("LogReopenError", why) from error
@@ -122,6 +119,21 @@ class PodmanRuntime:
             why = f"cannot run a command in container {container.name}: it is gone"
             raise RuntimeFailure("RunContainerError", why) from error
         return oci.exec_argv(self.chosen, configuration, process)
+
+    def attachment(self, container: SeenContainer) -> Path:
+        return self._places.bundles / container.id / "userdata" / "attach"
+
+    def resize_terminal(self, container: SeenContainer, rows: int, columns: int) -> None:
+        with contextlib.suppress(OSError):  # it has ended
+            self._tell_monitor(container.id, RESIZE % (rows, columns))
+
+    def _tell_monitor(self, container_id: str, words: bytes) -> None:
+        control = self._places.bundles / container_id / "userdata" / "ctl"
+        descriptor = os.open(control, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            os.write(descriptor, words)
+        finally:
+            os.close(descriptor)
 
     def on_change(self, poke: Callable[[str], None]) -> None:
         self._poke = poke

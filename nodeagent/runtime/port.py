@@ -100,6 +100,7 @@ class ContainerSpec:
     stop_signal: str = ""
     tty: bool = False
     stdin: bool = False
+    stdin_once: bool = False  # its input ends when the first client that attached leaves
     host_network: bool = False
     host_pid: bool = False
     host_ipc: bool = False
@@ -242,6 +243,15 @@ class Runtime(Protocol):
         """The argv to spawn on the host that runs `command` in a running container as its own processes run: same
         namespaces, cgroup, user, capabilities, environment. With `tty` the spawned process must be given a terminal.
         """
+        ...
+
+    def attachment(self, container: SeenContainer) -> Path:
+        """Where a running container's monitor listens for clients: packets of input come, packets of output go, whose
+        first byte is 2 (stdout) or 3 (stderr)."""
+        ...
+
+    def resize_terminal(self, container: SeenContainer, rows: int, columns: int) -> None:
+        """The container's own terminal has another size; without one nothing happens."""
         ...
 
     def on_change(self, poke: Callable[[str], None]) -> None:

@@ -192,6 +192,45 @@ async def test_without_a_context_file_it_says_where_one_comes_from(tmp_path: Pat
     assert (result.code, "`mesh up` writes one" in result.err) == (1, True)
 
 
+TALKING = """
+apiVersion: v1
+kind: Pod
+metadata: {name: talk}
+spec: {containers: [{name: main, image: "hello:1", stdin: true}]}
+"""
+
+
+async def test_attach_talks_with_a_container(cli: Cli, scripted: ScriptedHost) -> None:
+    scripted.scripts["attach"] = Script(echo=True)
+    assert (await cli("apply", "--wait", "-f", "-", stdin=TALKING)).code == 0
+    result = await cli("attach", "-i", "talk", stdin="hello\n")
+    assert (result.code, result.out, result.err) == (0, "hello\n", "")
+    stream = list(scripted.streams.values())[-1]
+    assert (stream.opening.attach.container, stream.opening.attach.stdin, stream.received) == ("main", True, b"hello\n")
+    scripted.scripts["attach"] = says(b"seen\n", b"heard\n")
+    result = await cli("attach", "-t", "talk")
+    assert (result.code, result.out) == (0, "seen\n")
+    assert result.err == "Unable to use a TTY - container main did not allocate one\nheard\n"
+    refused = await cli("attach", "-i", "web", "-q", stdin="x")
+    assert (refused.code, refused.out) == (1, "")
+    assert "takes no input: its spec must say stdin: true" in refused.err
+
+
+async def test_run_talks_with_its_pod_and_ends_as_it_did(cli: Cli, scripted: ScriptedHost) -> None:
+    scripted.scripts["attach"] = Script(echo=True)
+    arguments = ("run", "once", "--image=hello:1", "--restart=Never", "--rm", "-i")
+    running = asyncio.create_task(cli(*arguments, stdin="hello\n"))
+    (stream,) = await scripted.until(lambda: [s for s in scripted.streams.values() if s.input_closed])
+    assert stream.received == b"hello\n"
+    pod = scripted.assignments[-1].pods
+    container = next(p for p in pod if p.metadata.name == "once").spec.containers[0]
+    assert (container.stdin, container.stdin_once, container.tty) == (True, True, False)
+    scripted.say("once", "Failed", exit_code=4)
+    result = await running
+    assert (result.code, result.out) == (4, "hello\n")
+    assert 'pod "once" deleted' in result.err
+
+
 async def test_a_terminal_is_raw_while_the_command_runs_and_as_before_afterwards(
     cli: Cli, scripted: ScriptedHost
 ) -> None:

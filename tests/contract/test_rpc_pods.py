@@ -129,6 +129,46 @@ async def test_a_host_that_is_away_is_unavailable(mesh: RunningMeshd, agent: Hol
     assert refusal.message == 'the host "a" of pod "web" cannot be reached'
 
 
+# ---- attach
+
+
+def with_input(name: str, **fields: bool) -> Pod:
+    pod = objects.pod(name)
+    pod.spec.containers[0].stdin = True
+    pod.spec.containers[0].tty = fields.get("tty", False)
+    return pod
+
+
+async def test_attach_carries_both_ways_and_ends_without_a_code(mesh: RunningMeshd, agent: HollowAgent) -> None:
+    await started(mesh, with_input("web", tty=True))
+    agent.scripts["attach"] = Script([(OUT, b"out"), (ERR, b"err")], echo=True, exit_code=0)
+    options = node_pb2.AttachOptions(stdin=True, tty=True, rows=10, columns=20)
+    start = pb.ExecInput(attach=pb.AttachStart(namespace="default", pod="web", options=options))
+    inputs = [start, pb.ExecInput(stdin=b"in"), pb.ExecInput(resize=pb.TerminalSize(rows=3, columns=4)),
+              pb.ExecInput(close_stdin=True)]  # fmt: skip
+    answers = await all_of(mesh.pods.Attach(iter(inputs)))
+    assert [a.WhichOneof("what") for a in answers][:2] == ["stdout", "stderr"]  # type: ignore[attr-defined]
+    assert all(a.WhichOneof("what") != "exit_code" for a in answers)  # type: ignore[attr-defined]
+    stream = agent.streams["s0"]
+    assert stream.opening.attach == node_pb2.AttachOptions(container="main", stdin=True, tty=True, rows=10, columns=20)
+    assert stream.closed.is_set()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [({"stdin": True}, "takes no input: its spec must say stdin: true"), ({"tty": True}, "has no terminal")],
+)
+async def test_attach_to_what_has_no_input(mesh: RunningMeshd, options: dict[str, bool], words: str) -> None:
+    await started(mesh, objects.pod("web"))
+    wanted = node_pb2.AttachOptions(**options)
+    start = pb.ExecInput(attach=pb.AttachStart(namespace="default", pod="web", options=wanted))
+    refusal = await refused(all_of(mesh.pods.Attach(iter([start]))))
+    assert refusal.code is grpc.StatusCode.INVALID_ARGUMENT
+    assert words in refusal.message
+    refusal = await refused(all_of(mesh.pods.Attach(iter([pb.ExecInput(stdin=b"x")]))))
+    assert "must be its start" in refusal.message
+
+
 # ---- exec
 
 

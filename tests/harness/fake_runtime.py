@@ -55,6 +55,7 @@ class FakeHost:
     away: bool = False  # the runtime does not answer; see FakeRuntime.set_away
     memory_in_use: int = 0  # of every container
     log_dir: Path | None = None
+    monitors: Path = Path("/nowhere")  # where a test listens in place of monitors, by containers' names
     shares: Mapping[str, int] = field(default_factory=dict)  # of cgroups, as last given
     pod_cidr: str = ""
     cluster_cidr: str = ""
@@ -307,6 +308,12 @@ class FakeRuntime:
 
     def exec_command(self, container: SeenContainer, command: Sequence[str], *, tty: bool = False) -> list[str]:
         return list(command)
+
+    def attachment(self, container: SeenContainer) -> Path:
+        return self.host.monitors / container.name
+
+    def resize_terminal(self, container: SeenContainer, rows: int, columns: int) -> None:
+        self._call("resize_terminal", container.pod_uid, container.name, f"{rows}x{columns}")
 
     def on_change(self, poke: Callable[[str], None]) -> None:
         self._poke = poke

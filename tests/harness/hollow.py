@@ -213,13 +213,16 @@ class HollowAgent:
 
     # ---- the script
 
-    def say(self, pod_name: str, phase: str) -> None:
-        """The host says that the pod of this name is in another phase."""
+    def say(self, pod_name: str, phase: str, exit_code: int | None = None) -> None:
+        """The host says that the pod of this name is in another phase, and how its containers have ended."""
         for uid, report in self._pods.items():
             if report.name == pod_name:
                 fresh = PodReport()
                 fresh.CopyFrom(report)
                 fresh.status.phase = phase
+                for status in fresh.status.container_statuses if exit_code is not None else ():
+                    status.state.terminated.exit_code = exit_code
+                    status.state.ClearField("running")
                 self._set(uid, fresh)
         self._wake()
 

@@ -51,6 +51,8 @@ def test_a_method_that_is_in_no_table_is_for_nobody() -> None:
         ("Pods/Logs", pb.LogsRequest(pod="web"), Ask("get", "", "pods", "log", "default", "web")),
         ("Pods/Exec", pb.ExecInput(start={"namespace": "a", "pod": "web"}),
          Ask("create", "", "pods", "exec", "a", "web")),
+        ("Pods/Attach", pb.ExecInput(attach={"namespace": "a", "pod": "web"}),
+         Ask("create", "", "pods", "attach", "a", "web")),
         ("Pods/PortForward", pb.PortForwardInput(start={"pod": "web"}),
          Ask("create", "", "pods", "portforward", "default", "web")),
         ("Measurements/Top", pb.TopRequest(), Ask("list", "metrics.k8s.io", "nodes")),

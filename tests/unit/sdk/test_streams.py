@@ -28,6 +28,6 @@ class Call:
 
 async def test_a_window_that_is_resized_while_someone_types_loses_neither() -> None:
     call: Any = Call()
-    async with ExecStream(call, ExecStart(), "there") as stream:
+    async with ExecStream(call, ExecInput(start=ExecStart()), "there") as stream:
         await asyncio.gather(stream.write(b"x" * 100_000), stream.resize(50, 132), stream.close_stdin())
     assert sorted(call.written) == ["close_stdin", "resize", "start", *["stdin"] * 4]
