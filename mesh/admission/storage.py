@@ -8,25 +8,32 @@ from collections.abc import Iterator
 
 from mesh.errors import Violation
 from mesh.model import claims
-from mesh.v1.core_pb2 import PersistentVolume, PersistentVolumeClaim
+from mesh.v1.core_pb2 import PersistentVolume, PersistentVolumeClaim, PersistentVolumeClaimSpec
 
 _CLASS = f'there is no storage class "{{}}": "{claims.LOCAL}" and "" (volumes that you made) are known'
 
 
 def fill(obj: PersistentVolume | PersistentVolumeClaim) -> None:
     """Defaults, and the finalizers that keep what is in use."""
-    if not obj.spec.volume_mode:
-        obj.spec.volume_mode = "Filesystem"
     if isinstance(obj, PersistentVolumeClaim):
-        if not obj.spec.HasField("storage_class_name"):
-            obj.spec.storage_class_name = claims.LOCAL
+        fill_claim(obj.spec)
         obj.status.phase = obj.status.phase or "Pending"
         _protect(obj, claims.IN_USE)
     else:
+        if not obj.spec.volume_mode:
+            obj.spec.volume_mode = "Filesystem"
         if not obj.spec.persistent_volume_reclaim_policy:
             obj.spec.persistent_volume_reclaim_policy = "Retain"
         obj.status.phase = obj.status.phase or "Pending"
         _protect(obj, claims.BOUND)
+
+
+def fill_claim(spec: PersistentVolumeClaimSpec) -> None:
+    """Defaults of what is claimed, in place; of a StatefulSet's templates too."""
+    if not spec.volume_mode:
+        spec.volume_mode = "Filesystem"
+    if not spec.HasField("storage_class_name"):
+        spec.storage_class_name = claims.LOCAL
 
 
 def _protect(obj: PersistentVolume | PersistentVolumeClaim, finalizer: str) -> None:

@@ -6,12 +6,12 @@ Rule: pure; a pod template is held to all that a pod is held to, by its own path
 import re
 from collections.abc import Iterator
 
-from mesh.admission import frozen, pods
+from mesh.admission import frozen, pods, storage
 from mesh.errors import Violation
 from mesh.model import cron, podchecks, poddefaults, restarts, selectors, support
 from mesh.model.fields import part
 from mesh.model.kinds import Object
-from mesh.model.workloads import WORKLOADS, Workload, controller_of, template_of
+from mesh.model.workloads import WORKLOADS, Workload, claimed_volumes, controller_of, template_of
 from mesh.v1.apps_pb2 import DaemonSet, Deployment, ReplicaSet, ReplicationController, StatefulSet
 from mesh.v1.batch_pb2 import CronJob, Job, JobSpec
 from mesh.v1.core_pb2 import PodTemplateSpec
@@ -111,6 +111,8 @@ def _fill_stateful_set(obj: StatefulSet) -> None:
     _set(obj.spec.update_strategy, type="RollingUpdate")
     if obj.spec.update_strategy.type == "RollingUpdate":
         _set(obj.spec.update_strategy.rolling_update, partition=0)
+    for template in obj.spec.volume_claim_templates:
+        storage.fill_claim(template.spec)
     _set(obj.spec.persistent_volume_claim_retention_policy, when_deleted="Retain", when_scaled="Retain")
 
 
@@ -148,7 +150,7 @@ def check_change(new: Anyone, old: Anyone) -> Iterator[Violation]:
 
 def _check_template(obj: Anyone) -> Iterator[Violation]:
     template, path = template_of(obj), path_of(obj)
-    yield from podchecks.check(template.spec, f"{path}.spec")
+    yield from podchecks.check(template.spec, f"{path}.spec", claimed_volumes(obj))
     rolled = isinstance(obj, Deployment | StatefulSet | DaemonSet) or controller_of(obj.metadata) is not None
     yield from pods.check_reaction(template.metadata, f"{path}.metadata", owned=rolled)
     yield from restarts.check_annotations(template.metadata.annotations, f"{path}.metadata")
@@ -206,6 +208,9 @@ def _check_daemon_set(obj: DaemonSet) -> Iterator[Violation]:
 
 
 def _check_stateful_set(obj: StatefulSet) -> Iterator[Violation]:
+    for index, template in enumerate(obj.spec.volume_claim_templates):
+        for found in storage.check(template):
+            yield Violation(f"spec.volumeClaimTemplates[{index}].{found.field}", found.reason)
     strategy, path = obj.spec.update_strategy, "spec.updateStrategy.rollingUpdate"
     if strategy.type == "OnDelete" and strategy.HasField("rolling_update"):
         yield Violation(path, 'must be absent with type "OnDelete"')

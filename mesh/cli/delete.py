@@ -162,7 +162,8 @@ def _tell(one: Doomed, output: str, dry: bool, force: bool) -> None:
         click.echo(ref(one.kind, one.name))
         return
     how = "force deleted" if force else "deleted"
-    click.echo(f'{one.kind.name.lower()} "{one.name}" {how}' + (" (server dry run)" if dry else ""))
+    kind = ref(one.kind, one.name).rpartition("/")[0]
+    click.echo(f'{kind} "{one.name}" {how}' + (" (server dry run)" if dry else ""))
 
 
 async def _until_gone(client: "AsyncClient", doomed: Sequence[Doomed], timeout: float | None, color: bool) -> None:

@@ -66,12 +66,11 @@ async def command(
 
 async def where(client: "AsyncClient", word: str, container: str, quiet: bool) -> tuple[str, str]:
     """The pod's name and the container meant; raises NotFound."""
-    from mesh.cli import targets
+    from mesh.cli.onepod import pod_meant
     from mesh.errors import NotFound
     from mesh.model import pods
-    from mesh.v1.core_pb2 import Pod
 
-    pod = await client.get(Pod, targets.pod_name(word))
+    pod, _ = await pod_meant(client, word, quiet=quiet)
     names = [c.name for c in pods.containers(pod.spec)]
     if container and container not in names:
         raise NotFound(f'pod "{pod.metadata.name}" has no container "{container}"; it has {", ".join(names)}')

@@ -82,16 +82,18 @@ async def _list(session: Session, hosts: tuple[str, ...]) -> None:
 
 
 @command.command("rm", cls=Verb)
-@click.argument("image")
+@click.argument("images", nargs=-1, required=True, metavar="IMAGE…")
 @_hosts
 @click.pass_obj
 @asynchronous
-async def _remove(session: Session, image: str, hosts: tuple[str, ...]) -> None:
-    """Remove an image under all its names from hosts; one that a container has stays."""
+async def _remove(session: Session, images: tuple[str, ...], hosts: tuple[str, ...]) -> None:
+    """Remove images under all their names from hosts; one that a container has stays."""
     from mesh.sdk.images import Images
 
+    results: list[ImageResult] = []
     async with session.client() as client:
-        results = await Images(client.over).remove(image, hosts=hosts)
+        for image in images:
+            results += await Images(client.over).remove(image, hosts=hosts)
     for result in results:
         _tell(result, "removed")
     _fail_if_any(results)

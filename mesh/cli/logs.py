@@ -147,7 +147,7 @@ async def _pods(client: "AsyncClient", word: str, selector: str) -> "Sequence[Po
 
     if selector:
         return await client.list(Pod, labels=selector)
-    return [await client.get(Pod, targets.pod_name(word))]
+    return [await client.get(Pod, targets.one((word,)).names[0])]
 
 
 def _sources(pod: "Pod", container: str, everything: bool, *, quiet: bool) -> "list[Source]":

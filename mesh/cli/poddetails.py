@@ -163,10 +163,11 @@ def _state(sheet: Sheet, label: str, state: ContainerState) -> None:
 
 
 def _probe(probe: Probe) -> str:
+    period = f"{probe.period_milliseconds}ms" if probe.period_milliseconds else f"{probe.period_seconds or 10}s"
     timing = (
-        f"delay={probe.initial_delay_seconds}s timeout={probe.timeout_seconds}s period={probe.period_seconds}s "
-        f"#success={probe.success_threshold} #failure={probe.failure_threshold}"
-    )
+        f"delay={probe.initial_delay_seconds}s timeout={probe.timeout_seconds or 1}s period={period} "
+        f"#success={probe.success_threshold or 1} #failure={probe.failure_threshold or 3}"
+    )  # what is in force where nothing is said (P2)
     kind = next((f for f in ("exec", "http_get", "tcp_socket", "grpc") if probe.HasField(f)), "")
     if kind == "exec":
         return f"exec {list(probe.exec.command)} {timing}"

@@ -14,10 +14,11 @@ from mesh.cli.session import Session, Verb, asynchronous
 if TYPE_CHECKING:
     from mesh.sdk.streams import PortForward
     from mesh.v1.core_pb2 import Pod
+    from mesh.v1.net_pb2 import Service
 
 
 @click.command("port-forward", cls=Verb, short_help="Reach a pod's ports from here.")
-@click.argument("pod", metavar="POD", shell_complete=complete.pods)
+@click.argument("pod", metavar="POD | KIND/NAME", shell_complete=complete.pods)
 @click.argument("ports", nargs=-1, required=True, metavar="[LOCAL:]REMOTE…")
 @click.option("--address", default="127.0.0.1", show_default=True, metavar="ADDRESS", help="Where to listen.")
 @click.pass_obj
@@ -29,14 +30,15 @@ async def command(session: Session, pod: str, ports: tuple[str, ...], address: s
     mesh port-forward web 8080            local port 8080 to the pod's 8080
     mesh port-forward web 8080:80 9000    two ports
     mesh port-forward web :http           a free local port to the port named http
+    mesh port-forward deployment/web 8080 a pod of the Deployment
+    mesh port-forward service/web 8080:80 a pod of the Service, at the port that its 80 leads to
     """
-    from mesh.cli import targets
+    from mesh.cli.onepod import pod_meant
     from mesh.errors import Invalid
-    from mesh.v1.core_pb2 import Pod
 
     async with session.client() as client, AsyncExitStack() as stack:
-        found = await client.get(Pod, targets.pod_name(pod))
-        pairs = [port_pair(text, found) for text in ports]
+        found, service = await pod_meant(client, pod)
+        pairs = [port_pair(text if service is None else through(text, service), found) for text in ports]
         if found.status.phase != "Running":
             raise Invalid(f"cannot forward ports of pod {pod}: it is not running but {found.status.phase or 'Pending'}")
         forwards = []
@@ -63,6 +65,19 @@ def port_pair(text: str, pod: "Pod") -> tuple[int, int]:
         hint = f"; the pod names {names}" if names else ""
         raise Invalid(f'"{text}" is no pair of ports: say REMOTE, LOCAL:REMOTE or :REMOTE, each 1 to 65535{hint}')
     return local, remote
+
+
+def through(text: str, service: "Service") -> str:
+    """ "8080:80" of a Service as it reads for its pods: the port that 80 leads to. Raises Invalid."""
+    from mesh.errors import Invalid
+
+    local, colon, remote = text.rpartition(":")
+    port = next((p for p in service.spec.ports if remote in (p.name, str(p.port))), None)
+    if port is None or not remote:
+        known = ", ".join(str(p.port) for p in service.spec.ports)
+        raise Invalid(f'Service "{service.metadata.name}" has no port "{remote}"; it has {known}')
+    target = port.target_port.string_value or str(port.target_port.int_value or port.port)
+    return f"{local if colon else port.port}:{target}"
 
 
 def _number(text: str) -> int | None:

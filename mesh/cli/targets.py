@@ -43,14 +43,6 @@ def one(words: Sequence[str], default: str = "Pod") -> Target:
     return targets[0]
 
 
-def pod_name(word: str) -> str:
-    """The pod that "web", "pod/web" or "po/web" means; raises Invalid for another kind."""
-    target = one((word,))
-    if target.kind.name != "Pod":
-        raise Invalid(f'"{word}" is a {target.kind.name}; this works on pods: say a pod\'s name or pod/NAME')
-    return target.names[0]
-
-
 def ref(kind: Kind, name: str) -> str:
     """An object as kubectl refers to it: pod/web, deployment.apps/web."""
     group = kind.api_version.rpartition("/")[0]

@@ -6,6 +6,7 @@ Rule: doing it again is harmless and quick; options are remembered, so the secon
 import json
 import socket
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,6 +31,8 @@ ROOT = click.option(
 @click.option("--node-name", metavar="NAME", help="This host's name in the mesh; the hostname by default.")
 @click.option("--node-ip", metavar="IP", help="Its address to other hosts; by default the one it reaches them with.")
 @click.option("--listen", metavar="IP:PORT", multiple=True, help="Where meshd serves; 127.0.0.1:7443 by default.")
+@click.option("--load-balancer-pool", "pool", metavar="FIRST-LAST", multiple=True,
+              help="Addresses of the hosts' network that Services of type LoadBalancer get.")  # fmt: skip
 @click.option("--join", metavar="IP:PORT", help="Be a further host of the mesh whose Ray head is there.")
 @click.option("--token-file", type=click.Path(path_type=Path, dir_okay=False), help="With --join: its ray/token.")
 @click.option("-o", "--output", type=click.Choice(["", "json"]), default="", metavar="FORMAT",
@@ -37,7 +40,7 @@ ROOT = click.option(
 @click.pass_obj
 def command(
     session: Session, root: Path, node_name: str | None, node_ip: str | None, listen: tuple[str, ...],
-    join: str | None, token_file: Path | None, output: str,
+    pool: tuple[str, ...], join: str | None, token_file: Path | None, output: str,
 ) -> None:  # fmt: skip
     """Start a mesh on this host, or what of it is down.
 
@@ -51,7 +54,7 @@ def command(
     up.require_root()
     layout = Layout(root.absolute())
     told = _told(Told.read(layout), node_name, node_ip, listen, join, session.context)
-    host = host_of(layout, told)
+    host = replace(host_of(layout, told), pool=_pool(pool))
     with Steps(session.color, quiet=bool(output)) as steps:
         changed = bring_up(host, told, token_file, steps)
     if output:
@@ -88,6 +91,16 @@ def bring_up(host: "Host", told: "Told", token_file: Path | None, steps: "Steps"
         steps.say(f"waiting for node {host.node_name}")
         steps.done("node", f"{host.node_name} is {ready.by_itself(host.layout, told.control, host.node_name)}")
     return words
+
+
+def _pool(pool: tuple[str, ...]) -> tuple[str, ...]:
+    from mesh.config import pool_of
+
+    try:
+        pool_of(pool)
+    except ValueError as error:
+        raise click.UsageError(f"--load-balancer-pool: {error}") from None
+    return pool
 
 
 def host_of(layout: "Layout", told: "Told") -> "Host":

@@ -13,6 +13,8 @@ from mesh.model.fields import Many, copy_of, fields_of
 from mesh.model.kinds import Object, kind_of
 from mesh.model.rules import join
 from mesh.model.support import Finding
+from mesh.model.workloads import claimed_volumes
+from mesh.v1.apps_pb2 import StatefulSet
 from mesh.v1.core_pb2 import PodSpec
 
 REFUSED = "refused"
@@ -24,11 +26,12 @@ def foretell(obj: Object) -> list[Finding]:
     served = Finding("kind", "honoured") if kind.served else Finding("kind", REFUSED, f"{kind.name}: {kind.why_not}")
     found = [served]
     completed = copy_of(obj)
+    claimed = claimed_volumes(obj) if isinstance(obj, StatefulSet) else ()
     for path, spec in _pod_specs(obj, ""):
         found += support.findings(spec, path)
     for path, spec in _pod_specs(completed, ""):
         poddefaults.fill(spec)
-        found += [Finding(v.field, REFUSED, v.reason) for v in podchecks.check(spec, path)]
+        found += [Finding(v.field, REFUSED, v.reason) for v in podchecks.check(spec, path, claimed)]
     return _once(found)
 
 

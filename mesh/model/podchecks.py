@@ -24,10 +24,10 @@ _RESOURCES = ("cpu", "memory", "ephemeral-storage")
 _HEADER_NAME = re.compile(r"[-A-Za-z0-9!#$%&'*+.^_`|~]+")
 
 
-def check(spec: PodSpec, path: str) -> list[Violation]:
-    """Everything wrong with a completed spec (`poddefaults.fill`)."""
+def check(spec: PodSpec, path: str, claimed: Collection[str] = ()) -> list[Violation]:
+    """Everything wrong with a completed spec (`poddefaults.fill`). `claimed`: volumes that a StatefulSet will add."""
     return [
-        *_check_containers(spec, path),
+        *_check_containers(spec, path, claimed),
         *_check_volumes(spec, path),
         *_check_dns(spec, path),
         *securitychecks.check_pod(spec, path),
@@ -54,11 +54,11 @@ def warnings(spec: PodSpec, path: str) -> list[str]:
 # ---- containers ---------------------------------------------------------------------------------------------------
 
 
-def _check_containers(spec: PodSpec, path: str) -> Iterator[Violation]:
+def _check_containers(spec: PodSpec, path: str, claimed: Collection[str]) -> Iterator[Violation]:
     if not spec.containers:
         yield Violation(f"{path}.containers", "is required: a pod has at least one container")
     names: dict[str, str] = {}
-    volumes = {v.name for v in spec.volumes}
+    volumes = {*claimed, *(v.name for v in spec.volumes)}
     every = {c.name for c in containers(spec)}
     for group, found in (("initContainers", spec.init_containers), ("containers", spec.containers)):
         for index, container in enumerate(found):

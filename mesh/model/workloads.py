@@ -35,6 +35,12 @@ def template_of(workload: Workload | CronJob) -> PodTemplateSpec:
     return workload.spec.job_template.spec.template if isinstance(workload, CronJob) else workload.spec.template
 
 
+def claimed_volumes(workload: Workload | CronJob) -> list[str]:
+    """The volumes that its pods get beyond those of the template: a StatefulSet's claims (C8)."""
+    templates = workload.spec.volume_claim_templates if isinstance(workload, StatefulSet) else ()
+    return [template.metadata.name for template in templates]
+
+
 def selector_of(workload: Workload) -> LabelSelector:
     """Which pods are the workload's to count or adopt."""
     if isinstance(workload, ReplicationController):

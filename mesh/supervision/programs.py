@@ -54,6 +54,7 @@ class Host:
     node_ip: str
     listen: tuple[str, ...]
     join: str = ""
+    pool: tuple[str, ...] = ()  # addresses for load balancers, when told now; meshd.toml remembers them
     python: Path = Path(sys.executable)  # of the environment the mesh is installed in
 
 

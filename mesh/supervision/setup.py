@@ -143,6 +143,8 @@ def configurations(host: Host) -> set[Path]:
             "home": str(layout.ray_home),
         },
     }
+    if host.pool:
+        meshd["network"] = {"load_balancer_pool": list(host.pool)}
     return changed | _configure(layout.meshd_config, meshd)
 
 

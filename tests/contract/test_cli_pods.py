@@ -12,7 +12,11 @@ from pathlib import Path
 import pytest
 
 from mesh import pki
+from mesh.cli.port_forward import through
+from mesh.errors import Invalid
+from mesh.model.manifest import load
 from mesh.sdk import context
+from mesh.v1.net_pb2 import Service
 from tests.harness.cli import Cli, run_here
 from tests.harness.control import DEADLINE, RunningMeshd
 from tests.harness.hollow import Script
@@ -270,3 +274,31 @@ async def test_logs_of_labels_go_on_with_the_pods_that_replace_them(cli: Cli, sc
         program.process.send_signal(signal.SIGINT)
         code, err = await program.end()
     assert (code, "Traceback" in err) == (130, False)
+
+
+SERVICE = """
+apiVersion: v1
+kind: Service
+metadata: {name: front}
+spec:
+  selector: {app: web}
+  ports: [{name: www, port: 80, targetPort: http}]
+"""
+
+
+async def test_a_word_may_mean_a_pod_of_a_service_or_workload(cli: Cli) -> None:
+    await cli("apply", "-f", "-", stdin=SERVICE)
+    assert (await cli("exec", "svc/front", "-c", "app", "--", "hostname")).out == "web\n"
+    await cli("apply", "--wait", "-f", "-", stdin=POD.replace("name: web,", "name: other,"))
+    several = await cli("exec", "service/front", "-c", "side", "--", "hostname")
+    assert "Found 2 pods, using pod/other" in several.err
+    nobody = await cli("exec", "configmap/front", "--", "hostname")
+    assert (nobody.code, "ConfigMap" in nobody.err) == (1, True)
+
+
+def test_a_service_s_port_is_that_of_its_pods() -> None:
+    (service,) = load(SERVICE, "test").objects
+    assert isinstance(service, Service)
+    assert [through(text, service) for text in ("80", "8080:80", ":www")] == ["80:http", "8080:http", ":http"]
+    with pytest.raises(Invalid, match="it has 80"):
+        through("81", service)

@@ -201,7 +201,7 @@ async def test_deleting_a_deployment_leaves_nothing_or_what_was_asked_for(mesh: 
     await mesh("apply", "-f", "-", stdin=WEB)
     await rolled_out(mesh)
     gone = await mesh("delete", "deployment", "web", "--cascade=foreground", "--timeout=20s")
-    assert (gone.code, gone.out) == (0, 'deployment "web" deleted\n')
+    assert (gone.code, gone.out) == (0, 'deployment.apps "web" deleted\n')
     assert (await mesh("get", "rs,pods", "-o", "name")).out == ""
     await mesh("apply", "-f", "-", stdin=WEB)
     await rolled_out(mesh)

@@ -68,7 +68,7 @@ def test_a_pod_is_told_whole() -> None:
         "Message: back-off 20s", "Last State: Terminated", "Exit Code: 3", "Restart Count: 2",
         "S: <set to the key 'password' in secret 'login'> Optional: false", "NAME: (v1:metadata.name)",
         "Mounts: /data from data (ro)", "Type: HostPath", "Path: /srv", "Type: EmptyDir",
-        "Liveness: http-get http://:http/ok delay=0s timeout=0s period=5s #success=0 #failure=0",
+        "Liveness: http-get http://:http/ok delay=0s timeout=1s period=5s #success=1 #failure=3",
         "Ready False ContainersNotReady not ready: app", "Tolerations: a:NoExecute op=Exists for 300s",
         "Warning BackOff 10s (x3 over 100s) agent, host1 back-off",
     ):  # fmt: skip

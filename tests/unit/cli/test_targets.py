@@ -2,7 +2,7 @@
 
 import pytest
 
-from mesh.cli.targets import one, parse, pod_name, ref
+from mesh.cli.targets import parse, ref
 from mesh.errors import Invalid, NotFound
 from mesh.model.kinds import kind_named
 
@@ -33,15 +33,6 @@ def test_words_name_objects(words: list[str], expected: list[tuple[str, tuple[st
 def test_what_names_nothing_is_refused(words: list[str]) -> None:
     with pytest.raises((Invalid, NotFound)):
         parse(words)
-
-
-def test_one_object() -> None:
-    assert pod_name("web") == pod_name("pod/web") == pod_name("po/web") == "web"
-    assert one(("node", "a")).kind.name == "Node"
-    with pytest.raises(Invalid, match="is a Node"):
-        pod_name("no/a")
-    with pytest.raises(Invalid, match="say one name"):
-        one(("pod/a", "pod/b"))
 
 
 def test_references_are_kubectls() -> None:

@@ -2,6 +2,7 @@
 
 import stat
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -147,3 +148,10 @@ def test_what_was_told_is_remembered(host: Host) -> None:
     told = Told("host1", "10.0.0.1", ("127.0.0.1:7443",), context="local", context_file="/c")
     told.write(host.layout)
     assert Told.read(host.layout) == told
+
+
+def test_addresses_for_load_balancers_are_written_once_and_kept(host: Host) -> None:
+    setup.configurations(host)
+    assert setup.configurations(replace(host, pool=("10.0.0.240-10.0.0.250",))) == {host.layout.meshd_config}
+    assert not setup.configurations(host)
+    assert config.parse(host.layout.meshd_config.read_text()).network.load_balancer_pool == ("10.0.0.240-10.0.0.250",)
