@@ -174,6 +174,7 @@ def _settings(config: MeshdConfig, store: SqliteStore) -> Settings:
         address=config.ray.node_ip,
         authority=config.pki.authority,
         metrics_listen=config.metrics_listen,
+        console_listen=config.console_listen,
         files=Files(config.pki.ca, config.pki.certificate, config.pki.key),
         network=config.network,
         silence=config.node_silence_seconds,

@@ -90,6 +90,7 @@ class MeshdConfig:
     listen: tuple[str, ...] = ("127.0.0.1:7443",)
     listen_tokens: tuple[str, ...] = ()  # where clients come with a token instead of a certificate
     metrics_listen: tuple[str, ...] = ()  # where figures are read, "host:port"; empty: nowhere
+    console_listen: str = ""  # where the console is served while somebody is signed in, "host:port"; empty: nowhere
     network: Network = Network()
     ray: Ray = Ray()
     log: Log = Log()
@@ -182,6 +183,8 @@ def _value(value: Any, hint: Any) -> Any:
 def _listen(config: MeshdConfig) -> list[Violation]:
     told = {"listen": config.listen, "listen_tokens": config.listen_tokens, "metrics_listen": config.metrics_listen}
     wrong = [(f"{n}[{i}]", a) for n, addresses in told.items() for i, a in enumerate(addresses) if not _is_address(a)]
+    if config.console_listen and not _is_address(config.console_listen):
+        wrong.append(("console_listen", config.console_listen))
     return [Violation(field, f'"{address}" is not host:port') for field, address in wrong]
 
 

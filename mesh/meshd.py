@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import structlog
 from grpc import aio
@@ -18,6 +19,8 @@ from mesh.access.accounts import ends_tokens
 from mesh.access.revoked import LIST as REVOKED
 from mesh.admission import allocate
 from mesh.config import Limits, Network, pool_of, ports_of
+from mesh.console.door import ConsoleDoor
+from mesh.console.sessions import Sessions
 from mesh.controllers.accounts import Accounts
 from mesh.controllers.budgets import Budgets
 from mesh.controllers.cronjob import CronJobs
@@ -78,6 +81,9 @@ from mesh.v1.control_pb2_grpc import (
 )
 from mesh.v1.secrets_pb2_grpc import add_SecretsServicer_to_server
 
+if TYPE_CHECKING:
+    from mesh.console.app import Console
+
 GRACE = 0.5  # seconds that calls get to end; watches and streams of pods never end by themselves
 _log = structlog.get_logger("mesh.app")
 
@@ -88,6 +94,7 @@ class Settings:
 
     listen: Sequence[str] = ("127.0.0.1:0",)
     metrics_listen: Sequence[str] = ()
+    console_listen: str = ""
     files: Files | None = None  # certificates of the figures' door
     network: Network = field(default_factory=Network)
     silence: float = 4.0
@@ -125,11 +132,13 @@ class Meshd:
 
     tally: Tally = field(default_factory=Tally)
     figures: Figures = field(init=False)
+    console: ConsoleDoor = field(init=False)
 
     def __post_init__(self) -> None:
         self.store = counted(self.store, self.tally)
         self.feed = Feed(self.store)
         self.figures = Figures(self.feed, self.tally, self.settings.files, self.settings.clock)
+        self.console = ConsoleDoor(self.settings.console_listen, self.settings.files, self._console)
 
     async def run(self) -> None:
         """Until cancelled: then clients are told, calls under way get half a second, and the rest follows.
@@ -185,6 +194,7 @@ class Meshd:
         settings = self.settings
         tasks.create_task(self.roster.run(), name="roster")
         tasks.create_task(self._publishing().run(), name="publishing")
+        tasks.create_task(self.console.run(), name="console")
         workloads = (
             Deployments(), ReplicaSets(), StatefulSets(), DaemonSets(), Jobs(), CronJobs(), Garbage(), Budgets(),
         )  # fmt: skip
@@ -210,6 +220,12 @@ class Meshd:
         doors = [(_reached(address, self.settings.address), port)
                  for address, port in zip(told, self.ports[len(self.settings.listen):], strict=False)]  # fmt: skip
         return Publishing(self.store, self.feed, self.settings.clock, self._ranges(), doors)
+
+    def _console(self, sessions: Sessions) -> "Console":
+        from mesh.console.app import Console  # noqa: PLC0415 - what nobody looks at is not loaded
+
+        assert self.roster is not None  # noqa: S101 - made by `run`
+        return Console(self.feed, sessions, self.roster.agent, self.figures.alerts, self.roster.receipts)
 
     def _fleet(self, epoch: int) -> Fleet:
         network = self.settings.network
@@ -239,6 +255,7 @@ class Meshd:
             copy_store=settings.copy_store,
             scratch=settings.scratch,
             alerts=self.figures.alerts,
+            console=self.console.ticket,
         )
         resources = Resources(self.store, self.feed, settings.clock, settings.bookmark, self._ranges())
         add_ResourcesServicer_to_server(resources, server)

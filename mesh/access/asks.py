@@ -18,7 +18,7 @@ from mesh.model.selectors import parse_fields
 OPEN = frozenset((
     "/grpc.health.v1.Health/Check", "/grpc.health.v1.Health/Watch", "/mesh.v1.Control/Kinds",
     "/mesh.v1.Access/WhoAmI", "/mesh.v1.Access/CanI", "/mesh.v1.Access/Grants", "/mesh.v1.Access/Renew",
-    "/mesh.v1.Access/ReviewToken",
+    "/mesh.v1.Access/ReviewToken", "/mesh.v1.Control/OpenConsole",
 ))  # fmt: skip
 # Methods for who has nothing but a token of its own, which the handler looks at.
 STRANGERS = frozenset(("/mesh.v1.Access/Enrol",))

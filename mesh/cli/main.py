@@ -18,6 +18,7 @@ _SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "up": ("up", "Start a mesh on this host, or what of it is down."),
         "down": ("down", "Stop the mesh on this host; --purge removes its data too."),
         "status": ("status", "Show how the service, its hosts and Ray are."),
+        "console": ("console", "Look at the mesh in a browser."),
         "doctor": ("doctor", "Check this host and say how to mend what is wrong."),
     },
     "Objects": {

@@ -46,6 +46,16 @@ class Files:
         return tuple((s.st_mtime_ns, s.st_ino) for s in stats)
 
 
+def tls_context(files: Files) -> ssl.SSLContext:
+    """For a server whose clients must have a certificate of our authority; raises OSError."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.load_cert_chain(files.certificate, files.key)
+    context.load_verify_locations(files.ca)
+    context.verify_mode = ssl.CERT_REQUIRED
+    return context
+
+
 @dataclass(frozen=True, slots=True)
 class Request:
     """What was asked, and by whom."""
@@ -114,12 +124,7 @@ class Door:
     def _current(self) -> ssl.SSLContext:
         stamp = self.files.stamp()
         if self._context is None or stamp != self._stamp:
-            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            context.minimum_version = ssl.TLSVersion.TLSv1_2
-            context.load_cert_chain(self.files.certificate, self.files.key)
-            context.load_verify_locations(self.files.ca)
-            context.verify_mode = ssl.CERT_REQUIRED
-            self._context, self._stamp = context, stamp
+            self._context, self._stamp = tls_context(self.files), stamp
         return self._context
 
     # ---- one connection

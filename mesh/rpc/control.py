@@ -14,10 +14,13 @@ from typing import Any, Protocol
 
 from grpc import aio
 
+from mesh.access.who import Who
 from mesh.errors import MeshError, NotFound, Unavailable
 from mesh.fleet.port import AgentPort
 from mesh.model.kinds import KINDS
 from mesh.model.times import to_timestamp
+from mesh.pki import Identity
+from mesh.rpc.gate import current
 from mesh.store.feed import Feed
 from mesh.v1 import control_pb2 as pb
 from mesh.v1.control_pb2_grpc import ControlServicer
@@ -57,6 +60,7 @@ class About:
     copy_store: Callable[[Path], Awaitable[None]] | None = None
     scratch: Path | None = None
     alerts: Callable[[], Sequence[pb.AlertStatus]] = tuple
+    console: Callable[[Who, Identity | None], Awaitable[tuple[str, int]]] | None = None
 
 
 class Control(ControlServicer):
@@ -111,6 +115,14 @@ class Control(ControlServicer):
             return pb.HostFlows(host=name, error=f"the host did not answer within {_PATIENCE:g} s")
         except MeshError as error:
             return pb.HostFlows(host=name, error=error.message)
+
+    async def OpenConsole(self, request: pb.OpenConsoleRequest, context: Context) -> pb.OpenConsoleResponse:
+        """A ticket for the caller's browser; what it may see there is what the caller may."""
+        if self._about.console is None:
+            raise Unavailable("this meshd serves no console")
+        call = current()
+        ticket, port = await self._about.console(call.who, call.identity)
+        return pb.OpenConsoleResponse(ticket=ticket, port=port)
 
     async def Backup(self, request: pb.BackupRequest, context: Context) -> AsyncIterator[pb.BackupChunk]:
         """A consistent copy of the store, piece by piece; the copy on disk is 0600 and gone afterwards."""

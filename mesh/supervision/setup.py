@@ -23,6 +23,7 @@ from mesh.supervision.layout import LONGEST_ROOT, Layout
 from mesh.supervision.programs import Host
 
 METRICS_PORT = 7445  # of meshd; an agent's is 7446
+CONSOLE_PORT = 7448
 _HEADER = "# Written by `mesh up`. Keys that it does not know of are kept; `mesh up` again applies what is changed.\n"
 
 
@@ -130,6 +131,7 @@ def configurations(host: Host) -> set[Path]:
         "listen": list(host.listen),
         "listen_tokens": [for_tokens(host.listen[0])],
         "metrics_listen": [f"{host.listen[0].rpartition(':')[0] or host.node_ip}:{METRICS_PORT}"],
+        "console_listen": f"{host.listen[0].rpartition(':')[0] or host.node_ip}:{CONSOLE_PORT}",
         "pki": {
             "authority": str(layout.pki),
             "ca": str(layout.ca_certificate),

@@ -919,6 +919,11 @@ class ControlStub:
                 request_serializer=mesh_dot_v1_dot_control__pb2.ProxyFlowsRequest.SerializeToString,
                 response_deserializer=mesh_dot_v1_dot_control__pb2.ProxyFlowsResponse.FromString,
                 _registered_method=True)
+        self.OpenConsole = channel.unary_unary(
+                '/mesh.v1.Control/OpenConsole',
+                request_serializer=mesh_dot_v1_dot_control__pb2.OpenConsoleRequest.SerializeToString,
+                response_deserializer=mesh_dot_v1_dot_control__pb2.OpenConsoleResponse.FromString,
+                _registered_method=True)
 
 
 class ControlServicer:
@@ -950,6 +955,13 @@ class ControlServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def OpenConsole(self, request, context):
+        """A ticket that signs one browser in to the console, as who calls; good once, for a minute.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ControlServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -972,6 +984,11 @@ def add_ControlServicer_to_server(servicer, server):
                     servicer.Flows,
                     request_deserializer=mesh_dot_v1_dot_control__pb2.ProxyFlowsRequest.FromString,
                     response_serializer=mesh_dot_v1_dot_control__pb2.ProxyFlowsResponse.SerializeToString,
+            ),
+            'OpenConsole': grpc.unary_unary_rpc_method_handler(
+                    servicer.OpenConsole,
+                    request_deserializer=mesh_dot_v1_dot_control__pb2.OpenConsoleRequest.FromString,
+                    response_serializer=mesh_dot_v1_dot_control__pb2.OpenConsoleResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -1082,6 +1099,33 @@ class Control:
             '/mesh.v1.Control/Flows',
             mesh_dot_v1_dot_control__pb2.ProxyFlowsRequest.SerializeToString,
             mesh_dot_v1_dot_control__pb2.ProxyFlowsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def OpenConsole(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mesh.v1.Control/OpenConsole',
+            mesh_dot_v1_dot_control__pb2.OpenConsoleRequest.SerializeToString,
+            mesh_dot_v1_dot_control__pb2.OpenConsoleResponse.FromString,
             options,
             channel_credentials,
             insecure,

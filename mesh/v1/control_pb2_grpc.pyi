@@ -290,6 +290,8 @@ class ControlStub:
     Kinds: _grpc.UnaryUnaryMultiCallable[_control_pb2.KindsRequest, _control_pb2.KindsResponse]
     Flows: _grpc.UnaryUnaryMultiCallable[_control_pb2.ProxyFlowsRequest, _control_pb2.ProxyFlowsResponse]
     """What the hosts' proxies carry for Services."""
+    OpenConsole: _grpc.UnaryUnaryMultiCallable[_control_pb2.OpenConsoleRequest, _control_pb2.OpenConsoleResponse]
+    """A ticket that signs one browser in to the console, as who calls; good once, for a minute."""
 
 @_typing.type_check_only
 class ControlAsyncStub(ControlStub):
@@ -300,6 +302,8 @@ class ControlAsyncStub(ControlStub):
     Kinds: _aio.UnaryUnaryMultiCallable[_control_pb2.KindsRequest, _control_pb2.KindsResponse]  # type: ignore[assignment]
     Flows: _aio.UnaryUnaryMultiCallable[_control_pb2.ProxyFlowsRequest, _control_pb2.ProxyFlowsResponse]  # type: ignore[assignment]
     """What the hosts' proxies carry for Services."""
+    OpenConsole: _aio.UnaryUnaryMultiCallable[_control_pb2.OpenConsoleRequest, _control_pb2.OpenConsoleResponse]  # type: ignore[assignment]
+    """A ticket that signs one browser in to the console, as who calls; good once, for a minute."""
 
 class ControlServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -331,5 +335,13 @@ class ControlServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_control_pb2.ProxyFlowsResponse, _abc.Awaitable[_control_pb2.ProxyFlowsResponse]]:
         """What the hosts' proxies carry for Services."""
+
+    @_abc_1.abstractmethod
+    def OpenConsole(
+        self,
+        request: _control_pb2.OpenConsoleRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_control_pb2.OpenConsoleResponse, _abc.Awaitable[_control_pb2.OpenConsoleResponse]]:
+        """A ticket that signs one browser in to the console, as who calls; good once, for a minute."""
 
 def add_ControlServicer_to_server(servicer: ControlServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
