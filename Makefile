@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: help venv up down test test-fast unit lint generate bench bench-services pin bundle lint-collection lint-ansible test-hosts
+.PHONY: help venv up down test test-fast unit lint generate bench bench-services pin bundle lint-collection lint-ansible test-hosts test-matrix
 
 help:
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -78,6 +78,10 @@ test-hosts: bundle lint-ansible ## three hosts that systemd has booted, provisio
 	@tools/packages.sh mmdebstrap openssh-client netavark iptables
 	@tools/ansible.sh $(VENV)/ansible
 	$(SUDO) $(BIN)/python -m tests.machines.provision $${MESH_LAB:-build/hosts} dist/bundle
+
+test-matrix: bundle lint-collection ## what a user sees when parts of the mesh end; writes docs/reliability.md's table
+	@tools/packages.sh mmdebstrap openssh-client netavark iptables
+	$(SUDO) $(BIN)/python -m tests.machines.matrix $${MESH_LAB:-build/hosts} dist/bundle --write
 
 pin: ## constraints.txt anew; needs pip-tools
 	pip-compile --quiet --strip-extras --extra dev --build-deps-for editable --allow-unsafe --generate-hashes --no-emit-index-url \

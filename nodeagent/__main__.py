@@ -57,16 +57,18 @@ def unprepare(config: configuration.AgentConfig) -> None:
 
 @main.command()
 @config_option
-@click.option("--grace", type=click.FloatRange(0), default=None, help="Seconds that a free host is left to Ray.")
-def serve(config: configuration.AgentConfig, grace: float | None) -> None:
-    """Stand by for Ray's actor: host the agent while there is none, and step aside when it comes."""
+@click.option("--lock", required=True, type=int, help="The descriptor that holds the host's lock.")
+@click.option("--door", required=True, type=int, help="The socket where Ray's actor knocks.")
+def serve(config: configuration.AgentConfig, lock: int, door: int) -> None:
+    """Be this host's agent without Ray, until Ray's actor comes; nodeagent.standby becomes this."""
     import asyncio  # noqa: PLC0415 - the other commands need none of it
+    import socket  # noqa: PLC0415
 
-    from nodeagent import standby  # noqa: PLC0415
+    from nodeagent import alone  # noqa: PLC0415
 
     os.umask(0o077)
-    standby.log_lines()
-    asyncio.run(standby.stand_by(config, standby.GRACE if grace is None else grace))
+    alone.log_lines()
+    asyncio.run(alone.serve_alone(config, lock, socket.socket(fileno=door)))
 
 
 @main.command()

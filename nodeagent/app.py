@@ -5,7 +5,9 @@ one is gone.
 """
 
 import asyncio
+import fcntl
 import os
+import threading
 from pathlib import Path
 
 import structlog
@@ -16,7 +18,7 @@ from mesh.v1 import node_pb2
 from nodeagent import config as configuration
 from nodeagent.agent import Agent
 from nodeagent.config import AgentConfig
-from nodeagent.lock import knock, lock_host
+from nodeagent.lock import knock, opened, try_lock
 from nodeagent.proxy import Proxy
 from nodeagent.runtime.overland import Overland
 
@@ -46,7 +48,7 @@ class HostAgent:
 
     async def run(self) -> None:
         """Waits for the host, which who stands by for it gives back when asked; then serves it until the agent ends."""
-        await self.serve(await lock_host(self._config.lock_file, lambda: knock(self._config.standby_socket)))
+        await self.serve(await lock_host(self._config))
 
     async def serve(self, lock: int) -> None:
         """Serves the host whose lock this is, until the agent ends."""
@@ -106,6 +108,27 @@ class HostAgent:
     async def close_stream(self, request: node_pb2.StreamClose) -> node_pb2.StreamClosed:
         """See AgentPort."""
         return await (await self._ready()).close_stream(request)
+
+
+async def lock_host(config: AgentConfig) -> int:
+    """The descriptor that holds the host's lock, once it is free; who only stands by is asked to step aside."""
+    fd = try_lock(config.lock_file)
+    if fd is not None:
+        return fd
+    log.info("waiting_for_host", lock=str(config.lock_file))
+    knock(config.standby_socket)
+    waiting = opened(config.lock_file)
+    loop = asyncio.get_running_loop()
+    locked = asyncio.Event()
+
+    def wait() -> None:
+        fcntl.flock(waiting, fcntl.LOCK_EX)
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(locked.set)
+
+    threading.Thread(target=wait, name="host-lock", daemon=True).start()  # dies with the process, waiting or not
+    await locked.wait()
+    return waiting
 
 
 async def podman_version() -> str:

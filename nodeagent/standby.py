@@ -1,101 +1,81 @@
-"""The host's own keeper: it hosts the agent while Ray can't (no head, a raylet that is dead), and steps aside for Ray.
+"""`python -m nodeagent.standby`: waits until nobody has this host, then becomes its agent.
 
 Rules: who holds the host's lock has the host (app.py). As long as an actor has it, this process waits at the lock and
 costs nothing. A lock that is free is left free for a while, for an actor that died is started again by Ray; only then
-it is taken. An actor that finds it held knocks at a socket: then this process ends, and its supervisor starts it anew.
-It knows no meshd: it goes on with the last Assignment from the disk, where no Secret is.
+it is taken. An actor that finds it held knocks at the door: that is answered by `nodeagent serve` alone, which ends.
+Only what Python has by itself is imported here.
 """
 
-import asyncio
+import fcntl
 import os
+import select
+import socket
 import sys
-from contextlib import suppress
-from typing import TYPE_CHECKING
+import threading
+import time
+from pathlib import Path
 
-import structlog
-
-from nodeagent.config import AgentConfig
-from nodeagent.lock import KNOCK, lock_host, try_lock
-
-if TYPE_CHECKING:
-    from nodeagent.app import HostAgent
-
-log = structlog.get_logger()
+from nodeagent.lock import opened, try_lock
 
 GRACE = 10.0  # seconds that a free host is left to Ray; an actor that was killed is back after about one
 
 
-async def stand_by(config: AgentConfig, grace: float = GRACE) -> None:
-    """Waits, hosts the agent when nobody else does, and returns when an actor has come for the host."""
-    knocked = asyncio.Event()
+class Door:
+    """Where an actor knocks. `shut`: who comes from then on waits for who has the host."""
 
-    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(OSError):
-            if await reader.readline() == KNOCK:
-                knocked.set()
-        writer.close()
+    def __init__(self, path: Path) -> None:
+        path.unlink(missing_ok=True)
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.socket.bind(str(path))
+        self.socket.listen()
+        self._gate = threading.Lock()
+        self._open = True
+        threading.Thread(target=self._turn_away, name="door", daemon=True).start()
 
-    server = await asyncio.start_unix_server(answer, config.standby_socket)
-    async with server:
-        lock = await _a_host_without_agent(config, grace)
-        knocked.clear()  # whoever knocked before found the host held by another
-        await _host(config, lock, knocked)
+    def shut(self) -> None:
+        """Nobody is turned away any more."""
+        with self._gate:
+            self._open = False
+
+    def open(self) -> None:
+        """Who comes is turned away again: another has the host."""
+        with self._gate:
+            self._open = True
+        threading.Thread(target=self._turn_away, name="door", daemon=True).start()
+
+    def _turn_away(self) -> None:
+        while True:
+            select.select([self.socket], [], [])
+            with self._gate:
+                if not self._open:
+                    return
+                self.socket.accept()[0].close()
 
 
-async def _a_host_without_agent(config: AgentConfig, grace: float) -> int:
+def without_agent(lock: Path, door: Door, grace: float) -> int:
     """The lock of a host that nobody has had for so many seconds."""
     while True:
-        os.close(await lock_host(config.lock_file))
-        await asyncio.sleep(grace)
-        lock = try_lock(config.lock_file)
-        if lock is not None:
-            return lock
+        probe = opened(lock)
+        fcntl.flock(probe, fcntl.LOCK_EX)
+        os.close(probe)
+        time.sleep(grace)
+        door.shut()
+        held = try_lock(lock)
+        if held is not None:
+            return held
+        door.open()
 
 
-async def _host(config: AgentConfig, lock: int, knocked: asyncio.Event) -> None:
-    from nodeagent.app import HostAgent  # noqa: PLC0415 - who only waits needs none of it
-
-    log.warning("ray_is_away", node=config.node_name, note="this process has the host until Ray's actor comes")
-    agent = HostAgent(config)
-    serving = asyncio.create_task(agent.serve(lock))
-    telling = asyncio.create_task(_tell(agent))
-    asked = asyncio.create_task(knocked.wait())
-    await asyncio.wait({serving, telling, asked}, return_when=asyncio.FIRST_COMPLETED)
-    for task in (telling, asked):
-        task.cancel()
-    if not serving.done():
-        log.info("stepping_aside", node=config.node_name)
-        serving.cancel()
-    with suppress(asyncio.CancelledError):
-        await serving
+def main(lock: str, path: str, config: str, grace: float = GRACE) -> None:
+    """Waits, then becomes the agent."""
+    os.umask(0o077)
+    door = Door(Path(path))
+    held = without_agent(Path(lock), door, grace)
+    for fd in (held, door.socket.fileno()):
+        os.set_inheritable(fd, True)
+    fds = ("--lock", str(held), "--door", str(door.socket.fileno()))
+    os.execv(sys.executable, (sys.executable, "-m", "nodeagent", "serve", "--config", config, *fds))  # noqa: S606 - a fixed argv
 
 
-async def _tell(agent: "HostAgent") -> None:
-    """Writes into the log what nobody hears now: which containers wait, and why."""
-    from mesh.v1.node_pb2 import ObserveRequest  # noqa: PLC0415
-
-    boot, version, told = "", 0, {}  # type: str, int, dict[str, str]
-    while True:
-        observed = await agent.observe(ObserveRequest(boot=boot, after_version=version, wait_milliseconds=60_000))
-        boot, version = observed.boot, observed.version
-        for pod in observed.pods:
-            waiting = [c.state.waiting for c in pod.status.container_statuses if c.state.waiting.message]
-            why = "; ".join(f"{w.reason}: {w.message}" for w in waiting)
-            if why and told.get(pod.uid) != why:
-                log.warning("pod_waits", pod=f"{pod.namespace}/{pod.name}", why=why)
-            told[pod.uid] = why
-            if pod.gone:
-                del told[pod.uid]
-
-
-def log_lines() -> None:
-    """One JSON object a line, to standard error."""
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.dict_tracebacks,
-            structlog.processors.JSONRenderer(),
-        ],
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-    )
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2], sys.argv[3], float(sys.argv[4]) if len(sys.argv) > 4 else GRACE)

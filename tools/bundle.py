@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Makes the bundle from which hosts are provisioned: the mesh's wheel, what it needs at pinned versions, images.
 
-    tools/bundle.py [--no-wheels] [--images DIR] DIRECTORY
+    tools/bundle.py [--no-wheels] [--label WORD] [--images DIR] DIRECTORY
 
 Rules: a dependency is named with the version and the hashes of constraints.txt, so that no host installs anything else;
 with the wheels in it no host needs a package index. The name of the release is the same for the same content.
@@ -32,12 +32,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("directory", type=Path)
     parser.add_argument("--no-wheels", action="store_true", help="leave the dependencies to the hosts' package index")
+    parser.add_argument("--label", default="", help="added to the release's name, to tell builds apart")
     parser.add_argument("--images", type=Path, help="a directory of image archives (*.tar) to bring along")
     told = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         made = Path(scratch) / "bundle"
         made.mkdir()
-        release = fill(made, wheels=not told.no_wheels)
+        release = fill(made, told.label, wheels=not told.no_wheels)
         told.directory.mkdir(parents=True, exist_ok=True)
         with tarfile.open(told.directory / "programs.tar", "w") as archive:
             archive.add(made, "bundle")
@@ -53,7 +54,7 @@ def main() -> int:
     return 0
 
 
-def fill(made: Path, *, wheels: bool) -> dict[str, object]:
+def fill(made: Path, label: str, *, wheels: bool) -> dict[str, object]:
     """Puts the programs into a directory; returns what release.json says of them."""
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
     subprocess.run(
@@ -70,7 +71,7 @@ def fill(made: Path, *, wheels: bool) -> dict[str, object]:
         )  # fmt: skip
     digest = hashlib.sha256(content_of(wheel) + (made / "requirements.txt").read_bytes()).hexdigest()
     return {
-        "release": f"{distribution(PROJECT).version}-{digest[:12]}",
+        "release": f"{distribution(PROJECT).version}-{digest[:12]}{label and '-'}{label}",
         "wheel": wheel.name,
         "wheels": wheels,
         "python": ".".join(platform.python_version_tuple()[:2]),

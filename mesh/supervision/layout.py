@@ -144,6 +144,11 @@ class Layout:
         return self.agent / "agent.toml"
 
     @property
+    def host_lock(self) -> Path:
+        """Who holds it has the host."""
+        return self.agent / "lock"
+
+    @property
     def agent_log(self) -> Path:
         return self.log / "agent" / "agent.log"
 

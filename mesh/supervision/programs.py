@@ -32,7 +32,8 @@ class Program:
     """One supervised program. `reads`: files whose change asks for a restart. `spares_children`: what it has started
     lives on when it ends (containers' monitors). `capabilities`: those that it needs of root's, and then it is confined
     where the supervisor can do that; None: it makes containers and needs all. `notifies`: it tells the supervisor when
-    it is ready, and that it is alive."""
+    it is ready, and that it is alive. `keeps`: others leave with it what they have while they are restarted, so it is
+    restarted once they are back."""
 
     name: str
     title: str
@@ -43,6 +44,7 @@ class Program:
     spares_children: bool = False
     capabilities: tuple[str, ...] | None = None
     notifies: bool = False
+    keeps: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +133,7 @@ def _holder(host: Host) -> Program:
         ready=Ready(str(path)),
         environment=base_environment(),
         capabilities=(),
+        keeps=True,
     )
 
 
@@ -168,12 +171,13 @@ def _netproxy(host: Host) -> Program:
 
 
 def _standby(host: Host) -> Program:
-    config = host.layout.agent_config
+    layout = host.layout
+    files = (layout.host_lock, layout.standby_socket, layout.agent_config)
     return Program(
         name="mesh-standby",
         title="stand-in for the node agent while Ray is away",
-        argv=(str(host.python), "-m", "nodeagent", "serve", "--config", str(config)),
-        ready=Ready(str(host.layout.standby_socket)),
+        argv=(str(host.python), "-m", "nodeagent.standby", *map(str, files)),
+        ready=Ready(str(layout.standby_socket)),
         environment=base_environment(),
-        reads=(config,),
+        reads=(layout.agent_config,),
     )

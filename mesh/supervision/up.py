@@ -99,15 +99,16 @@ def start(host: Host, supervisor: Supervisor, changed: set[Path], say: Say) -> l
     done = []
     running = {status.name for status in supervisor.status() if status.running}
     stale = supervisor.install(host, wanted) | {p.name for p in wanted if changed & set(p.reads)}
-    for program in wanted:
-        if program.name in running & stale:
-            say(f"restarting {program.name}")
-            supervisor.restart([program.name])
-            done.append(f"restarted {program.name}")
-    supervisor.start([program.name for program in wanted])
-    for program in wanted:
-        say(f"waiting for {program.name}")
-        _await(program, supervisor)
+    for keeps in (False, True):
+        for program in (p for p in wanted if p.keeps == keeps):
+            if program.name in running & stale:
+                say(f"restarting {program.name}")
+                supervisor.restart([program.name])
+                done.append(f"restarted {program.name}")
+        supervisor.start([program.name for program in wanted])
+        for program in wanted:
+            say(f"waiting for {program.name}")
+            _await(program, supervisor)
     return done + [f"started {program.name}" for program in wanted if program.name not in running]
 
 

@@ -6,7 +6,7 @@ import signal
 import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -106,11 +106,13 @@ async def test_pods_go_on_without_ray_and_its_actor_gets_the_host_back(host: Pod
     pids = await node.pids()
     await node.kill()
 
-    keeper = ("-m", "nodeagent", "serve", "--config", str(config), "--grace", "0.2")
+    paths = (host.config.lock_file, host.config.standby_socket, config)
+    keeper = ("-m", "nodeagent.standby", *map(str, paths), "0.2")
     log = tmp_path / "keeper.log"
-    async with process(tmp_path / "first.log", "-c", ACTOR, str(config)) as actor, process(log, *keeper) as standing:
+    async with AsyncExitStack() as stack:
+        actor = await stack.enter_async_context(process(tmp_path / "first.log", "-c", ACTOR, str(config)))
         await has_the_host(actor)
-        await said(log, "waiting_for_host")
+        standing = await stack.enter_async_context(process(log, *keeper))
         actor.kill()
         await said(log, "ray_is_away")
         for pod in (web, private):

@@ -9,7 +9,8 @@ import json
 import os
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,6 +18,7 @@ PACKAGES = (
     "systemd,systemd-sysv,dbus,openssh-server,iproute2,iputils-ping,python3,ca-certificates,procps,sudo,busybox-static"
 )
 IMAGE = "localhost/testhost:latest"
+NETWORK = "10.88.77"  # part of the network that Podman has by itself
 
 
 class Failed(Exception):  # noqa: N818 - reads as a run's failure
@@ -82,9 +84,21 @@ class Lab:
         self.podman("kill", name)
 
     def power_on(self, name: str) -> None:
-        """Boots it again; its address may be another one."""
+        """Boots it again, at the same address."""
         self.podman("start", name)
         self._await(name)
+
+    @contextmanager
+    def unplugged(self, name: str) -> Iterator[None]:
+        """Its network cable is out meanwhile."""
+        number = self.podman("exec", name, "cat", "/sys/class/net/eth0/iflink").strip()
+        ours = Path("/sys/class/net").glob("*/ifindex")
+        (link,) = [path.parent.name for path in ours if path.read_text().strip() == number]
+        run("ip", "link", "set", link, "down")
+        try:
+            yield
+        finally:
+            run("ip", "link", "set", link, "up")
 
     def inventory(self, bundle: Path, **values: object) -> Path:
         """An inventory of all hosts; the first is the control host."""
@@ -136,7 +150,7 @@ class Lab:
         runtime = "crun" if self._works("crun") else "runc"
         self.podman(
             "--runtime", runtime, "run", "--detach", "--name", name, "--hostname", name, "--privileged",
-            "--systemd=always", "--volume", f"{disk}:/var/lib/mesh",
+            "--systemd=always", "--ip", f"{NETWORK}.{10 + self.names.index(name)}", "--volume", f"{disk}:/var/lib/mesh",
             "--volume", "/etc/ssl/certs:/etc/ssl/certs:ro", IMAGE,
         )  # fmt: skip
 

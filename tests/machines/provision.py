@@ -12,7 +12,8 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,14 @@ def story(lab: Lab, bundle: Path) -> None:
     checked = timed("the same in check mode", lambda: play(inventory, "site", "--check"))
     expect(changes(checked) == dict.fromkeys(HOSTS, 0), f"check mode finds nothing to change, not {changes(checked)}")
     timed("the web example answers on every host", lambda: web(lab))
+    newer = relabelled(bundle, lab.directory / "newer")
+    with asked(lab) as seen:
+        inventory = lab.inventory(newer)
+        timed("upgrade host by host, under load", lambda: play(inventory, "upgrade"))
+    for name, said in seen.items():
+        print(f"  asked on {name}: {said['asked']}, failed {len(said['failures'])}, slowest {said['slowest']} s")
+        expect(not said["failures"], f"no request fails on {name}, not {said['failures'][:5]}")
+    timed("certificates rotated", lambda: play(inventory, "rotate_certs"))
     timed("reset", lambda: play(inventory, "reset"))
     for name in HOSTS:
         left = differences(before[name], picture(lab, name))
@@ -117,6 +126,35 @@ def web(lab: Lab) -> None:
         page = lab.ssh(name, "busybox", "wget", "-q", "-O", "-", f"http://{address}/index.html")
         expect("Hello from the mesh" in page, f"the Service answers on {name}, not {page!r}")
     lab.ssh(control, "rm", "-f", f"/tmp/{saved.name}", "/tmp/web.yaml")
+
+
+def relabelled(bundle: Path, fresh: Path) -> Path:
+    """The same bundle as another release."""
+    run("rm", "-rf", str(fresh))
+    run("cp", "-rl", str(bundle), str(fresh))
+    release = json.loads((bundle / "release.json").read_text())
+    (fresh / "release.json").unlink()
+    (fresh / "release.json").write_text(json.dumps({**release, "release": f"{release['release']}-newer"}))
+    return fresh
+
+
+@contextmanager
+def asked(lab: Lab, hosts: Sequence[str] = HOSTS) -> Iterator[dict[str, dict[str, Any]]]:
+    """Requests from hosts to the example's Service meanwhile; afterwards it holds what they saw."""
+    service = json.loads(lab.ssh(HOSTS[0], "mesh", "get", "service", "web", "-o", "json"))
+    seen: dict[str, dict[str, Any]] = {}
+    script = str(Path(__file__).parent / "load.py")
+    for name in hosts:
+        lab.podman("cp", script, f"{name}:/root/load.py")
+        asking = ("python3", "/root/load.py", service["spec"]["clusterIP"], "80", "/root/load.json")
+        lab.ssh(name, "systemd-run", "--quiet", "--collect", "--unit=load", *asking)
+    try:
+        yield seen
+    finally:
+        for name in hosts:
+            lab.ssh(name, "systemctl", "stop", "load")
+            seen[name] = json.loads(lab.ssh(name, "cat", "/root/load.json"))
+            lab.ssh(name, "rm", "/root/load.py", "/root/load.json")
 
 
 def picture(lab: Lab, name: str) -> dict[str, list[str]]:
