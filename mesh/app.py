@@ -31,7 +31,9 @@ from mesh.meshd import Meshd, Settings
 from mesh.rpc import handshakes
 from mesh.rpc.audit import AuditFile
 from mesh.rpc.handshakes import watched
+from mesh.rpc.rayaccess import RayAccess
 from mesh.rpc.tls import Tls
+from mesh.sessions import Trust
 from mesh.store.encrypted import EncryptedCodec
 from mesh.store.keyring import Keyring
 from mesh.store.keysource import CredentialKeys, FileKeys, KeySource, is_under_passphrase
@@ -87,7 +89,7 @@ async def serve(config: MeshdConfig) -> None:
     audit = _audit(config)
     store = await SqliteStore.open(config.store_file, EncryptedCodec(ring), Retention(events=config.history_events))
     try:
-        hosts = _hosts(config)
+        hosts = _hosts(config, tls)
         rotation = KeyRotation(source, ring, store)
         meshd = Meshd(store, hosts, tls, replace(_settings(config, store), audit=audit, rotation=rotation))
         async with watched(audit, time.time_ns), asyncio.TaskGroup() as tasks:
@@ -158,11 +160,12 @@ def _audit(config: MeshdConfig) -> AuditFile:
         raise Unavailable(f"cannot write {config.audit_file}: {error.strerror}") from error
 
 
-def _hosts(config: MeshdConfig) -> RayHosts | NoHosts:
+def _hosts(config: MeshdConfig, tls: Tls) -> RayHosts | NoHosts:
     ray = config.ray
-    if not ray.address or ray.token_file is None or ray.home is None:
+    if not ray.address or ray.token_file is None or ray.home is None or ray.tls_dir is None:
         return NoHosts()
-    return RayHosts(RayAddress(ray.address, ray.node_ip, ray.token_file, ray.home))
+    address = RayAddress(ray.address, ray.node_ip, ray.token_file, ray.home, ray.tls_dir)
+    return RayHosts(address, Trust(lambda: tls.ca, lambda: tls.server))
 
 
 def _settings(config: MeshdConfig, store: SqliteStore) -> Settings:
@@ -170,7 +173,7 @@ def _settings(config: MeshdConfig, store: SqliteStore) -> Settings:
         listen=config.listen,
         listen_tokens=config.listen_tokens,
         limits=config.limits,
-        ray=lambda: _ray(config),
+        ray=_ray(config),
         address=config.ray.node_ip,
         authority=config.pki.authority,
         metrics_listen=config.metrics_listen,
@@ -189,10 +192,11 @@ def _settings(config: MeshdConfig, store: SqliteStore) -> Settings:
     )
 
 
-def _ray(config: MeshdConfig) -> tuple[str, str]:
-    """For hosts that join; raises Unavailable."""
+def _ray(config: MeshdConfig) -> RayAccess | None:
     ray = config.ray
-    return (ray.address, _read(ray.token_file).decode().strip()) if ray.address and ray.token_file else ("", "")
+    if not ray.address or ray.token_file is None or ray.tls_dir is None:
+        return None
+    return RayAccess(ray.address, ray.token_file, ray.tls_dir)
 
 
 def _read(path: Path) -> bytes:

@@ -45,12 +45,14 @@ class Network:
 @dataclass(frozen=True, slots=True)
 class Ray:
     """Where Ray's head is ("ip:port"; empty: no hosts over Ray), the address of this host's raylet, the file of Ray's
-    token, and a directory that is HOME to what speaks with Ray. All of them or none."""
+    token, a directory that is HOME to what speaks with Ray, and that of this host's certificate for Ray (node.crt,
+    node.key, ca.crt). All of them or none."""
 
     address: str = ""
     node_ip: str = "127.0.0.1"
     token_file: Path | None = None
     home: Path | None = None
+    tls_dir: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +194,7 @@ def _ray(ray: Ray) -> list[Violation]:
     if not ray.address:
         return []
     wrong = [] if _is_address(ray.address) else [Violation("ray.address", f'"{ray.address}" is not ip:port')]
-    missing = [name for name in ("token_file", "home") if getattr(ray, name) is None]
+    missing = [name for name in ("token_file", "home", "tls_dir") if getattr(ray, name) is None]
     return wrong + [Violation(f"ray.{name}", "is required with ray.address") for name in missing]
 
 

@@ -41,7 +41,6 @@ from mesh.controllers.volumes import Volumes
 from mesh.exposition.tally import Tally
 from mesh.exposition.web import Door, Files
 from mesh.figures.meshd import Figures, counted
-from mesh.fleet.entrusting import Trust
 from mesh.fleet.link import Fleet
 from mesh.fleet.needs import Told
 from mesh.fleet.port import Hosts
@@ -61,12 +60,14 @@ from mesh.rpc.ingresscertificate import IngressCertificate
 from mesh.rpc.measurements import Measurements
 from mesh.rpc.pods import Pods
 from mesh.rpc.publishing import Publishing
+from mesh.rpc.rayaccess import RayAccess
 from mesh.rpc.resources import Resources
 from mesh.rpc.secrets import Secrets
 from mesh.rpc.server import serve
 from mesh.rpc.tls import Tls
 from mesh.scaling.autoscaler import Autoscalers
 from mesh.scheduler.scheduler import Scheduler
+from mesh.sessions import Trust
 from mesh.start import begin
 from mesh.store.feed import Feed
 from mesh.store.port import Event, Store
@@ -112,7 +113,7 @@ class Settings:
     authority: Path | None = None  # the directory of the authority and of what it issues here
     listen_tokens: Sequence[str] = ()
     limits: Limits = field(default_factory=Limits)
-    ray: Callable[[], tuple[str, str]] = lambda: ("", "")  # where its head is and its token, for hosts that join
+    ray: RayAccess | None = None  # for hosts that join
     address: str = "127.0.0.1"  # of this host, for pods that call where meshd listens at all addresses
 
 

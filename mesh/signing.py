@@ -18,6 +18,7 @@ from mesh import pki
 from mesh.errors import Forbidden, Invalid
 
 ORDER, HOST_KEY = "order", "host key"
+HELLO, WELCOME = "session hello", "session welcome"
 CONTROL = "meshd"  # the common name of the control service's certificate
 
 
@@ -37,28 +38,32 @@ def sign(pair: pki.Pair, purpose: str, payload: bytes) -> Signed:
     return Signed(pair.certificate, key.sign(_bound(purpose, payload), ec.ECDSA(hashes.SHA256())))
 
 
-def verify_order(signed: Signed, payload: bytes, ca: bytes, now: int) -> None:
-    """Raises Forbidden unless the control service of this authority signed the order. `now`: seconds since the epoch.
-    `ca` may hold several certificates."""
+def verify_control(signed: Signed, purpose: str, payload: bytes, ca: bytes, now: int) -> None:
+    """Raises Forbidden unless the control service of this authority signed. `now`: seconds since the epoch. `ca` may
+    hold several certificates."""
     certificate = _certificate(signed.certificate, ca, now)
     names, hosts_or_users = _common_names(certificate), [u for u in _uris(certificate) if u.startswith("mesh://")]
     if names != [CONTROL] or hosts_or_users or not _serves(certificate):
-        raise Forbidden(f'the order is signed by "{", ".join(names)}", which is not the control service')
-    _check(certificate, signed, ORDER, payload)
+        raise Forbidden(f'the {purpose} is signed by "{", ".join(names)}", which is not the control service')
+    _check(certificate, signed, purpose, payload)
 
 
-def verify_host_key(signed: Signed, payload: bytes, node: str, ca: bytes, now: int) -> None:
-    """Raises Forbidden unless the host `node` itself signed the announcement of its key."""
+def verify_host(signed: Signed, purpose: str, payload: bytes, node: str, ca: bytes, now: int) -> None:
+    """Raises Forbidden unless the host `node` itself signed."""
     certificate = _certificate(signed.certificate, ca, now)
     if f"mesh://node/{node}" not in _uris(certificate):
         names = ", ".join(_common_names(certificate))
-        raise Forbidden(f'the key is announced by "{names}", which is not the host "{node}"')
-    _check(certificate, signed, HOST_KEY, payload)
+        raise Forbidden(f'the {purpose} is signed by "{names}", which is not the host "{node}"')
+    _check(certificate, signed, purpose, payload)
 
 
 def announcement(node: str, boot: str, nonce: bytes, suite: str, public_key: bytes) -> bytes:
-    """What a host signs of its key: every part with its length."""
-    parts = (node.encode(), boot.encode(), nonce, suite.encode(), public_key)
+    """What a host signs of its key."""
+    return words(node.encode(), boot.encode(), nonce, suite.encode(), public_key)
+
+
+def words(*parts: bytes) -> bytes:
+    """Every part with its length, so that no two different lists read the same."""
     return b"".join(struct.pack(">I", len(part)) + part for part in parts)
 
 

@@ -8,6 +8,7 @@ import asyncio
 import logging
 import os
 from collections.abc import Awaitable, Callable
+from functools import partial
 from logging.handlers import RotatingFileHandler
 from typing import NoReturn, Protocol
 
@@ -16,6 +17,7 @@ from google.protobuf.message import DecodeError, Message
 
 from mesh.errors import Invalid, MeshError, Unavailable
 from mesh.v1 import node_pb2
+from nodeagent.door import Door, refusal
 
 _REQUESTS: dict[str, type[Message]] = {
     "assign": node_pb2.Assignment,
@@ -35,7 +37,9 @@ log = structlog.get_logger()
 
 
 class Hosted(Protocol):
-    """What an actor hosts: an AgentPort that runs until it fails."""
+    """What an actor hosts: an AgentPort that runs until it fails, and the door to it."""
+
+    door: Door
 
     async def run(self) -> None:
         """Serves this host; returns only when it is to be started afresh."""
@@ -86,20 +90,26 @@ class NodeActor:
         os._exit(1)
 
     async def _call(self, method: str, payload: bytes) -> bytes:
+        agent = await asyncio.shield(self._agent)
+        reply = await agent.door.answer(method, payload, partial(self._carried, agent, method))
+        return reply.SerializeToString()
+
+    @staticmethod
+    async def _carried(agent: Hosted, method: str, payload: bytes) -> node_pb2.Reply:
         try:
             request = _REQUESTS[method].FromString(payload)
-            agent = await asyncio.shield(self._agent)
             call: Callable[[Message], Awaitable[Message]] = getattr(agent, method)
-            reply = node_pb2.Reply(payload=(await call(request)).SerializeToString())
+            return node_pb2.Reply(payload=(await call(request)).SerializeToString())
         except MeshError as error:
-            reply = node_pb2.Reply(error_kind=error.kind, error_message=error.message)
+            return refusal(error)
         except DecodeError as error:
-            reply = node_pb2.Reply(error_kind=Invalid.kind, error_message=f"cannot read the request: {error}")
+            return refusal(Invalid(f"cannot read the request: {error}"))
         except Exception as error:
             log.error("call_failed", method=method, exc_info=True)
-            message = f"the agent failed in {method}: {type(error).__name__}: {error}"
-            reply = node_pb2.Reply(error_kind=Unavailable.kind, error_message=message)
-        return reply.SerializeToString()
+            return refusal(Unavailable(f"the agent failed in {method}: {type(error).__name__}: {error}"))
+
+    async def hello(self, payload: bytes) -> bytes:
+        return (await asyncio.shield(self._agent)).door.hello(payload).SerializeToString()
 
     async def assign(self, payload: bytes) -> bytes:
         return await self._call("assign", payload)

@@ -76,11 +76,11 @@ class Agent(StreamCalls):
         proxy: Callable[[OnHeld], ProxyPort] | None = None, runtime_version: str = "",
         connect: Connect | None = None, vitals: Callable[[], Vitals] | None = None, checks: Checks | None = None,
         measure: Measure | None = None, exposure: Callable[[Path], str] = memory.exposure,
-        network: HostNetwork | None = None,
+        network: HostNetwork | None = None, identity: Identity | None = None,
     ) -> None:  # fmt: skip
         self.config = config
         self.vault = Vault(config.node_name)
-        self._identity = Identity.of(config)
+        self._identity = identity or Identity.of(config)
         announce = lambda boot, nonce: self._identity.announce(boot, nonce, self.vault.public)  # noqa: E731
         self.board = Board(config.node_name, announce, lambda: self._identity.stamp)
         self._clock = clock

@@ -18,6 +18,8 @@ from mesh.v1 import node_pb2
 from nodeagent import config as configuration
 from nodeagent.agent import Agent
 from nodeagent.config import AgentConfig
+from nodeagent.door import Door
+from nodeagent.identity import Identity
 from nodeagent.lock import knock, opened, try_lock
 from nodeagent.proxy import Proxy
 from nodeagent.runtime.overland import Overland
@@ -44,10 +46,12 @@ class HostAgent:
 
     def __init__(self, config: AgentConfig) -> None:
         self._config = config
+        self.door = Door(Identity.of(config))
         self._agent: asyncio.Future[Agent] = asyncio.get_running_loop().create_future()
 
     async def run(self) -> None:
         """Waits for the host, which who stands by for it gives back when asked; then serves it until the agent ends."""
+        close_to_others(self._config.root / "ray" / "tmp")
         await self.serve(await lock_host(self._config))
 
     async def serve(self, lock: int) -> None:
@@ -108,6 +112,13 @@ class HostAgent:
     async def close_stream(self, request: node_pb2.StreamClose) -> node_pb2.StreamClosed:
         """See AgentPort."""
         return await (await self._ready()).close_stream(request)
+
+
+def close_to_others(tmp: Path) -> None:
+    """Takes everybody else's rights from Ray's directories, to which it gives them (0777) whenever a worker starts."""
+    for directory in (tmp, *tmp.glob("session_2*"), *tmp.glob("session_2*/*")):
+        if directory.is_dir() and not directory.is_symlink():
+            directory.chmod(0o700)
 
 
 async def lock_host(config: AgentConfig) -> int:

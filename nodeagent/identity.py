@@ -1,8 +1,7 @@
 """Who this host is to meshd, and meshd to it: the host's certificate signs its key, meshd's signs its orders.
 
-Rule: files are read when they are needed, so that renewed ones count at once. A host that knows the mesh's authority
-takes no order that meshd has not signed, for this host; one that does not (it has not been given it yet) takes any, but
-is given no Secret.
+Rule: files are read when they are needed, so that renewed ones count at once. A host takes no order that meshd has not
+signed, for this host; before it knows the mesh's authority it takes none.
 """
 
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from google.protobuf.message import DecodeError
 from mesh import pki, signing
 from mesh.errors import Forbidden, Invalid
 from mesh.sealing import PublicKey
+from mesh.sessions import Trust
 from mesh.v1.node_pb2 import Assignment, HostKey
 from nodeagent.config import AgentConfig
 
@@ -50,23 +50,26 @@ class Identity:
         except FileNotFoundError:
             return 0
 
+    def trust(self) -> Trust:
+        """For sessions; raises Forbidden where this host has no certificate, or does not know the authority, yet."""
+        pair, ca = self._pair(), _read(self.ca)
+        if pair is None or not ca:
+            raise Forbidden(f"{self.node} has no certificate of the mesh yet: `mesh node join` on it gets one")
+        return Trust(lambda: ca, lambda: pair)
+
     def order(self, assignment: Assignment, now: int) -> Assignment:
         """The order that meshd has signed; raises Forbidden for any other, Invalid when it can't be read. `now`:
         seconds since the epoch."""
-        ca = _read(self.ca)
-        if not assignment.HasField("signed"):
-            if ca:
-                raise Forbidden(f"cannot assign to {self.node}: the order is not signed by the control service")
-            return assignment
         signed = assignment.signed
-        if ca:
-            proof = signing.Signed(signed.certificate, signed.signature)
-            signing.verify_order(proof, signed.assignment, ca, now)
+        if not assignment.HasField("signed"):
+            raise Forbidden(f"cannot assign to {self.node}: the order is not signed by the control service")
+        proof = signing.Signed(signed.certificate, signed.signature)
+        signing.verify_control(proof, signing.ORDER, signed.assignment, _read(self.ca), now)
         try:
             order = Assignment.FromString(signed.assignment)
         except DecodeError as error:
             raise Invalid(f"cannot read the order: {error}") from error
-        if ca and order.node != self.node:
+        if order.node != self.node:
             raise Forbidden(f"cannot assign to {self.node}: the order was signed for {order.node or 'no host'}")
         return order
 

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mesh.cli import drain, node_confirm, node_remove
+from mesh.cli import drain, node_confirm, node_ports, node_remove
 from mesh.cli.login import TOKEN, read_token, write_pair
 from mesh.cli.session import Session, Verb, VerbGroup
 from mesh.cli.steps import Steps
 from mesh.cli.up import ROOT, bring_up, host_of
 
 if TYPE_CHECKING:
-    from mesh.sdk.enrol import Enrolled
+    from mesh.sdk.enrol import Enrolled, RayPart
     from mesh.supervision.layout import Layout
     from mesh.supervision.setup import Told
 
@@ -34,6 +34,7 @@ def command() -> None:
 command.add_command(drain.command, "drain")
 command.add_command(node_remove.command, "remove")
 command.add_command(node_confirm.command, "confirm-down")
+command.add_command(node_ports.command, "ports")
 
 
 @command.command("join", cls=Verb)
@@ -63,9 +64,9 @@ def _join(
         steps.say("looking at this machine")
         _require(layout, told)
         steps.say(f"asking {address} for a certificate")
-        told = _enter(layout, told, address, read_token(text))
+        told, changed = _enter(layout, told, address, read_token(text))
         steps.done("let in", f"as {told.node_name}, by {told.control}")
-        bring_up(host_of(layout, told), told, None, steps)
+        bring_up(host_of(layout, told), told, steps, changed)
     click.echo(f"\nThis host is in the mesh; `mesh get nodes` at {told.control} shows it.")
 
 
@@ -95,28 +96,29 @@ def _require(layout: "Layout", told: "Told") -> None:
     up.require_ports(host, running)
 
 
-def _enter(layout: "Layout", told: "Told", address: str, token: str) -> "Told":
+def _enter(layout: "Layout", told: "Told", address: str, token: str) -> "tuple[Told, frozenset[Path]]":
     import asyncio
     from dataclasses import replace
 
     from mesh.sdk.enrol import enrol
     from mesh.supervision import setup
 
-    enrolled = asyncio.run(enrol(address, token, told.node_name))
-    _check(enrolled)
-    told = replace(told, node_name=enrolled.name, join=enrolled.ray_head, control=enrolled.server)
+    enrolled = asyncio.run(enrol(address, token, told.node_name, told.node_ip))
+    ray = _ray(enrolled)
+    told = replace(told, node_name=enrolled.name, join=ray.head, control=enrolled.server)
     setup.directories(layout)
     told.write(layout)
-    setup.private_file(layout.ray_token, enrolled.ray_token)
+    changed = setup.given_ray(layout, ray.token, ray.authority, ray.pair)
     pair = enrolled.pair
     write_pair(layout.pki, layout.agent_certificate.stem, pair.certificate, pair.key, enrolled.authorities)
-    return told
+    return told, changed
 
 
-def _check(enrolled: "Enrolled") -> None:
+def _ray(enrolled: "Enrolled") -> "RayPart":
     from mesh.errors import Invalid
 
     if not enrolled.node:
         raise Invalid("this was a user's token, which is used up now: `mesh login` is for those")
-    if not enrolled.ray_head:
+    if enrolled.ray is None:
         raise Invalid(f"{enrolled.server} drives no hosts: its meshd.toml names no ray.address")
+    return enrolled.ray

@@ -33,19 +33,18 @@ ROOT = click.option(
 @click.option("--listen", metavar="IP:PORT", multiple=True, help="Where meshd serves; 127.0.0.1:7443 by default.")
 @click.option("--load-balancer-pool", "pool", metavar="FIRST-LAST", multiple=True,
               help="Addresses of the hosts' network that Services of type LoadBalancer get.")  # fmt: skip
-@click.option("--join", metavar="IP:PORT", help="Be a further host of the mesh whose Ray head is there.")
-@click.option("--token-file", type=click.Path(path_type=Path, dir_okay=False), help="With --join: its ray/token.")
 @click.option("-o", "--output", type=click.Choice(["", "json"]), default="", metavar="FORMAT",
               help="json: what was changed, for programs.")  # fmt: skip
 @click.pass_obj
 def command(
     session: Session, root: Path, node_name: str | None, node_ip: str | None, listen: tuple[str, ...],
-    pool: tuple[str, ...], join: str | None, token_file: Path | None, output: str,
+    pool: tuple[str, ...], output: str,
 ) -> None:  # fmt: skip
     """Start a mesh on this host, or what of it is down.
 
     Makes certificates and keys, starts the Podman service, Ray with the node agent, meshd and netproxy under the
-    machine's supervisor (systemd, else runit), writes the context file, and waits until the host is ready for pods.
+    machine's supervisor (systemd, else runit), writes the context file, and waits until the host is ready for pods. A
+    host that has joined a mesh (`mesh node join`) starts its part of it.
     """
     from mesh.supervision import up
     from mesh.supervision.layout import Layout
@@ -53,18 +52,19 @@ def command(
 
     up.require_root()
     layout = Layout(root.absolute())
-    told = _told(Told.read(layout), node_name, node_ip, listen, join, session.context)
+    told = _told(Told.read(layout), node_name, node_ip, listen, session.context)
     host = replace(host_of(layout, told), pool=_pool(pool))
     with Steps(session.color, quiet=bool(output)) as steps:
-        changed = bring_up(host, told, token_file, steps)
+        changed = bring_up(host, told, steps)
     if output:
         click.echo(json.dumps({"changed": changed}, indent=2))
         return
     _farewell(host, told)
 
 
-def bring_up(host: "Host", told: "Told", token_file: Path | None, steps: "Steps") -> list[str]:
-    """Does all of it; returns in words what had to be changed, nothing where all was as it should be."""
+def bring_up(host: "Host", told: "Told", steps: "Steps", changed: frozenset[Path] = frozenset()) -> list[str]:
+    """Does all of it; returns in words what had to be changed, nothing where all was as it should be. `changed`: files
+    that its programs read and that are other ones than they know."""
     from mesh.cli import ready
     from mesh.supervision import setup, up
 
@@ -76,7 +76,7 @@ def bring_up(host: "Host", told: "Told", token_file: Path | None, steps: "Steps"
     setup.directories(host.layout)
     told.write(host.layout)
     steps.say("writing certificates, keys and configuration")
-    changed = up.write_files(host, token_file)
+    changed |= up.write_files(host)
     steps.done("files", f"below {host.layout.root}")
     steps.say("preparing the host")
     steps.done("host", up.prepare_host(host))
@@ -111,15 +111,14 @@ def host_of(layout: "Layout", told: "Told") -> "Host":
 
 
 def _told(
-    before: "Told | None", node_name: str | None, node_ip: str | None, listen: tuple[str, ...], join: str | None,
-    context: str,
+    before: "Told | None", node_name: str | None, node_ip: str | None, listen: tuple[str, ...], context: str
 ) -> "Told":  # fmt: skip
     """Options over what was told last time, over defaults."""
     from mesh.sdk.context import config_path
     from mesh.supervision import machine
     from mesh.supervision.setup import Told
 
-    join = join if join is not None else before.join if before else ""
+    join = before.join if before else ""
     name = context or (before.context if before else "") or "local"
     return Told(
         node_name=node_name or (before.node_name if before else socket.gethostname().lower()),

@@ -13,17 +13,21 @@ import socket
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 import structlog
 from google.protobuf.message import Message
 
-from mesh.errors import Unavailable, from_kind
+from mesh.errors import Forbidden, Unavailable
+from mesh.fleet import rayhead
 from mesh.fleet.frames import read_frame, write_frame
 from mesh.fleet.port import AgentPort
 from mesh.fleet.ray_names import ACTOR, NODE_MANAGER_PORT, client_environment
+from mesh.fleet.secured import Secured
 from mesh.model.pauses import Pauses
+from mesh.sessions import Trust
 from mesh.v1 import bridge_pb2, node_pb2
 
 _M = TypeVar("_M", bound=Message)
@@ -43,15 +47,16 @@ class RayAddress:
     node_ip: str
     token: Path
     home: Path
+    tls: Path  # the directory of this host's certificate for Ray
     actor: str = ACTOR
 
 
 class RayNode:
-    """One host's agent, an AgentPort: each call crosses to the child and from there to the actor."""
+    """One host's agent, an AgentPort: each call crosses to the child and from there to the actor, sealed."""
 
-    def __init__(self, name: str, hosts: "RayHosts") -> None:
+    def __init__(self, name: str, secured: Secured) -> None:
         self.name = name
-        self._hosts = hosts
+        self._secured = secured
 
     def __repr__(self) -> str:
         return f"RayNode({self.name!r})"
@@ -81,7 +86,7 @@ class RayNode:
         return await self._call("close_stream", request, node_pb2.StreamClosed)
 
     async def _call(self, method: str, request: Message, answer: type[_M], seconds: float = _CALL_SECONDS) -> _M:
-        payload = await self._hosts.call(self.name, method, request.SerializeToString(), seconds)
+        payload = await self._secured.call(method, request.SerializeToString(), seconds)
         return answer.FromString(payload)
 
 
@@ -112,8 +117,9 @@ class _Connection:
 class RayHosts:
     """`fleet.port.Hosts` over Ray. `run` must be running; everything else answers at once, whatever Ray does."""
 
-    def __init__(self, address: RayAddress) -> None:
+    def __init__(self, address: RayAddress, trust: Trust) -> None:
         self._address = address
+        self._trust = trust
         self._agents: dict[str, AgentPort] = {}
         self._state = "starting: Ray has not been asked yet"
         self._connection: _Connection | None = None
@@ -134,8 +140,8 @@ class RayHosts:
         await self._changed.wait()
         self._changed.clear()
 
-    async def call(self, node: str, method: str, payload: bytes, seconds: float) -> bytes:
-        """Carries one call; raises what the agent raised, or Unavailable."""
+    async def carry(self, node: str, method: str, payload: bytes, seconds: float) -> node_pb2.Reply:
+        """Takes one call to the agent's actor as it is, and brings the Reply; raises Unavailable."""
         connection = self._connection
         if connection is None:
             raise Unavailable(f"cannot reach the agent of {node}: {self._state}")
@@ -154,9 +160,7 @@ class RayHosts:
             if waiting.cancelled() and connection is self._connection:
                 cancel = bridge_pb2.BridgeCancel(id=number)
                 write_frame(connection.writer, bridge_pb2.BridgeFrame(cancel=cancel))
-        if reply.error_kind:
-            raise from_kind(reply.error_kind, reply.error_message)
-        return reply.payload
+        return reply
 
     async def run(self) -> None:
         """Keeps the child alive until cancelled."""
@@ -172,12 +176,14 @@ class RayHosts:
             ("Ray's head", head_ip, int(port)),
             ("this host's raylet", self._address.node_ip, NODE_MANAGER_PORT),
         ):
+            address = f"{ip}:{number}"
             try:
-                async with asyncio.timeout(_TCP_PATIENCE):
-                    _, writer = await asyncio.open_connection(ip, number)
-                writer.close()
-            except (OSError, TimeoutError):
-                self._say(f"waiting for {what} at {ip}:{number}")
+                await asyncio.to_thread(rayhead.prove, address, self._address.tls, _TCP_PATIENCE)
+            except Forbidden as error:
+                self._say(error.message)
+                return False
+            except Unavailable:
+                self._say(f"waiting for {what} at {address}")
                 return False
         return True
 
@@ -226,7 +232,8 @@ class RayHosts:
 
     def _learn(self, hosts: bridge_pb2.BridgeHosts) -> None:
         for name in hosts.nodes:
-            self._agents.setdefault(name, RayNode(name, self))
+            if name not in self._agents:
+                self._agents[name] = RayNode(name, Secured(name, partial(self.carry, name), self._trust))
         for name in self._agents.keys() - set(hosts.nodes):
             del self._agents[name]
         self._state = hosts.state
@@ -243,7 +250,7 @@ def _environment(base: Mapping[str, str], address: RayAddress) -> dict[str, str]
     kept = {key: base[key] for key in ("PATH", "LANG", "LC_ALL", "TZ", "PYTHONPATH") if key in base}
     return {
         **kept,
-        **client_environment(address.token, address.home),
+        **client_environment(address.token, address.home, address.tls),
         # A call under way to an agent that died is given up at this heartbeat's pace, once its death has not been told
         # for so long (a second each by default). A faster heart beats at the expense of an idle host.
         "RAY_core_worker_internal_heartbeat_ms": "500",

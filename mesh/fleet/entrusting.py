@@ -8,7 +8,6 @@ has no API either) any key counts and nothing is signed.
 import asyncio
 import secrets
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -19,19 +18,10 @@ from mesh.model import podtokens
 from mesh.model.keys import Key
 from mesh.pki import Identity
 from mesh.sealing import Context, PublicKey
+from mesh.sessions import Trust
 from mesh.v1.core_pb2 import Secret
 from mesh.v1.node_pb2 import Assignment, Observed, SealedSecret, SignedOrder
 from mesh.view import View
-
-
-@dataclass(frozen=True, slots=True)
-class Trust:
-    """The authority (PEM, one certificate or several) and the control service's own certificate with its key, each as
-    of now; `listen` calls back, in any thread, when they are other ones, and returns the way out."""
-
-    ca: Callable[[], bytes]
-    own: Callable[[], pki.Pair]
-    listen: Callable[[Callable[[], object]], Callable[[], None]] = lambda _listener: lambda: None
 
 
 class Entrusting:
@@ -69,7 +59,7 @@ class Entrusting:
                 self._forget("this host has no certificate of the mesh, so its key does not count")
                 return
             words = signing.announcement(self._node, observed.boot, self.nonce, told.suite, told.public_key)
-            signing.verify_host_key(signed, words, self._node, self._trust.ca(), self._now())
+            signing.verify_host(signed, signing.HOST_KEY, words, self._node, self._trust.ca(), self._now())
             self.identity = pki.identity(pki.split(told.certificate)[0])
         key = PublicKey(told.suite, told.public_key)
         if key != self._key:

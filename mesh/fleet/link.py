@@ -13,7 +13,7 @@ import structlog
 from mesh.access.revoked import LIST as REVOKED
 from mesh.access.revoked import is_revoked
 from mesh.errors import Conflict, MeshError, Unavailable
-from mesh.fleet.entrusting import Entrusting, Trust
+from mesh.fleet.entrusting import Entrusting
 from mesh.fleet.line import Line
 from mesh.fleet.needs import (
     NOTHING_TOLD,
@@ -37,6 +37,7 @@ from mesh.model.pauses import Pauses
 from mesh.model.services import KUBERNETES
 from mesh.model.times import SECOND
 from mesh.network import ingress
+from mesh.sessions import Trust
 from mesh.store.change import change
 from mesh.store.feed import Feed
 from mesh.store.port import Event, Store, Write

@@ -27,10 +27,18 @@ def actor_name(node: str) -> str:
     return f"agent-{node}"
 
 
-def client_environment(token: Path, home: Path) -> dict[str, str]:
-    """Of every Ray process, drivers too; Ray reads it when it is imported, so it must be there before."""
+CERTIFICATE, KEY, AUTHORITY, AUTHORITY_KEY = "node.crt", "node.key", "ca.crt", "ca.key"  # in Ray's own `tls` directory
+
+
+def client_environment(token: Path, home: Path, tls: Path) -> dict[str, str]:
+    """Of every Ray process, drivers too; Ray reads it when it is imported, so it must be there before. `tls`: the
+    directory of this host's certificate for Ray."""
     return {
         "HOME": str(home),
+        "RAY_USE_TLS": "1",
+        "RAY_TLS_CA_CERT": str(tls / AUTHORITY),
+        "RAY_TLS_SERVER_CERT": str(tls / CERTIFICATE),
+        "RAY_TLS_SERVER_KEY": str(tls / KEY),
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN_PATH": str(token),
         "RAY_USAGE_STATS_ENABLED": "0",

@@ -19,6 +19,7 @@ from mesh.model import formats
 from mesh.model.kinds import revision_of
 from mesh.pki import MONITORS, Identity, Request
 from mesh.rpc.certificates import Certificates
+from mesh.rpc.rayaccess import RayAccess, check_address
 from mesh.store.change import change
 from mesh.store.feed import Feed
 from mesh.store.port import Store, Write
@@ -31,14 +32,14 @@ _NO = "this token does not count: it was used, revoked, has expired, or never wa
 
 
 class Enrolment:
-    """`clock`: nanoseconds since the epoch. `servers`: where those come who have only a token. `ray`: where its head is
-    and its token, for hosts."""
+    """`clock`: nanoseconds since the epoch. `servers`: where those come who have only a token. `ray`: what hosts need
+    of it."""
 
     port = 0  # where those come who have a certificate, once it is known
 
     def __init__(
         self, store: Store, feed: Feed, certificates: Certificates, clock: Callable[[], int], servers: Sequence[str],
-        ray: Callable[[], tuple[str, str]] = lambda: ("", ""),
+        ray: RayAccess | None = None,
     ) -> None:  # fmt: skip
         self._store = store
         self._feed = feed
@@ -85,6 +86,8 @@ class Enrolment:
         """Uses a token up; raises Forbidden, Invalid."""
         shown = tokens.read(request.token)
         pki.wished_key(request.request)
+        if request.ray_request:
+            pki.wished_key(request.ray_request)
         taken: list[Ticket] = []
 
         def compute(view: View) -> list[Write]:
@@ -93,6 +96,8 @@ class Enrolment:
             if held is None or ticket is None or not tokens.fits(held, shown.secret) or ticket.expires <= self._now():
                 raise Forbidden(_NO)
             _check_host(ticket, request.node, view)
+            if ticket.host and self._ray is not None:
+                check_address(ticket.name or request.node, request.node_ip, view)
             taken[:] = [ticket]
             return [Write(tokens.key_of(shown.id), None, revision_of(held))]
 
@@ -100,8 +105,8 @@ class Enrolment:
         ticket = taken[0]
         name = ticket.name or request.node
         certified = self._certified(pki.node(name) if ticket.host else pki.user(name, ticket.groups), request.request)
-        if ticket.host:
-            certified.ray_head, certified.ray_token = self._ray()
+        if ticket.host and self._ray is not None:
+            certified.ray.CopyFrom(self._ray.given(name, request.node_ip, request.ray_request, self._now()))
         return certified
 
     def renew(self, identity: Identity, csr: bytes) -> pb.Certified:

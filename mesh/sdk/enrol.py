@@ -23,35 +23,48 @@ _TIMEOUT = 15.0
 
 
 @dataclass(frozen=True, slots=True)
+class RayPart:
+    """Where Ray's head is ("ip:port"), its token, its authority, and this host's certificate with its key."""
+
+    head: str
+    token: str = field(repr=False)
+    authority: bytes
+    pair: Pair = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Enrolled:
-    """A certificate with its key, whom to trust, and where to go with it. Of a host also where Ray's head is
-    ("ip:port", empty: this mesh has no Ray), and Ray's token."""
+    """A certificate with its key, whom to trust, and where to go with it. Of a host also what its Ray needs."""
 
     pair: Pair
     authorities: bytes
     name: str
     node: bool
     server: str
-    ray_head: str = ""
-    ray_token: str = field(default="", repr=False)
+    ray: RayPart | None = None
 
 
-async def enrol(address: str, token: str, node: str = "") -> Enrolled:
-    """Uses a token up at "host:port"; raises Invalid, Forbidden, Unavailable."""
+async def enrol(address: str, token: str, node: str = "", node_ip: str = "") -> Enrolled:
+    """Uses a token up at "host:port"; a host says its name and its address. Raises Invalid, Forbidden, Unavailable."""
     shown = tokens.read(token)
     chain = await asyncio.to_thread(_chain, address)
     wanted = shown.fingerprint
     ca = next((c for c in chain if pki.fingerprint(c).replace(":", "").lower() == wanted), None)
     if ca is None:
         raise Forbidden(f"{address} is not of the mesh that this token is for: do not trust it; the token was not sent")
-    wish = pki.wish()
+    wish, ray = pki.wish(), pki.wish()
     async with grpc.aio.secure_channel(address, grpc.ssl_channel_credentials(ca), _OPTIONS) as channel:
         request = EnrolRequest(token=token.strip(), request=wish.certificate, node=node)
+        if node_ip:
+            request.node_ip, request.ray_request = node_ip, ray.certificate
         certified = await answer(AccessStub(channel).Enrol(request, timeout=_TIMEOUT), address)
     host = address.rpartition(":")[0]
     pair = Pair(certified.certificate, wish.key)
-    server, ray = f"{host}:{certified.port}", (certified.ray_head, certified.ray_token)
-    return Enrolled(pair, certified.authorities, certified.name, certified.node, server, *ray)
+    server, part = f"{host}:{certified.port}", None
+    if certified.HasField("ray"):
+        given = certified.ray
+        part = RayPart(given.head, given.token, given.authority, Pair(given.certificate, ray.key))
+    return Enrolled(pair, certified.authorities, certified.name, certified.node, server, part)
 
 
 _OPTIONS = (("grpc.use_local_subchannel_pool", 1), ("grpc.enable_http_proxy", 0))

@@ -119,6 +119,11 @@ class Layout:
         return self.ray / "token"
 
     @property
+    def ray_tls(self) -> Path:
+        """This host's certificate for Ray, its key, and the authority that Ray alone has."""
+        return self.ray / "tls"
+
+    @property
     def ray_home(self) -> Path:
         """HOME of Ray's processes: a stray ~/.ray/auth_token of somebody else must not matter."""
         return self.ray / "home"
@@ -130,7 +135,8 @@ class Layout:
 
     @property
     def ray_tmp(self) -> Path:
-        """Ray's session directories (0777 by Ray's own doing, hence below the 0700 root)."""
+        """Ray's session directories. Each worker's start opens them to all (0777) by Ray's own doing; the agent
+        closes them again (0700), and they lie below a directory that is closed at all times."""
         return self.ray / "tmp"
 
     # ---- host
@@ -201,7 +207,7 @@ class Layout:
     def private_directories(self) -> tuple[Path, ...]:
         """What `mesh up` makes, parents first, each 0700."""
         return (
-            self.root, self.meshd, self.store_key.parent, self.pki, self.ray, self.ray_home, self.ray_storage,
-            self.ray_tmp, self.agent, self.netproxy, self.podman, self.manifests, self.log,
+            self.root, self.meshd, self.store_key.parent, self.pki, self.ray, self.ray_tls, self.ray_home,
+            self.ray_storage, self.ray_tmp, self.agent, self.netproxy, self.podman, self.manifests, self.log,
             self.agent_log.parent,
         )  # fmt: skip

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from mesh.fleet import ray_names
 from mesh.fleet.ray_names import NODE_MANAGER_PORT
 from mesh.supervision import ray_start
 from mesh.supervision.layout import Layout
@@ -105,7 +106,7 @@ def _ray(host: Host) -> Program:
         argv=ray_start.command(host.python, host.layout, ray),
         ready=Ready(f"{host.node_ip}:{NODE_MANAGER_PORT}"),
         environment=ray_start.environment(host.layout, base_environment()),
-        reads=(host.layout.agent_config, host.layout.ray_token),
+        reads=(host.layout.agent_config, host.layout.ray_token, host.layout.ray_tls / ray_names.CERTIFICATE),
     )
 
 

@@ -39,7 +39,7 @@ def environment(layout: Layout, base: Mapping[str, str]) -> dict[str, str]:
     """Of `ray start`; the agent's worker inherits it. `base` gives PATH and locale, nothing else is passed on."""
     return {
         **{key: base[key] for key in ("PATH", "LANG", "LC_ALL", "TZ") if key in base},
-        **client_environment(layout.ray_token, layout.ray_home),
+        **client_environment(layout.ray_token, layout.ray_home, layout.ray_tls),
         "RAY_START_HOOK": "mesh.supervision.ray_hook.slim",
         "RAY_gcs_storage": "rocksdb",
         "RAY_gcs_storage_path": str(layout.ray_storage),

@@ -12,9 +12,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from mesh import authority, pki
+from mesh import authority, pki, raytls
 from mesh.errors import Invalid, Unavailable, Violation
 from mesh.files import whole_file
+from mesh.fleet import ray_names
 from mesh.model import formats
 from mesh.sdk import context
 from mesh.store.keyring import create_key_file
@@ -76,13 +77,8 @@ def directories(layout: Layout) -> None:
         directory.chmod(0o700)
 
 
-def token(layout: Layout, given: Path | None) -> set[Path]:
-    """Ray's token: the one given (another host's), the one there, or a new one."""
-    if given is not None:
-        text = _read(given).strip()
-        if len(text) < 32 or not text.isalnum():
-            raise Invalid(f"{given} does not hold a Ray token: copy {layout.ray_token} of the first host")
-        return private_file(layout.ray_token, text)
+def token(layout: Layout) -> set[Path]:
+    """Ray's token: the one there, or a new one."""
     if layout.ray_token.exists():
         return set()
     return private_file(layout.ray_token, secrets.token_hex(32))
@@ -110,6 +106,42 @@ def certificates(host: Host, now: int) -> set[Path]:
             changed |= private_file(key, wish.key.decode())
             changed |= private_file(certificate, chain.decode())
     return changed
+
+
+def ray_certificate(host: Host, now: int) -> set[Path]:
+    """What Ray's processes of this host prove themselves by. The first host has the authority and makes it; others are
+    given it when they join."""
+    tls = host.layout.ray_tls
+    changed: set[Path] = set()
+    certificate, key = tls / ray_names.CERTIFICATE, tls / ray_names.KEY
+    if host.join:
+        if not (certificate.exists() and key.exists()):
+            raise Unavailable(
+                "this host has no certificate for Ray yet: `mesh node join HOST:7444 --token TOKEN` gets it; "
+                "`mesh token create` makes the token"
+            )
+        return changed
+    if not (tls / ray_names.AUTHORITY).exists():
+        made = raytls.made(now)
+        changed |= private_file(tls / ray_names.AUTHORITY_KEY, made.key.decode())
+        changed |= private_file(tls / ray_names.AUTHORITY, made.certificate.decode())
+    held = raytls.RayAuthority(_bytes(tls / ray_names.AUTHORITY), _bytes(tls / ray_names.AUTHORITY_KEY))
+    names, has_key = raytls.names(host.node_ip), key.exists()
+    if not (has_key and certificate.exists() and held.fits(_bytes(certificate), names, now)):
+        wish = pki.wish(_bytes(key))
+        issued = held.certify(host.node_name, names, wish.certificate, now)
+        changed |= private_file(key, wish.key.decode())
+        changed |= private_file(certificate, issued.decode())
+    return changed
+
+
+def given_ray(layout: Layout, token: str, authority: bytes, pair: pki.Pair) -> frozenset[Path]:
+    """What this host was given for Ray when it joined; the certificate comes last, so that nothing is half there."""
+    tls = layout.ray_tls
+    changed = private_file(layout.ray_token, token)
+    changed |= private_file(tls / ray_names.AUTHORITY, authority.decode())
+    changed |= private_file(tls / ray_names.KEY, pair.key.decode())
+    return frozenset(changed | private_file(tls / ray_names.CERTIFICATE, pair.certificate.decode()))
 
 
 def store_key(layout: Layout) -> None:
@@ -143,6 +175,7 @@ def configurations(host: Host) -> set[Path]:
             "node_ip": host.node_ip,
             "token_file": str(layout.ray_token),
             "home": str(layout.ray_home),
+            "tls_dir": str(layout.ray_tls),
         },
     }
     if host.pool:

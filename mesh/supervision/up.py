@@ -9,10 +9,11 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Set
 from pathlib import Path
 
 from mesh.errors import Forbidden, Unavailable
+from mesh.fleet import rayhead
 from mesh.supervision import machine, setup
 from mesh.supervision.layout import Layout
 from mesh.supervision.port import Supervisor, systemd_runs
@@ -48,12 +49,18 @@ def require_machine(host: Host) -> None:
 
 
 def require_head(host: Host) -> None:
-    """Raises Unavailable where this host joins others and can't reach Ray's head."""
-    if host.join and not machine.answers(host.join, 3.0):
+    """Raises Unavailable where this host joins others and can't reach Ray's head, Forbidden where that is not the
+    mesh's own."""
+    if not host.join:
+        return
+    setup.ray_certificate(host, int(time.time()))
+    try:
+        rayhead.prove(host.join, host.layout.ray_tls, 3.0)
+    except Unavailable as error:
         raise Unavailable(
-            f"cannot reach Ray's head at {host.join}: is the mesh up there, and is port "
+            f"cannot reach Ray's head: {error.message}; is the mesh up there, and is port "
             f"{host.join.rpartition(':')[2]} open to this host?"
-        )
+        ) from error
 
 
 def require_ports(host: Host, running: Iterable[str]) -> None:
@@ -71,10 +78,11 @@ def require_ports(host: Host, running: Iterable[str]) -> None:
             )
 
 
-def write_files(host: Host, token: Path | None) -> set[Path]:
+def write_files(host: Host) -> set[Path]:
     """Everything below the root that programs read; returns the paths that changed."""
     setup.directories(host.layout)
-    changed = setup.token(host.layout, token)
+    changed = setup.token(host.layout)
+    changed |= setup.ray_certificate(host, int(time.time()))
     if not host.join:
         changed |= setup.certificates(host, int(time.time()))
         setup.store_key(host.layout)
@@ -91,7 +99,7 @@ def prepare_host(host: Host) -> str:
     return done.stdout.strip().splitlines()[-1] if done.stdout.strip() else ""
 
 
-def start(host: Host, supervisor: Supervisor, changed: set[Path], say: Say) -> list[str]:
+def start(host: Host, supervisor: Supervisor, changed: Set[Path], say: Say) -> list[str]:
     """Starts what does not run, restarts what was told something new, waits until all are ready. The host takes pods
     again. Returns in words what was done."""
     host.layout.shutdown.unlink(missing_ok=True)

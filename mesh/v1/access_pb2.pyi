@@ -45,20 +45,28 @@ class EnrolRequest(_message.Message):
     TOKEN_FIELD_NUMBER: _builtins.int
     REQUEST_FIELD_NUMBER: _builtins.int
     NODE_FIELD_NUMBER: _builtins.int
+    RAY_REQUEST_FIELD_NUMBER: _builtins.int
+    NODE_IP_FIELD_NUMBER: _builtins.int
     token: _builtins.str
     request: _builtins.bytes
     node: _builtins.str
     """of a host whose token names none: what it is to be called"""
+    ray_request: _builtins.bytes
+    """of a host: PKCS #10, PEM, for the key of its Ray processes"""
+    node_ip: _builtins.str
+    """and the address under which they are called"""
     def __init__(
         self,
         *,
         token: _builtins.str = ...,
         request: _builtins.bytes = ...,
         node: _builtins.str = ...,
+        ray_request: _builtins.bytes = ...,
+        node_ip: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["node", b"node", "request", b"request", "token", b"token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["node", b"node", "node_ip", b"node_ip", "ray_request", b"ray_request", "request", b"request", "token", b"token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -73,8 +81,7 @@ class Certified(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     NODE_FIELD_NUMBER: _builtins.int
     PORT_FIELD_NUMBER: _builtins.int
-    RAY_HEAD_FIELD_NUMBER: _builtins.int
-    RAY_TOKEN_FIELD_NUMBER: _builtins.int
+    RAY_FIELD_NUMBER: _builtins.int
     certificate: _builtins.bytes
     """PEM, with what leads to its authority"""
     authorities: _builtins.bytes
@@ -83,9 +90,10 @@ class Certified(_message.Message):
     node: _builtins.bool
     port: _builtins.int
     """where certificates are taken, on the host where the token was"""
-    ray_head: _builtins.str
-    """Of a host that has just enrolled: where Ray's head is, and the secret that all of Ray's processes share."""
-    ray_token: _builtins.str
+    @_builtins.property
+    def ray(self) -> Global___RayAccess:
+        """for a host that has just enrolled; absent where the mesh has no Ray"""
+
     def __init__(
         self,
         *,
@@ -94,16 +102,49 @@ class Certified(_message.Message):
         name: _builtins.str = ...,
         node: _builtins.bool = ...,
         port: _builtins.int = ...,
-        ray_head: _builtins.str = ...,
-        ray_token: _builtins.str = ...,
+        ray: Global___RayAccess | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["ray", b"ray"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["authorities", b"authorities", "certificate", b"certificate", "name", b"name", "node", b"node", "port", b"port", "ray_head", b"ray_head", "ray_token", b"ray_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["authorities", b"authorities", "certificate", b"certificate", "name", b"name", "node", b"node", "port", b"port", "ray", b"ray"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Certified: _TypeAlias = Certified  # noqa: Y015
+
+@_typing.final
+class RayAccess(_message.Message):
+    """What a host's Ray needs."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HEAD_FIELD_NUMBER: _builtins.int
+    TOKEN_FIELD_NUMBER: _builtins.int
+    AUTHORITY_FIELD_NUMBER: _builtins.int
+    CERTIFICATE_FIELD_NUMBER: _builtins.int
+    head: _builtins.str
+    """ip:port"""
+    token: _builtins.str
+    """the secret that all of Ray's processes share"""
+    authority: _builtins.bytes
+    """PEM, Ray's own"""
+    certificate: _builtins.bytes
+    """of the host, by that authority"""
+    def __init__(
+        self,
+        *,
+        head: _builtins.str = ...,
+        token: _builtins.str = ...,
+        authority: _builtins.bytes = ...,
+        certificate: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["authority", b"authority", "certificate", b"certificate", "head", b"head", "token", b"token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RayAccess: _TypeAlias = RayAccess  # noqa: Y015
 
 @_typing.final
 class Token(_message.Message):

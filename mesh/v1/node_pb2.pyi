@@ -1545,24 +1545,134 @@ class Reply(_message.Message):
     ERROR_KIND_FIELD_NUMBER: _builtins.int
     ERROR_MESSAGE_FIELD_NUMBER: _builtins.int
     PAYLOAD_FIELD_NUMBER: _builtins.int
+    WELCOME_FIELD_NUMBER: _builtins.int
+    BOX_FIELD_NUMBER: _builtins.int
+    NO_SESSION_FIELD_NUMBER: _builtins.int
     error_kind: _builtins.str
     """empty: no error"""
     error_message: _builtins.str
     payload: _builtins.bytes
+    box: _builtins.bytes
+    """to a SealedCall: the Reply itself, sealed"""
+    no_session: _builtins.bool
+    """to a SealedCall of a session that the agent does not know (any more)"""
+    @_builtins.property
+    def welcome(self) -> Global___SessionWelcome:
+        """to a SessionHello"""
+
     def __init__(
         self,
         *,
         error_kind: _builtins.str = ...,
         error_message: _builtins.str = ...,
         payload: _builtins.bytes = ...,
+        welcome: Global___SessionWelcome | None = ...,
+        box: _builtins.bytes = ...,
+        no_session: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["welcome", b"welcome"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["error_kind", b"error_kind", "error_message", b"error_message", "payload", b"payload"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["box", b"box", "error_kind", b"error_kind", "error_message", b"error_message", "no_session", b"no_session", "payload", b"payload", "welcome", b"welcome"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Reply: _TypeAlias = Reply  # noqa: Y015
+
+@_typing.final
+class SessionHello(_message.Message):
+    """---- sessions between meshd and an agent: what crosses Ray between them is sealed, see mesh.sessions
+
+    From meshd.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NODE_FIELD_NUMBER: _builtins.int
+    KEY_FIELD_NUMBER: _builtins.int
+    CERTIFICATE_FIELD_NUMBER: _builtins.int
+    SIGNATURE_FIELD_NUMBER: _builtins.int
+    node: _builtins.str
+    """whom it is for"""
+    key: _builtins.bytes
+    """X25519, for this session alone"""
+    certificate: _builtins.bytes
+    """meshd's, PEM"""
+    signature: _builtins.bytes
+    """over node and key; see mesh.signing, purpose "session hello" """
+    def __init__(
+        self,
+        *,
+        node: _builtins.str = ...,
+        key: _builtins.bytes = ...,
+        certificate: _builtins.bytes = ...,
+        signature: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["certificate", b"certificate", "key", b"key", "node", b"node", "signature", b"signature"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SessionHello: _TypeAlias = SessionHello  # noqa: Y015
+
+@_typing.final
+class SessionWelcome(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SESSION_FIELD_NUMBER: _builtins.int
+    KEY_FIELD_NUMBER: _builtins.int
+    CERTIFICATE_FIELD_NUMBER: _builtins.int
+    SIGNATURE_FIELD_NUMBER: _builtins.int
+    session: _builtins.bytes
+    key: _builtins.bytes
+    """X25519, for this session alone"""
+    certificate: _builtins.bytes
+    """the host's, PEM"""
+    signature: _builtins.bytes
+    """over node, both keys and session; purpose "session welcome" """
+    def __init__(
+        self,
+        *,
+        session: _builtins.bytes = ...,
+        key: _builtins.bytes = ...,
+        certificate: _builtins.bytes = ...,
+        signature: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["certificate", b"certificate", "key", b"key", "session", b"session", "signature", b"signature"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SessionWelcome: _TypeAlias = SessionWelcome  # noqa: Y015
+
+@_typing.final
+class SealedCall(_message.Message):
+    """One call of an AgentPort, whose name is said outside and bound to the box."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SESSION_FIELD_NUMBER: _builtins.int
+    NUMBER_FIELD_NUMBER: _builtins.int
+    BOX_FIELD_NUMBER: _builtins.int
+    session: _builtins.bytes
+    number: _builtins.int
+    """each is used once"""
+    box: _builtins.bytes
+    def __init__(
+        self,
+        *,
+        session: _builtins.bytes = ...,
+        number: _builtins.int = ...,
+        box: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["box", b"box", "number", b"number", "session", b"session"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SealedCall: _TypeAlias = SealedCall  # noqa: Y015
 
 @_typing.final
 class ProxyOrder(_message.Message):

@@ -1,7 +1,7 @@
 """What every agent promises the control side: one suite over AgentPort.
 
-Bodies: an Agent in this process over the fake runtime, and the same over a real Podman. A body that only forwards (a
-RayNode) joins by another `Body`.
+Bodies: an Agent in this process over the fake runtime, the same as meshd has it (sealed, through the actor), and one
+over a real Podman.
 """
 
 import asyncio
@@ -43,6 +43,8 @@ from nodeagent.config import AgentConfig
 from nodeagent.runtime.podman import PodmanRuntime
 from tests.harness.fake_runtime import FakeHost, FakeRuntime, Program
 from tests.harness.podman import IMAGE, PodmanHost, podman_host
+from tests.harness.seam import Seam, SeamPki
+from tests.harness.unproven import Unproven
 
 DEADLINE = 30.0
 NUMBERS = itertools.count(1)
@@ -132,22 +134,28 @@ class Body:
         raise AssertionError(f"the stream ended with {got!r}")
 
 
-@pytest.fixture(scope="session", params=["fake", pytest.param("podman", marks=pytest.mark.host)])
-def agent_host(request: pytest.FixtureRequest) -> Iterator[PodmanHost | None]:
+@pytest.fixture(scope="session", params=["fake", "sealed", pytest.param("podman", marks=pytest.mark.host)])
+def agent_host(request: pytest.FixtureRequest) -> Iterator[PodmanHost | str]:
     with contextlib.ExitStack() as stack:
-        yield stack.enter_context(podman_host()) if request.param == "podman" else None
+        yield stack.enter_context(podman_host()) if request.param == "podman" else request.param
 
 
 @pytest.fixture
-async def body(agent_host: PodmanHost | None) -> AsyncIterator[Body]:
+async def body(agent_host: PodmanHost | str) -> AsyncIterator[Body]:
     with contextlib.ExitStack() as stack:
-        if agent_host is None:
+        if isinstance(agent_host, str):
             root = Path(stack.enter_context(tempfile.TemporaryDirectory()))
             fake = FakeHost(log_dir=root / "log" / "pods", pod_cidr="10.199.1.0/24")
-            agent = Agent(AgentConfig("node1", "127.0.0.1", root), FakeRuntime(fake), clock=FakeRuntime.now)
+            config = AgentConfig("node1", "127.0.0.1", root)
+            agent = Agent(config, FakeRuntime(fake), clock=FakeRuntime.now, identity=Unproven.at(config))
             made = Body(agent, "node1", "10.199.1.0/24", fake)
+            if agent_host == "sealed":
+                pki = SeamPki.made()
+                pki.admit("node1", config.pki_dir)
+                made.agent = Seam(agent, config, pki.trust).port
         else:
-            agent = Agent(agent_host.config, PodmanRuntime(agent_host.config))
+            identity = Unproven.at(agent_host.config)
+            agent = Agent(agent_host.config, PodmanRuntime(agent_host.config), identity=identity)
             revision = int(asyncio.get_running_loop().time() * 1000)  # the checkpoint of the test before is on the host
             made = Body(agent, agent_host.config.node_name, agent_host.pod_cidr, None, revision)
         task = asyncio.create_task(agent.run())

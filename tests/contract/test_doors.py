@@ -11,10 +11,11 @@ import grpc
 import pytest
 from grpc import StatusCode, aio
 
-from mesh import authority, pki
+from mesh import authority, pki, raytls
 from mesh.errors import Forbidden, Invalid, MeshError, Unavailable
 from mesh.meshd import Settings
 from mesh.model.kinds import pack
+from mesh.rpc.rayaccess import RayAccess
 from mesh.rpc.tls import Tls
 from mesh.sdk.access import Access
 from mesh.sdk.client import AsyncClient
@@ -31,7 +32,7 @@ from tests.harness.control import RunningMeshd, control
 from tests.harness.objects import config_map
 from tests.harness.refusals import refused
 
-RAY = "10.0.0.1:7430", "the token of all Ray processes"
+RAY_TOKEN = "the token of all Ray processes"
 REVOKED = pb.ObjectKey(kind="ConfigMap", namespace="kube-system", name="mesh-revoked")
 
 
@@ -84,6 +85,14 @@ def issue(held: authority.Authority, request: pki.Request, now: int) -> pki.Pair
     return pki.Pair(held.certify(request, wish.certificate, now, authority.life(request)), wish.key)
 
 
+def ray_of(directory: Path, now: int) -> RayAccess:
+    """What the first host has of Ray."""
+    made = raytls.made(now)
+    for name, content in (("ca.crt", made.certificate), ("ca.key", made.key), ("token", RAY_TOKEN.encode())):
+        (directory / name).write_bytes(content)
+    return RayAccess("192.0.2.1:7430", directory / "token", directory)
+
+
 @pytest.fixture
 async def doors(tmp_path: Path) -> AsyncIterator[Doors]:
     directory, clock, audits = tmp_path / "pki", Clock(), Audits()
@@ -98,7 +107,8 @@ async def doors(tmp_path: Path) -> AsyncIterator[Doors]:
         (directory / f"{stem}.crt").write_bytes(pair.certificate)
         (directory / f"{stem}.key").write_bytes(pair.key)
     tls = Tls(pki.Pair(*((directory / f"meshd.{end}").read_bytes() for end in ("crt", "key"))), held.bundle)
-    settings = Settings(authority=directory, listen_tokens=("127.0.0.1:0",), clock=clock, audit=audits, ray=lambda: RAY)
+    ray = ray_of(tmp_path, now)
+    settings = Settings(authority=directory, listen_tokens=("127.0.0.1:0",), clock=clock, audit=audits, ray=ray)
     async with control(settings=settings, tls=tls) as mesh:
         yield Doors(mesh, directory, clock, audits)
 
@@ -111,7 +121,7 @@ async def test_a_user_comes_in_by_a_token(doors: Doors) -> None:
     token = await doors.token(user="ada", groups=["mesh:viewers"])
     enrolled = await enrol(doors.tokens_at, token)
     assert (enrolled.name, enrolled.node, enrolled.server) == ("ada", False, doors.mesh.address)
-    assert (enrolled.ray_head, enrolled.ray_token) == ("", ""), "Ray's token is for hosts"
+    assert enrolled.ray is None, "Ray is for hosts"
     who = await whoami(doors.channel(enrolled.pair, enrolled.authorities))
     assert (who.name, list(who.groups)) == ("ada", ["mesh:viewers", "system:authenticated"])
     assert pki.expires(enrolled.pair.certificate) <= time.time() + pki.LIFE
@@ -119,14 +129,20 @@ async def test_a_user_comes_in_by_a_token(doors: Doors) -> None:
 
 
 async def test_a_host_comes_in_by_a_token(doors: Doors) -> None:
-    enrolled = await enrol(doors.tokens_at, await doors.token(host=True), "host9")
+    enrolled = await enrol(doors.tokens_at, await doors.token(host=True), "host9", "192.0.2.9")
     assert (await whoami(doors.channel(enrolled.pair))).name == "mesh:node:host9"
-    assert (enrolled.ray_head, enrolled.ray_token) == RAY
-    assert RAY[1] not in repr(enrolled)
+    ray = enrolled.ray
+    assert ray is not None
+    assert (ray.head, ray.token) == ("192.0.2.1:7430", RAY_TOKEN)
+    assert pki.signed_by(ray.pair.certificate, ray.authority)
+    assert pki.covers(ray.pair.certificate, ("192.0.2.9",))
+    assert pki.belongs(ray.pair.key, ray.pair.certificate)
+    assert not pki.signed_by(ray.pair.certificate, doors.bundle), "the authorities are apart"
+    assert RAY_TOKEN not in repr(enrolled)
     named = await doors.token(host=True, node="host1")
     with pytest.raises(Forbidden, match='for the host "host1"'):
-        await enrol(doors.tokens_at, named, "host2")
-    assert (await enrol(doors.tokens_at, named)).name == "host1"
+        await enrol(doors.tokens_at, named, "host2", "192.0.2.9")
+    assert (await enrol(doors.tokens_at, named, "host1", "192.0.2.8")).name == "host1"
 
 
 async def test_a_token_is_for_one_use_also_for_two_at_once(doors: Doors) -> None:
@@ -345,7 +361,9 @@ async def test_the_commands(doors: Doors, tmp_path: Path) -> None:
     joining = ["node", "join", doors.tokens_at, "--node-name", "host9", "--root", str(tmp_path / ("long" * 20))]
     refusal = await asyncio.to_thread(run_here, joining, node.out.encode(), {})
     assert refusal.code == 1, "the path is too long, and who is not root may not do it"
-    assert (await enrol(doors.tokens_at, node.out, "host9")).name == "host9", "what is wrong here uses no token up"
+    assert (await enrol(doors.tokens_at, node.out, "host9", "192.0.2.9")).name == "host9", (
+        "what is wrong here uses no token up"
+    )
     listed = (await cli("certs", "list")).out
     assert "authority" in listed
     assert "issues" in listed

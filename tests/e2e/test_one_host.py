@@ -22,6 +22,8 @@ def test_from_up_to_purge(host: FakeHost, archive: Path) -> None:
     host.import_image(archive, IMAGE)
     pod_runs_and_answers(host)
     second_up_disturbs_nothing(host)
+    rays_directories_are_closed(host)
+    what_listens_is_named(host)
     containers_outlive_a_stop(host)
     host.mesh("delete", "pod", "hello", "--timeout=30s")
     assert host.containers() == {}
@@ -50,6 +52,29 @@ def second_up_disturbs_nothing(host: FakeHost) -> None:
     containers, programs = host.containers(), host.pids("mesh.app")
     assert json.loads(host.mesh("up", "-o", "json")) == {"changed": []}
     assert (host.containers(), host.pids("mesh.app")) == (containers, programs)
+
+
+def rays_directories_are_closed(host: FakeHost) -> None:
+    tmp = host.state / "ray" / "tmp"
+    sessions = [path for path in tmp.glob("session_2*") if not path.is_symlink()]
+    assert sessions
+    for path in (host.state, host.state / "ray", tmp, *sessions, *(s / "logs" for s in sessions)):
+        assert path.stat().st_mode & 0o777 == 0o700, path
+
+
+def what_listens_is_named(host: FakeHost) -> None:
+    """For firewalls: nothing but Services' own addresses listens at another port than `mesh node ports` tells."""
+    named: set[tuple[str, int]] = set()
+    for row in json.loads(host.mesh("node", "ports", "-o", "json")):
+        first, _, last = row["ports"].partition("-")
+        named |= {(row["protocol"], number) for number in range(int(first), int(last or first) + 1)}
+    found = set()
+    for line in host.run("ss", "-Hlntu").splitlines():
+        address, _, port = line.split()[4].rpartition(":")
+        if not address.strip("[]").startswith(("127.", "::1", "10.96.")):
+            found.add((line.split()[0], int(port)))
+    assert found <= named
+    assert {("tcp", 7430), ("tcp", 7446)} <= found
 
 
 def containers_outlive_a_stop(host: FakeHost) -> None:

@@ -14,6 +14,7 @@ from nodeagent import config
 from nodeagent.agent import Agent
 from nodeagent.runtime.podman import PodmanRuntime
 from tests.harness.podman import PodmanHost
+from tests.harness.unproven import Unproven
 
 SIZE = 4
 
@@ -82,7 +83,7 @@ async def main(path: Path) -> None:
     """The child's side."""
     out, sys.stdout = sys.stdout.buffer, sys.stderr
     made = config.parse(path.read_text())
-    agent = Agent(made, PodmanRuntime(made))
+    agent = Agent(made, PodmanRuntime(made), identity=Unproven.at(made))
     reader = asyncio.StreamReader()
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
 

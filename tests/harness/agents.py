@@ -40,6 +40,7 @@ from nodeagent.runtime.seen import SeenPod
 from nodeagent.vitals import Vitals
 from tests.harness.fake_checks import FakeChecks
 from tests.harness.fake_runtime import FakeHost, FakeRuntime
+from tests.harness.unproven import Unproven
 
 VITALS = Vitals(4, 8 << 30, 6 << 30, 100 << 30, 50 << 30, 1 << 20, 1 << 19, 200, 32768)
 NODE, NODE_IP = "node1", "192.0.2.1"
@@ -158,7 +159,7 @@ class World:
         self.agent = Agent(
             self.config, self.runtime, clock=FakeRuntime.now, checks=self.checks, measure=self.measure,
             vitals=lambda: self.read() if self.read else self.vitals, exposure=lambda _: self.exposure,
-            proxy=self.proxy.connected if self.proxy else None,
+            proxy=self.proxy.connected if self.proxy else None, identity=Unproven.at(self.config),
         )  # fmt: skip
         self._tasks = [asyncio.create_task(self.agent.run()), asyncio.create_task(self._listen(self.agent))]
         return self.agent

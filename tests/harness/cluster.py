@@ -36,6 +36,7 @@ from nodeagent.runtime.seen import State
 from tests.harness.agents import VITALS
 from tests.harness.control import StaticHosts
 from tests.harness.fake_runtime import FakeHost, FakeRuntime
+from tests.harness.unproven import Unproven
 
 T = TypeVar("T")
 _NO_CONTEXT: Any = None  # the handlers of Resources do not look at it
@@ -76,8 +77,9 @@ class SimHost:
         """A new agent."""
         self._runtime = FakeRuntime(self.host)
         self._agent = Agent(
-            self._config, self._runtime, clock=FakeRuntime.now, vitals=lambda: VITALS, exposure=lambda _: ""
-        )
+            self._config, self._runtime, clock=FakeRuntime.now, vitals=lambda: VITALS, exposure=lambda _: "",
+            identity=Unproven.at(self._config),
+        )  # fmt: skip
         self._task = asyncio.create_task(self._agent.run())
 
     async def kill(self) -> None:

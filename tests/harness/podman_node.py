@@ -24,6 +24,7 @@ from nodeagent.runtime.podman import PodmanRuntime
 from nodeagent.runtime.seen import State
 from tests.harness.agents import sealed
 from tests.harness.podman import IMAGE, PodmanHost
+from tests.harness.unproven import Unproven
 
 DEADLINE = 60.0
 GENTLE = ["sh", "-c", "trap 'exit 0' TERM; sleep 100000 & wait $!"]
@@ -49,7 +50,7 @@ class Node:
 
     async def start(self) -> None:
         self.runtime = PodmanRuntime(self.host.config)
-        self.agent = Agent(self.host.config, self.runtime)
+        self.agent = Agent(self.host.config, self.runtime, identity=Unproven.at(self.host.config))
         self._task = asyncio.create_task(self.agent.run())
         self._cursor = ("", 0)
 

@@ -16,9 +16,11 @@ from typing import Any
 
 import uvloop
 
+from mesh import pki
 from mesh.errors import MeshError, Unavailable
 from mesh.fleet.bridge import RayAddress, RayHosts
 from mesh.fleet.port import AgentPort
+from mesh.sessions import Trust
 from mesh.supervision.layout import Layout
 from mesh.v1 import node_pb2
 
@@ -30,8 +32,9 @@ Played = dict[str, Any]
 @asynccontextmanager
 async def connected() -> AsyncIterator[tuple[RayHosts, AgentPort]]:
     """RayHosts as meshd runs it, and the agent of host1."""
-    address = RayAddress("10.77.0.1:7430", "10.77.0.1", LAYOUT.ray_token, LAYOUT.ray_home, ACTOR)
-    hosts = RayHosts(address)
+    address = RayAddress("10.77.0.1:7430", "10.77.0.1", LAYOUT.ray_token, LAYOUT.ray_home, LAYOUT.ray_tls, ACTOR)
+    own = pki.Pair(LAYOUT.meshd_certificate.read_bytes(), LAYOUT.meshd_key.read_bytes())
+    hosts = RayHosts(address, Trust(LAYOUT.ca_certificate.read_bytes, lambda: own))
     running = asyncio.create_task(hosts.run())
     async with asyncio.timeout(30):
         while "host1" not in hosts.agents():
@@ -102,6 +105,12 @@ async def calls() -> Played:
         }  # fmt: skip
 
 
+async def present() -> Played:
+    """An agent answers."""
+    async with connected():
+        return {}
+
+
 async def recovery(end: Callable[[AgentPort], Awaitable[None]]) -> Played:
     """Ends the agent while a poll hangs; how long until the poll fails, and until another agent answers."""
     async with connected() as (hosts, agent):
@@ -161,6 +170,7 @@ async def orphan() -> Played:
 
 SCENARIOS: dict[str, Callable[[], Awaitable[Played]]] = {
     "calls": calls,
+    "present": present,
     "kill_actor": lambda: recovery(kill_actor),
     "end_agent": lambda: recovery(end_agent),
     "kill_raylet": lambda: recovery(kill_raylet),

@@ -2,16 +2,22 @@
 
 import asyncio
 import os
+from pathlib import Path
 
 from mesh.errors import Conflict
 from mesh.v1 import node_pb2
 from nodeagent.actor import NodeActor
+from nodeagent.config import AgentConfig
+from nodeagent.door import Door
+from nodeagent.identity import Identity
 
 
 class StubAgent:
     """Fits AgentPort. Its boot is its process id; the stream "crash" ends it."""
 
     def __init__(self) -> None:
+        root = Path(os.environ["MESH_AGENT_CONFIG"]).parent.parent
+        self.door = Door(Identity.of(AgentConfig("host1", "10.77.0.1", root)))
         self.epoch = 0
         self.waiting = 0
         self.ended = asyncio.Event()

@@ -37,7 +37,7 @@ def test_everything_can_be_said() -> None:
         + MINIMAL
         + '[network]\ncluster_cidr = "10.0.0.0/9"\nservice_cidr = "10.128.0.0/16"\n'
         + 'load_balancer_pool = ["10.1.0.1-10.1.0.4", "10.1.0.64/28", "10.1.0.9"]\nnode_ports = "31000-31999"\n'
-        + '[ray]\naddress = "127.0.0.1:7430"\ntoken_file = "/t"\nhome = "/h"\n'
+        + '[ray]\naddress = "127.0.0.1:7430"\ntoken_file = "/t"\nhome = "/h"\ntls_dir = "/s"\n'
         + "[log]\njson = false"
     )
     read = config.parse(text)
@@ -82,7 +82,7 @@ def test_ranges_of_pods_must_fit() -> None:
 
 def test_ray_is_told_completely() -> None:
     wrong = fields_of(MINIMAL + '[ray]\naddress = "here"')
-    assert set(wrong) == {"ray.address", "ray.token_file", "ray.home"}
+    assert set(wrong) == {"ray.address", "ray.token_file", "ray.home", "ray.tls_dir"}
 
 
 def test_what_is_no_toml_is_refused() -> None:

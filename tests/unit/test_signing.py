@@ -15,8 +15,8 @@ WORDS = signing.announcement("a", "boot", b"nonce", "x25519", b"key")
 
 def test_a_host_vouches_for_its_own_key() -> None:
     signed = signing.sign(HOST, signing.HOST_KEY, WORDS)
-    signing.verify_host_key(signed, WORDS, "a", CA.certificate, NOW)
-    signing.verify_host_key(signed, WORDS, "a", OTHER_CA.certificate + CA.certificate, NOW)
+    signing.verify_host(signed, signing.HOST_KEY, WORDS, "a", CA.certificate, NOW)
+    signing.verify_host(signed, signing.HOST_KEY, WORDS, "a", OTHER_CA.certificate + CA.certificate, NOW)
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,9 @@ def test_a_host_vouches_for_its_own_key() -> None:
 )
 def test_nobody_else_announces_a_hosts_key(pair: pki.Pair) -> None:
     with pytest.raises(Forbidden):
-        signing.verify_host_key(signing.sign(pair, signing.HOST_KEY, WORDS), WORDS, "a", CA.certificate, NOW)
+        signing.verify_host(
+            signing.sign(pair, signing.HOST_KEY, WORDS), signing.HOST_KEY, WORDS, "a", CA.certificate, NOW
+        )
 
 
 @pytest.mark.parametrize(
@@ -58,11 +60,12 @@ def test_nobody_else_announces_a_hosts_key(pair: pki.Pair) -> None:
 def test_an_announcement_holds_for_its_host_boot_nonce_and_key_alone(words: bytes) -> None:
     signed = signing.sign(HOST, signing.HOST_KEY, WORDS)
     with pytest.raises(Forbidden):
-        signing.verify_host_key(signed, words, "a", CA.certificate, NOW)
+        signing.verify_host(signed, signing.HOST_KEY, words, "a", CA.certificate, NOW)
 
 
 def test_only_the_control_service_gives_orders() -> None:
-    signing.verify_order(signing.sign(MESHD, signing.ORDER, b"order"), b"order", CA.certificate, NOW)
+    signed = signing.sign(MESHD, signing.ORDER, b"order")
+    signing.verify_control(signed, signing.ORDER, b"order", CA.certificate, NOW)
     for pair in (
         HOST,
         pki.issue(CA, pki.node("meshd"), NOW),
@@ -71,17 +74,21 @@ def test_only_the_control_service_gives_orders() -> None:
         pki.issue(OTHER_CA, pki.server("meshd", ()), NOW),
     ):
         with pytest.raises(Forbidden):
-            signing.verify_order(signing.sign(pair, signing.ORDER, b"order"), b"order", CA.certificate, NOW)
+            signing.verify_control(
+                signing.sign(pair, signing.ORDER, b"order"), signing.ORDER, b"order", CA.certificate, NOW
+            )
 
 
 def test_a_signature_serves_one_purpose_and_one_text() -> None:
     signed = signing.sign(MESHD, signing.HOST_KEY, b"order")
     with pytest.raises(Forbidden):
-        signing.verify_order(signed, b"order", CA.certificate, NOW)
+        signing.verify_control(signed, signing.ORDER, b"order", CA.certificate, NOW)
     with pytest.raises(Forbidden):
-        signing.verify_order(signing.sign(MESHD, signing.ORDER, b"order"), b"another", CA.certificate, NOW)
+        signing.verify_control(
+            signing.sign(MESHD, signing.ORDER, b"order"), signing.ORDER, b"another", CA.certificate, NOW
+        )
     with pytest.raises(Forbidden):
-        signing.verify_order(signing.Signed(b"no certificate", b""), b"order", CA.certificate, NOW)
+        signing.verify_control(signing.Signed(b"no certificate", b""), signing.ORDER, b"order", CA.certificate, NOW)
 
 
 def test_a_leaf_is_no_authority_in_a_chain() -> None:
@@ -90,4 +97,6 @@ def test_a_leaf_is_no_authority_in_a_chain() -> None:
     forged = pki.issue(fake, pki.node("a"), NOW)
     chained = pki.Pair(forged.certificate + HOST.certificate, forged.key)
     with pytest.raises(Forbidden, match="not of this mesh's authority"):
-        signing.verify_host_key(signing.sign(chained, signing.HOST_KEY, WORDS), WORDS, "a", CA.certificate, NOW)
+        signing.verify_host(
+            signing.sign(chained, signing.HOST_KEY, WORDS), signing.HOST_KEY, WORDS, "a", CA.certificate, NOW
+        )

@@ -7,9 +7,10 @@ import pytest
 
 from mesh import pki
 from mesh.errors import Conflict, Forbidden
-from mesh.fleet.entrusting import Entrusting, Trust
+from mesh.fleet.entrusting import Entrusting
 from mesh.fleet.needs import Entrusted, digest_of, needs_of, refers
 from mesh.model.kinds import Object
+from mesh.sessions import Trust
 from mesh.store.port import Snapshot
 from mesh.v1.core_pb2 import Node, Pod, Secret
 from mesh.v1.node_pb2 import Assignment, Observed

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from mesh import config, pki
-from mesh.errors import Invalid
+from mesh.errors import Invalid, Unavailable
 from mesh.sdk import context
 from mesh.store.keyring import load_key_file
 from mesh.supervision import setup
@@ -29,8 +29,9 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
 
 
 def test_everything_is_private(host: Host) -> None:
-    setup.token(host.layout, None)
+    setup.token(host.layout)
     setup.certificates(host, NOW)
+    setup.ray_certificate(host, NOW)
     setup.store_key(host.layout)
     setup.configurations(host)
     for path in host.layout.root.rglob("*"):
@@ -38,12 +39,12 @@ def test_everything_is_private(host: Host) -> None:
 
 
 def test_a_second_run_changes_nothing(host: Host) -> None:
-    assert setup.token(host.layout, None)
+    assert setup.token(host.layout)
     assert setup.certificates(host, NOW)
     assert setup.configurations(host)
     setup.store_key(host.layout)
     key = host.layout.store_key.read_bytes()
-    assert not setup.token(host.layout, None)
+    assert not setup.token(host.layout)
     assert not setup.certificates(host, NOW + 4 * pki.DAY)
     assert not setup.configurations(host)
     setup.store_key(host.layout)
@@ -104,15 +105,28 @@ def test_a_new_address_gets_a_new_certificate(host: Host) -> None:
     assert pki.covers(host.layout.meshd_certificate.read_bytes(), ("10.0.0.2", "localhost", "host1"))
 
 
-def test_a_token_that_others_can_read_is_refused(host: Host, tmp_path: Path) -> None:
-    given = tmp_path / "token"
-    given.write_text("a" * 64)
-    given.chmod(0o644)
-    with pytest.raises(Invalid, match="chmod 600"):
-        setup.token(host.layout, given)
-    given.chmod(0o600)
-    setup.token(host.layout, given)
-    assert host.layout.ray_token.read_text() == "a" * 64
+def test_ray_has_an_authority_of_its_own_and_keeps_it(host: Host) -> None:
+    tls = host.layout.ray_tls
+    assert setup.ray_certificate(host, NOW) == {tls / name for name in ("ca.crt", "ca.key", "node.crt", "node.key")}
+    certificate, key = (tls / "node.crt").read_bytes(), (tls / "node.key").read_bytes()
+    assert pki.signed_by(certificate, (tls / "ca.crt").read_bytes())
+    assert pki.covers(certificate, ("10.0.0.1", "127.0.0.1"))
+    assert not setup.ray_certificate(host, NOW + 1000 * pki.DAY)
+    assert setup.ray_certificate(host, NOW + 1300 * pki.DAY) == {tls / "node.crt"}, "two thirds of five years are over"
+    assert (tls / "node.key").read_bytes() == key
+    moved = Host(host.layout, "host1", "10.0.0.2", host.listen)
+    assert setup.ray_certificate(moved, NOW + 1300 * pki.DAY) == {tls / "node.crt"}
+
+
+def test_a_host_that_has_not_joined_has_no_part_in_ray(host: Host) -> None:
+    joined = Host(host.layout, "host2", "10.0.0.2", (), "10.0.0.1:7430")
+    with pytest.raises(Unavailable, match="mesh node join"):
+        setup.ray_certificate(joined, NOW)
+    pair = pki.issue(pki.make_ca("mesh ray", NOW), pki.server("host2", ("10.0.0.2",)), NOW)
+    changed = setup.given_ray(host.layout, "t" * 64, pair.certificate, pair)
+    assert {p.name for p in changed} == {"token", "ca.crt", "node.key", "node.crt"}
+    assert not setup.given_ray(host.layout, "t" * 64, pair.certificate, pair)
+    assert not setup.ray_certificate(joined, NOW)
 
 
 def test_the_context_leads_to_this_mesh_and_is_taken_away_again(host: Host) -> None:
