@@ -74,11 +74,14 @@ class Audit:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Of each client: calls in a second, how many of them at once after a pause, and streams at a time."""
+    """Of each client: calls in a second, how many of them at once after a pause, and streams at a time; for how many
+    seconds the reader of a stream may take nothing. Of each host: how many bytes of Secrets' values it may hold."""
 
     calls_per_second: int = 1000
     burst: int = 2000
     streams: int = 500
+    reader_seconds: int = 60
+    secret_bytes_per_host: int = 64 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,8 +281,12 @@ def _numbers(config: MeshdConfig) -> list[Violation]:
     ]
     if config.audit.max_bytes < 4096:
         wrong.append(Violation("audit.max_bytes", "must be at least 4096"))
-    too_small = [name for name in ("calls_per_second", "burst", "streams") if getattr(config.limits, name) < 1]
-    wrong += [Violation(f"limits.{name}", "must be at least 1") for name in too_small]
+    lowest = {"calls_per_second": 1, "burst": 1, "streams": 1, "reader_seconds": 1, "secret_bytes_per_host": 1 << 20}
+    wrong += [
+        Violation(f"limits.{name}", f"must be at least {least}")
+        for name, least in lowest.items()
+        if getattr(config.limits, name) < least
+    ]
     if config.audit.keep < 1:
         wrong.append(Violation("audit.keep", "must be at least 1"))
     if config.log.level not in _LEVELS:

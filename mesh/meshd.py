@@ -17,6 +17,7 @@ from grpc import aio
 
 from mesh.access.accounts import ends_tokens
 from mesh.access.revoked import LIST as REVOKED
+from mesh.access.revoked import is_revoked
 from mesh.admission import allocate
 from mesh.config import Limits, Network, pool_of, ports_of
 from mesh.console.door import ConsoleDoor
@@ -39,7 +40,7 @@ from mesh.controllers.rolls import Rolls
 from mesh.controllers.statefulset import StatefulSets
 from mesh.controllers.volumes import Volumes
 from mesh.exposition.tally import Tally
-from mesh.exposition.web import Door, Files
+from mesh.exposition.web import Door, Files, allowed
 from mesh.figures.meshd import Figures, counted
 from mesh.fleet.link import Fleet
 from mesh.fleet.needs import Told
@@ -47,6 +48,7 @@ from mesh.fleet.port import Hosts
 from mesh.fleet.publisher import Publisher
 from mesh.fleet.ranges import Ranges
 from mesh.fleet.roster import Roster
+from mesh.pki import Identity
 from mesh.reconcile.loop import Loop
 from mesh.rpc.access import Access
 from mesh.rpc.audit import Audit, NoAudit
@@ -210,10 +212,14 @@ class Meshd:
         tasks.create_task(scaling.run(), name="autoscalers")
         self.figures.depths = loop.depths
         if settings.files is not None:
-            door = Door(settings.files, self.figures.answer)
+            door = Door(settings.files, self.figures.answer, self._may_read_figures)
             for address in settings.metrics_listen:
                 host, _, port = address.rpartition(":")
                 tasks.create_task(door.keep(host, int(port), self.figures.opened), name="figures")
+
+    def _may_read_figures(self, who: Identity) -> bool:
+        """Whose certificate was revoked may not."""
+        return allowed(who) and not is_revoked(who, self.feed.view)
 
     def _publishing(self) -> Publishing:
         """What pods are told of this meshd."""
@@ -237,6 +243,7 @@ class Meshd:
         return Fleet(
             self.store, self.feed, epoch, network.cluster_cidr, ranges.of, settings.clock,
             Publisher(self.feed, epoch, tally=self.tally), told, settings.wait, trust=trust,
+            secret_budget=settings.limits.secret_bytes_per_host,
         )  # fmt: skip
 
     def _ranges(self) -> allocate.Ranges:

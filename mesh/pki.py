@@ -25,11 +25,11 @@ AGENT = "agent.mesh"  # a name of every host's certificate: readers of figures k
 DAY = 86_400
 LIFE = 7 * DAY  # of a user's certificate
 HOST_LIFE = 30 * DAY  # of a host's, and of meshd's: a host may be switched off for weeks
-_SCHEME = "mesh://"
+SCHEME = "mesh://"
 _PLAIN = "@:"  # of a user's name, beside letters, digits and _.-~
 _NAME = 64  # bytes of a name or group in a subject (RFC 5280)
 _CA_USAGE = x509.KeyUsage(False, False, False, False, False, True, True, False, False)
-_BACKDATE = 3600  # certificates are valid from an hour ago: clocks of hosts differ
+BACKDATE = 3600  # certificates are valid from an hour ago: clocks of hosts differ
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ class Request:
 
 def user(name: str, groups: Sequence[str] = (ADMINS,)) -> Request:
     """What a person's or program's client certificate says."""
-    return Request(name, tuple(groups), uris=(f"{_SCHEME}user/{quote(name, safe=_PLAIN)}",), client=True)
+    return Request(name, tuple(groups), uris=(f"{SCHEME}user/{quote(name, safe=_PLAIN)}",), client=True)
 
 
 def server(name: str, hosts: Sequence[str]) -> Request:
@@ -76,7 +76,7 @@ def server(name: str, hosts: Sequence[str]) -> Request:
 
 def node(name: str, hosts: Sequence[str] = ()) -> Request:
     """What a host's certificate says; it serves and it calls."""
-    return Request(name, (NODES,), (name, AGENT, *hosts), (f"{_SCHEME}node/{name}",), server=True, client=True)
+    return Request(name, (NODES,), (name, AGENT, *hosts), (f"{SCHEME}node/{name}",), server=True, client=True)
 
 
 def make_ca(name: str, now: int, days: int = 3650) -> Pair:
@@ -198,7 +198,7 @@ def belongs(key: bytes, certificate: bytes) -> bool:
 def due(certificate: bytes, now: int) -> int:
     """In how many seconds two thirds of a certificate's life are over; 0 when they are."""
     held = _load(certificate)
-    begins, ends = held.not_valid_before_utc.timestamp() + _BACKDATE, held.not_valid_after_utc.timestamp()
+    begins, ends = held.not_valid_before_utc.timestamp() + BACKDATE, held.not_valid_after_utc.timestamp()
     return max(0, int(begins + (ends - begins) * 2 / 3) - now)
 
 
@@ -211,11 +211,11 @@ def identity(certificate: bytes) -> Identity:
         groups = tuple(str(a.value) for a in subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME))
     except Exception as error:  # it is read piece by piece, and the library raises several kinds
         raise Invalid("the certificate can't be read") from error
-    named = [uri.removeprefix(_SCHEME).partition("/") for uri in uris if uri.startswith(_SCHEME)]
+    named = [uri.removeprefix(SCHEME).partition("/") for uri in uris if uri.startswith(SCHEME)]
     if len(named) != 1 or named[0][0] not in ("user", "node") or not named[0][2]:
-        raise Invalid(f"the certificate names no identity: it needs one alternative name such as {_SCHEME}user/ada")
+        raise Invalid(f"the certificate names no identity: it needs one alternative name such as {SCHEME}user/ada")
     kind, _, name = named[0]
-    issued_at = int(held.not_valid_before_utc.timestamp()) + _BACKDATE
+    issued_at = int(held.not_valid_before_utc.timestamp()) + BACKDATE
     return Identity(unquote(name), groups, kind, held.serial_number, issued_at)
 
 
@@ -236,7 +236,7 @@ def serial(certificate: bytes) -> int:
 
 def issued(certificate: bytes) -> int:
     """When a PEM certificate was made, in seconds since the epoch."""
-    return int(_load(certificate).not_valid_before_utc.timestamp()) + _BACKDATE
+    return int(_load(certificate).not_valid_before_utc.timestamp()) + BACKDATE
 
 
 def covers(certificate: bytes, hosts: Sequence[str]) -> bool:
@@ -256,7 +256,7 @@ def signed_by(certificate: bytes, ca: bytes) -> bool:
 def _builder(
     subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, now: int, seconds: int
 ) -> x509.CertificateBuilder:
-    begin = dt.datetime.fromtimestamp(now - _BACKDATE, dt.UTC)
+    begin = dt.datetime.fromtimestamp(now - BACKDATE, dt.UTC)
     return (
         x509.CertificateBuilder()
         .subject_name(subject)
@@ -264,7 +264,7 @@ def _builder(
         .public_key(key)
         .serial_number(x509.random_serial_number())
         .not_valid_before(begin)
-        .not_valid_after(begin + dt.timedelta(seconds=seconds + _BACKDATE))
+        .not_valid_after(begin + dt.timedelta(seconds=seconds + BACKDATE))
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
     )
 

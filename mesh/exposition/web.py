@@ -12,14 +12,14 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 import h11
 import structlog
 
 from mesh.errors import Forbidden, Invalid, MeshError, NotFound, Unavailable
 from mesh.exposition.text import CONTENT_TYPE
-from mesh.pki import ADMINS, MONITORS, Identity
+from mesh.pki import ADMINS, BACKDATE, MONITORS, SCHEME, Identity
 
 _log = structlog.get_logger("mesh.exposition")
 
@@ -202,10 +202,17 @@ async def _request(connection: h11.Connection, reader: asyncio.StreamReader) -> 
 
 
 def identity_of(certificate: Mapping[str, Any]) -> Identity:
-    """Whom a certificate names, as `ssl` tells it."""
+    """Whom a certificate names, as `ssl` tells it: by its URI, of which a common name may only be the beginning."""
     parts = [pair for rdn in certificate.get("subject", ()) for pair in rdn]
-    name = next((value for key, value in parts if key == "commonName"), "")
-    return Identity(name, tuple(value for key, value in parts if key == "organizationName"))
+    groups = tuple(value for key, value in parts if key == "organizationName")
+    name, kind = next((value for key, value in parts if key == "commonName"), ""), "user"
+    for what, value in certificate.get("subjectAltName", ()):
+        if what == "URI" and value.startswith(SCHEME):
+            kind, _, named = value.removeprefix(SCHEME).partition("/")
+            name = unquote(named)
+    begins = certificate.get("notBefore", "")
+    issued = int(ssl.cert_time_to_seconds(begins)) + BACKDATE if begins else 0
+    return Identity(name, groups, kind, int(certificate.get("serialNumber", "0"), 16), issued)
 
 
 def _words(text: str) -> Answer:

@@ -89,7 +89,8 @@ class Border(aio.ServerInterceptor):
                 with passage.counted():
                     self._streams.add(passage)
                     try:
-                        await passage.until_ended(_answer(inner(entered, context), context))
+                        patience = self._gate.meter.reader_seconds
+                        await passage.until_ended(_answer(inner(entered, context), context, patience))
                     finally:
                         self._streams.discard(passage)
 
@@ -100,13 +101,20 @@ _UNARY_STREAM: Any = grpc.unary_stream_rpc_method_handler
 _UNARY_UNARY: Any = grpc.unary_unary_rpc_method_handler
 
 
-async def _answer(answers: AsyncIterator[Any] | Awaitable[None], context: Context) -> None:
+async def _answer(
+    answers: AsyncIterator[Any] | Awaitable[None], context: Context, patience: float | None = None
+) -> None:
+    """Writes all answers; raises Unavailable when their reader takes nothing for `patience` seconds."""
     if not isasyncgen(answers):
         await answers  # type: ignore[misc]  # a handler that writes by itself
         return
     async with aclosing(answers):
         async for answer in answers:
-            await context.write(answer)
+            try:
+                async with asyncio.timeout(patience):
+                    await context.write(answer)
+            except TimeoutError:
+                raise Unavailable(f"the stream was cut: its reader took nothing for {patience:g} s") from None
 
 
 async def _again(first: Any, rest: AsyncIterator[Any]) -> AsyncIterator[Any]:

@@ -26,6 +26,7 @@ class Meter:
 
     def __init__(self, limits: Limits, clock: Callable[[], float]) -> None:
         self._limits = limits
+        self.reader_seconds = float(limits.reader_seconds)  # that a stream's reader may take nothing
         self._clock = clock
         self._buckets: dict[str, _Bucket] = {}
         self._streams: Counter[str] = Counter()

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from mesh import pki
+from mesh.config import Limits
 from mesh.meshd import Settings
 from mesh.store.encrypted import EncryptedCodec
 from mesh.store.keyring import create_key_file
@@ -149,3 +150,21 @@ async def test_a_store_in_memory_has_no_key(cli: Cli) -> None:
 
 async def test_a_secret_that_nobody_has_heard_of(cli: Cli) -> None:
     assert (await cli("secrets", "status", "none")).code == 1
+
+
+async def test_what_a_host_may_hold_of_secrets_is_bounded_and_said(agent: Agent, tmp_path: Path) -> None:
+    settings = Settings(limits=Limits(secret_bytes_per_host=1 << 20))
+    async with control(agents={"a": agent}, store=MemoryStore(), settings=settings) as mesh:
+        cli = Cli(mesh, tmp_path)
+        await cli("wait", "node/a", "--for=create", "--timeout=10s")
+        (tmp_path / "token").write_bytes(b"x" * 700_000)
+        for name in ("login", "more"):
+            await cli("create", "secret", "generic", name, "--from-file", str(tmp_path / "token"))
+        pod = POD.replace("env:", "args: [] #")
+        assert (await cli("apply", "-f", "-", "--wait", "--timeout=20s", stdin=pod)).code == 0
+        second = pod.replace("web", "two").replace("login", "more")
+        result = await cli("apply", "-f", "-", "--wait", "--timeout=20s", stdin=second)
+        assert result.code == 1
+        assert "a host may hold 1048576 bytes of Secrets" in result.err
+        assert (await cli("delete", "pod", "web", "--wait")).code == 0  # and there is room again
+        assert (await cli("wait", "pod/two", "--for=condition=Ready", "--timeout=20s")).code == 0

@@ -13,6 +13,8 @@ import pytest
 from mesh import pki
 from mesh.exposition.web import Files
 from mesh.meshd import Settings
+from mesh.v1.access_pb2 import RevokeRequest
+from mesh.v1.access_pb2_grpc import AccessStub
 from mesh.v1.control_pb2 import KindsRequest
 from mesh.v1.node_pb2 import MeasureOptions, StreamOpen, StreamRead
 from mesh.v1.stats_pb2 import Summary
@@ -202,3 +204,24 @@ async def test_meshd_has_figures_of_its_own(tmp_path: Path) -> None:
             await Reader(figures.port, certs.ca.certificate, None, tmp_path).get("/metrics")
         eve = issued(pki.user("eve", ()))
         assert (await Reader(figures.port, certs.ca.certificate, eve, tmp_path).get("/metrics"))[0] == 403
+
+
+async def test_who_was_revoked_reads_no_figures_of_meshd(tmp_path: Path) -> None:
+    certs: TestPki = test_pki()
+    write_pki(tmp_path, certs.ca, "meshd", certs.server)
+    files = Files(tmp_path / "ca.crt", tmp_path / "meshd.crt", tmp_path / "meshd.key")
+    # a name that is longer than what a certificate's subject may hold: the whole of it counts
+    long = "prometheus." * 9
+    ada, bob, other = (issued(pki.user(name, ("mesh:monitors",))) for name in (long + "a", "bob", long + "b"))
+    async with control(settings=Settings(metrics_listen=("127.0.0.1:0",), files=files)) as mesh:
+        port = mesh.meshd.figures
+        await asyncio.wait_for(port.open.wait(), 10)
+
+        async def status(pair: pki.Pair) -> int:
+            return (await Reader(port.port, certs.ca.certificate, pair, tmp_path).get("/metrics"))[0]
+
+        assert [await status(pair) for pair in (ada, bob, other)] == [200, 200, 200]
+        stub = AccessStub(mesh.channel())
+        await stub.Revoke(RevokeRequest(kind="user", name=long + "a"))
+        await stub.Revoke(RevokeRequest(kind="serial", name=f"{pki.serial(bob.certificate):X}"))
+        assert [await status(pair) for pair in (ada, bob, other)] == [403, 403, 200]

@@ -209,6 +209,17 @@ async def test_a_host_gets_the_secrets_of_its_pods_alone(doors: Doors) -> None:
     assert {(False, "get secrets s"), (False, "list pods")} <= set(doors.audits.of("mesh:node:host1"))
 
 
+async def test_a_host_gets_no_secret_of_another_hosts_pods(doors: Doors) -> None:
+    held = pod("web", "team", node_name="host1")
+    held.spec.volumes.add(name="s").secret.secret_name = "s"
+    await doors.apply(doors.mesh.channel(), secret("s"), held)
+    assert await ResourcesStub(doors.mesh.node("host1")).Get(pb.GetRequest(key=key("Secret", "s")))
+    refusal = await refused(ResourcesStub(doors.mesh.node("host2")).Get(pb.GetRequest(key=key("Secret", "s"))))
+    assert (refusal.code, "none of the pods on it" in refusal.message) == (StatusCode.PERMISSION_DENIED, True)
+    assert doors.audits.of("mesh:node:host2") == [(False, "get secrets s")]
+    assert doors.audits.of("mesh:node:host1") == [(True, "get secrets s")]
+
+
 async def test_what_is_written_down(doors: Doors) -> None:
     ada = doors.mesh.user("ada", "devs")
     await doors.apply(doors.mesh.channel(), EDITOR)

@@ -6,7 +6,9 @@ from collections.abc import AsyncIterator, Sequence
 import grpc
 import pytest
 
+from mesh.config import Limits
 from mesh.errors import NotFound, Unavailable
+from mesh.meshd import Settings
 from mesh.model.kinds import pack
 from mesh.v1 import control_pb2 as pb
 from mesh.v1 import node_pb2
@@ -250,3 +252,31 @@ async def test_a_port_that_is_none_is_refused(mesh: RunningMeshd) -> None:
     start = pb.PortForwardStart(namespace="default", pod="web", port=70_000)
     refusal = await refused(all_of(mesh.pods.PortForward(iter([pb.PortForwardInput(start=start)]))))
     assert refusal.fields == {"start.port": "must be between 1 and 65535"}
+
+
+# ---- readers that do not read
+
+
+async def drained(reading: AsyncIterator[object]) -> None:
+    """Takes what was under way, until the end."""
+    async for _ in reading:
+        pass
+
+
+async def test_a_reader_that_takes_nothing_is_cut_and_its_stream_closed(agent: HollowAgent) -> None:
+    flood = Script([(OUT, b"x" * 100_000)] * 200, endless=True)
+    agent.scripts["logs"] = agent.scripts["exec"] = flood
+    async with control({"a": agent}, settings=Settings(limits=Limits(reader_seconds=1))) as mesh:
+        await started(mesh, objects.pod("web"))
+        for number, call in enumerate((logs(mesh, follow=True), execute(mesh))):
+            reading = aiter(call)  # type: ignore[call-overload]
+            await anext(reading)
+            async with asyncio.timeout(30):
+                await agent.streams[f"s{number}"].closed.wait()
+            refusal = await refused(asyncio.wait_for(drained(reading), 20))
+            assert (refusal.code, "took nothing for 1 s" in refusal.message) == (grpc.StatusCode.UNAVAILABLE, True)
+        quick = logs(mesh, follow=True)  # whoever reads is not
+        taken = 0
+        while taken < 200 * 100_000:
+            taken += len((await quick.read()).data)
+        quick.cancel()
