@@ -64,11 +64,15 @@ bench-services: venv ## the Service path beside HAProxy, nginx and the kernel's 
 bundle: venv ## dist/bundle: what hosts are provisioned from, with every Python package
 	@$(BIN)/python tools/bundle.py dist/bundle
 
-lint-collection: ## the playbooks can be read, with every inventory
+lint-collection: ## the playbooks can be read, with every inventory; hosts are refused in words
 	@tools/ansible.sh $(VENV)/ansible
+	@mkdir -p build
 	@. $(VENV)/ansible/activate && for inventory in one three many; do for book in site upgrade rotate_certs reset; do \
 		ansible-playbook --syntax-check -i ansible/inventories/$$inventory/hosts.yml mesh.hosts.$$book > /dev/null || exit 1; \
 	done; done
+	@. $(VENV)/ansible/activate && export ANSIBLE_STDOUT_CALLBACK=ansible.builtin.minimal && \
+		ansible-playbook -i ansible/tests/refusals/hosts.yml ansible/tests/refusals/main.yml > build/refusals.log 2>&1 || \
+		{ cat build/refusals.log; exit 1; }
 
 lint-ansible: ## ansible-lint in its strictest profile
 	@tools/ansible.sh $(VENV)/ansible-lint tools/ansible-lint.txt

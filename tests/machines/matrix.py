@@ -53,6 +53,15 @@ def _all_of_ray(lab: Lab) -> None:
             _kill(lab, host, words)
 
 
+def _without_ray(lab: Lab) -> None:
+    """The head is gone, and so is Ray on another host, which goes on by itself; then the head is back."""
+    lab.ssh(FIRST, "systemctl", "stop", "mesh-ray")
+    for words in RAY.split("|"):
+        _kill(lab, SECOND, words)
+    until(lambda: "ray_is_away" in lab.ssh(SECOND, "journalctl", "-u", "mesh-standby", "-o", "cat"))
+    lab.ssh(FIRST, "systemctl", "start", "mesh-ray")
+
+
 def _roll(lab: Lab) -> None:
     lab.ssh(FIRST, "mesh", "set", "env", "deployment/web", f"ROUND={time.time_ns()}")
     _kill(lab, FIRST, "mesh.app")
@@ -75,6 +84,7 @@ ROWS = (
     Row("raylet of a host", killed(SECOND, "raylet/raylet")),
     Row("Ray's head (GCS)", killed(FIRST, "gcs_server")),
     Row("every process of Ray on every host", _all_of_ray),
+    Row("Ray's head, gone until a host without Ray goes on alone", _without_ray),
     Row("meshd", killed(FIRST, "mesh.app")),
     Row("meshd, during a rollout", _roll, spares=False),
     Row("Podman service", killed(SECOND, "system service")),
