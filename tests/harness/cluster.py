@@ -100,6 +100,20 @@ class SimHost:
         self.host.containers.clear()
         self.host.sandboxes.clear()
 
+    @property
+    def held(self) -> str:
+        """How many Secrets and tokens the agent has in memory, in its words; "" while there is none."""
+        return repr(self._agent.vault) if self._agent is not None else ""
+
+    def hidden(self, pod: Pod, volume: str) -> Path:
+        """Where a volume lies whose content is secret."""
+        return self._config.memory_dir / pod.metadata.uid / volume
+
+    @property
+    def memory(self) -> Path:
+        """Where all of them lie."""
+        return self._config.memory_dir
+
     def running_names(self) -> list[str]:
         """Names of pods of which a container runs here."""
         found = [c.id for c in self.host.containers.values() if c.state is State.RUNNING]
@@ -185,6 +199,7 @@ class Cluster:
         self._feed = Feed(self.store)  # an observer of its own, which no restart of meshd touches
         self._resources = Resources(self.store, self._feed, FakeRuntime.now, 45.0)
         self._tasks: list[asyncio.Task[None]] = []
+        self.meshds: list[Meshd] = []
 
     # ---- life
 
@@ -202,11 +217,17 @@ class Cluster:
         meshd = Meshd(self.store, self._lines[-1], None, self.settings)
         task = asyncio.create_task(meshd.run())
         self._tasks.append(task)
+        self.meshds.append(meshd)
         serving = asyncio.ensure_future(meshd.serving.wait())
         await asyncio.wait({task, serving}, return_when=asyncio.FIRST_COMPLETED)
         if task.done():
             task.result()
         return meshd
+
+    def receipts(self, pod: Pod) -> list[node_pb2.SecretReceipt]:
+        """What the newest meshd knows of the Secrets in a pod."""
+        roster = self.meshds[-1].roster
+        return list(roster.receipts(pod.spec.node_name, pod.metadata.uid)) if roster is not None else []
 
     def say(self, state: str) -> None:
         """What the way to the hosts says of itself: "connected", or why not."""
