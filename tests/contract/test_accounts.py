@@ -108,6 +108,7 @@ async def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
             (directory / name).write_bytes(content)
     config, host = AgentConfig("node1", "192.0.2.1", tmp_path / "node1"), FakeHost()
     config.pki_dir.mkdir(parents=True)
+    host.log_dir = config.log_dir
     for stem, request in (
         ("meshd", pki.server("meshd", NAMES)), ("admin", pki.user("admin")), ("agent", pki.node("node1")),
     ):  # fmt: skip
