@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: help venv up down test test-fast unit lint generate bench bench-services pin bundle lint-collection lint-ansible test-hosts test-matrix
+.PHONY: help venv up down test test-fast unit lint generate bench bench-ingress bench-services pin bundle lint-collection lint-ansible test-hosts test-matrix
 
 help:
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -56,6 +56,10 @@ bench: venv ## figures against `podman kube play`, in one run
 	@$(SUDO) $(BIN)/mesh up > /dev/null
 	$(SUDO) $(BIN)/python benchmarks/pods.py
 	$(SUDO) $(BIN)/python benchmarks/idle.py
+
+bench-ingress: venv ## requests through Ingress beside an HAProxy configuration written by hand
+	tools/packages.sh wrk haproxy
+	$(SUDO) $(BIN)/python benchmarks/ingress.py
 
 bench-services: venv ## the Service path beside HAProxy, nginx and the kernel's DNAT
 	@tools/packages.sh wrk haproxy nginx-light libnginx-mod-stream nftables

@@ -16,11 +16,11 @@ _USER = re.compile(r"[A-Za-z0-9_.@+-]{1,64}", re.ASCII)
 _HASH = re.compile(r"\$(1|5|6|2[aby]|y)\$[./A-Za-z0-9$=,]{8,200}", re.ASCII)
 _CONNECT, _ANSWER, _IDLE, _TUNNEL = 3, 60, 60, 3600  # seconds
 _TLS = "ssl-min-ver TLSv1.2 no-tls-tickets"
-_LOG = (
+LOG = (
     '{"event":"ingress_request","time":%Ts.%ms,"client":"%ci","host":"%[var(txn.host),json(utf8s)]",'
-    '"method":"%[var(txn.method),json(utf8s)]","path":"%[var(txn.path),json(utf8s)]","status":%ST,"bytes":%B,'
-    '"milliseconds":%Ta,"ingress":"%[var(txn.owner)]","backend":"%si:%sp","retries":"%rc","tls":"%sslv",'
-    '"protocol":"%[var(txn.protocol)]"}'
+    '"method":"%HM","path":"%[var(txn.path),json(utf8s)]","status":%ST,"bytes":%B,'
+    '"milliseconds":%Ta,"route":"%b","backend":"%si:%sp","retries":"%rc","tls":"%sslv",'
+    '"protocol":"%HV"}'
 )
 
 
@@ -119,11 +119,10 @@ def _global(place: Place) -> Iterator[str]:
         yield f"  group {place.group}"
     yield "defaults"
     yield "  mode http"
-    yield f"  log-format '{_LOG}'"
+    yield f"  log-format '{LOG}'"
     for option in ("dontlognull", "idle-close-on-response", "http-keep-alive", "redispatch 1"):
         yield f"  option {option}"
     yield "  retries 3"
-    yield "  retry-on conn-failure empty-response"
     yield f"  timeout connect {_CONNECT}s"
     yield f"  timeout queue {_CONNECT}s"
     yield f"  timeout client {_IDLE}s"
@@ -143,15 +142,16 @@ def _frontend(plan: Plan, place: Place, tls: bool) -> Iterator[str]:
             yield f"  bind {address}:{place.https} ssl crt-list {place.file('certificates.list')} alpn h2,http/1.1"
     yield "  http-request set-var(txn.host) req.hdr(host),field(1,:),lower"
     yield "  http-request set-var(txn.path) path"
-    yield "  http-request set-var(txn.method) method"
-    yield "  http-request set-var(txn.protocol) req.ver"
     hosts = place.file("hosts.map")
     yield f"  http-request set-var(txn.site) var(txn.host),map_str({hosts})"
-    yield f'  http-request set-var(txn.site) "var(txn.host),regsub(^[^.]+[.],*.),map_str({hosts})" unless {found}'
-    yield f"  http-request set-var(txn.site) str(-),map_str({hosts}) unless {found}"
+    if any(host.startswith("*.") for host in plan.hosts):
+        yield f'  http-request set-var(txn.site) "var(txn.host),regsub(^[^.]+[.],*.),map_str({hosts})" unless {found}'
+    if "" in plan.hosts:
+        yield f"  http-request set-var(txn.site) str({plan.hosts['']}) unless {found}"
     pool = "{ var(txn.pool) -m found }"
     exact, prefix = place.file("exact.map"), place.file("prefix.map")
-    yield f"  http-request set-var(txn.pool) var(txn.site),concat(|,txn.path),map_str({exact}) if {found}"
+    if plan.exact:
+        yield f"  http-request set-var(txn.pool) var(txn.site),concat(|,txn.path),map_str({exact}) if {found}"
     yield (f"  http-request set-var(txn.pool) var(txn.site),concat(|,txn.path,/),map_beg({prefix}) if {found} !{pool}")
     if plan.default:
         yield f"  http-request set-var(txn.pool) str({plan.default}) unless {pool}"
@@ -160,8 +160,7 @@ def _frontend(plan: Plan, place: Place, tls: bool) -> Iterator[str]:
     yield "  http-request set-header X-Real-IP %[src]"
     yield "  http-request set-header X-Forwarded-Host %[req.hdr(host)]"
     yield "  http-request set-header X-Forwarded-Port %[dst_port]"
-    yield "  http-request set-header X-Forwarded-Proto http"
-    yield "  http-request set-header X-Forwarded-Proto https if { ssl_fc }"
+    yield "  http-request set-header X-Forwarded-Proto %[ssl_fc,iif(https,http)]"
     yield "  use_backend %[var(txn.pool)]"
 
 
@@ -177,8 +176,6 @@ def _backend(pool: Pool, slots: bool) -> Iterator[str]:
     options = pool.options
     yield f"backend {pool.name}"
     yield f"  balance {_BALANCE[options.balance]}"
-    yield f"  http-request set-var(txn.owner) str({pool.owner})"
-    yield "  http-request disable-l7-retry unless { method GET HEAD OPTIONS }"
     if options.redirect:
         yield "  http-request redirect scheme https code 308 unless { ssl_fc }"
     if options.rate:
