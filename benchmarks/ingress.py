@@ -78,7 +78,7 @@ def cpu(pid: int) -> float:
 
 
 def wrk(address: str, seconds: int, pid: int) -> tuple[float, float]:
-    """Requests per second, and per second of CPU of the HAProxy asked: the second is steady on a machine with others."""
+    """Requests per second, and per second of CPU of the HAProxy asked, which is steadier where others work too."""
     before = cpu(pid)
     command = ["wrk", "-t1", "-c32", f"-d{seconds}s", "-H", "Host: bench.test", f"{address}/app"]
     text = subprocess.run(command, capture_output=True, text=True, check=True).stdout

@@ -42,6 +42,7 @@ from mesh.controllers.volumes import Volumes
 from mesh.exposition.tally import Tally
 from mesh.exposition.web import Door, Files, allowed
 from mesh.figures.meshd import Figures, counted
+from mesh.figures.telling import Telling
 from mesh.fleet.link import Fleet
 from mesh.fleet.needs import Told
 from mesh.fleet.port import Hosts
@@ -198,6 +199,7 @@ class Meshd:
         tasks.create_task(self.roster.run(), name="roster")
         tasks.create_task(self._publishing().run(), name="publishing")
         tasks.create_task(self.console.run(), name="console")
+        tasks.create_task(Telling(self.store, self.feed, self.figures.alerts, settings.clock).run(), name="alerts")
         workloads = (
             Deployments(), ReplicaSets(), StatefulSets(), DaemonSets(), Jobs(), CronJobs(), Garbage(), Budgets(),
         )  # fmt: skip

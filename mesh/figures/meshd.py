@@ -16,7 +16,7 @@ from mesh.exposition.process import process
 from mesh.exposition.tally import Tally, timed
 from mesh.exposition.text import CONTENT_TYPE, Family, Page, labels
 from mesh.exposition.web import Answer, Files, Request
-from mesh.figures.alerts import AUTHORITY, alerts
+from mesh.figures.alerts import AUTHORITY, PATIENCE, Receipts, Seen, alerts
 from mesh.figures.cluster import KINDS, cluster
 from mesh.model.kinds import Object, served_kinds
 from mesh.model.times import SECOND
@@ -24,6 +24,7 @@ from mesh.store.feed import Feed
 from mesh.store.port import Store
 from mesh.v1.control_pb2 import AlertStatus
 from mesh.v1.core_pb2 import Node
+from mesh.v1.node_pb2 import SecretReceipt
 
 COMMITS = Family("mesh_store_commits_total", "counter", "Commits, by how they ended; a conflict is tried again.")
 COMMIT_TOOK = Family("mesh_store_commit_duration_seconds", "histogram", "How long commits took.")
@@ -61,6 +62,7 @@ class Hosts(Protocol):
     @property
     def state(self) -> str: ...
     def hosts(self) -> Sequence[Host]: ...
+    def receipts(self, node: str, uid: str) -> Sequence[SecretReceipt]: ...
 
 
 class Figures:
@@ -71,6 +73,8 @@ class Figures:
         self._tally = tally
         self._files = files
         self._clock = clock
+        self._began = clock() // SECOND
+        self._seen = Seen()
         self.roster: Hosts | None = None
         self.depths: Callable[[], Mapping[str, int]] = dict
         self.port = 0  # where they are read, once they are
@@ -106,11 +110,16 @@ class Figures:
 
     def alerts(self) -> list[AlertStatus]:
         """What needs somebody now."""
+        now = self._clock() // SECOND
         return [
             AlertStatus(name=a.name, severity=a.severity, kind=a.kind, namespace=a.namespace, object=a.object,
                         message=a.message)
-            for a in alerts(self._feed.view, self._certificates(), self._clock() // SECOND)
+            for a in alerts(self._feed.view, self._certificates(), now, self._receipts(now), self._seen)
         ]  # fmt: skip
+
+    def _receipts(self, now: int) -> Receipts | None:
+        """What hosts say of Secrets, once all of them have had the time to say it to this meshd."""
+        return self.roster.receipts if self.roster is not None and self._began + PATIENCE <= now else None
 
     def _certificates(self) -> dict[str, int]:
         """When they end, in seconds since the epoch; what can't be read is left out."""
