@@ -45,6 +45,7 @@ from mesh.figures.meshd import Figures, counted
 from mesh.figures.telling import Telling
 from mesh.fleet.link import Fleet
 from mesh.fleet.needs import Told
+from mesh.fleet.news import News
 from mesh.fleet.port import Hosts
 from mesh.fleet.publisher import Publisher
 from mesh.fleet.ranges import Ranges
@@ -244,7 +245,7 @@ class Meshd:
         told = Told(network.service_cidr, self._ranges().dns_address, network.cluster_domain)
         return Fleet(
             self.store, self.feed, epoch, network.cluster_cidr, ranges.of, settings.clock,
-            Publisher(self.feed, epoch, tally=self.tally), told, settings.wait, trust=trust,
+            Publisher(self.feed, epoch, tally=self.tally), News(self.feed), told, settings.wait, trust=trust,
             secret_budget=settings.limits.secret_bytes_per_host,
         )  # fmt: skip
 

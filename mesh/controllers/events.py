@@ -1,6 +1,7 @@
 """Events are forgotten: an hour after they were last seen, and the oldest first when there are too many (S8).
 
-Rule: pure; everything else of an Event belongs to who reported it. It looks once a minute while there are events.
+Rule: pure but for a count; everything else of an Event belongs to who reported it. It looks once a minute while there
+are events, and when there are a tenth more than there may be: each look is at all of them.
 """
 
 from collections.abc import Iterable
@@ -26,11 +27,15 @@ class Events:
     def __init__(self, ttl_seconds: int = 3600, most: int = 10_000) -> None:
         self._ttl = ttl_seconds * SECOND
         self._most = most
+        self._count = 0
 
     def keys(self, change: Change) -> Iterable[Key]:
-        """The one key: a new event begins the waiting."""
-        is_new = change.key.kind == "Event" and change.object is not None and change.previous is None
-        return (_ALL,) if is_new else ()
+        """The one key, when the first event begins the waiting, or there are too many."""
+        if change.key.kind != "Event":
+            return ()
+        before, came = self._count, (change.object is not None) - (change.previous is not None)
+        self._count = max(0, before + came)
+        return (_ALL,) if came > 0 and (not before or self._count > self._most * 1.1) else ()
 
     def reconcile(self, _key: Key, view: View, now_ns: int) -> Plan:
         """Removes what is old or too much, and looks again in a minute while there is any."""

@@ -19,13 +19,13 @@ from mesh.fleet.needs import (
     NOTHING_TOLD,
     SECRET_BUDGET,
     Told,
-    address_of,
     digest_of,
     needs_of,
     next_token_at,
     nothing_for,
     refers,
 )
+from mesh.fleet.news import News, reached
 from mesh.fleet.picture import Picture
 from mesh.fleet.port import AgentPort
 from mesh.fleet.programming import Programming
@@ -66,8 +66,8 @@ FIRST_PATIENCE = 1.5  # seconds beyond an observe's own wait; doubling up to the
 class Fleet:
     """What all links share. `epoch` is this meshd's fence; `range_for` gives a new host its pod addresses; `clock`
     is nanoseconds since the epoch. In seconds: `wait` of an idle observe, `settle` between orders, `limit` of a call.
-    `told` is what all hosts are told of Services, `publisher` has their table. `trust` and `secret_budget` (bytes
-    for each host) say how hosts are given Secrets.
+    `told` is what all hosts are told of Services, `publisher` has their table, `news` says what happened. `trust` and
+    `secret_budget` (bytes for each host) say how hosts are given Secrets.
     """
 
     store: Store
@@ -77,6 +77,7 @@ class Fleet:
     range_for: Callable[[str, View], str]
     clock: Callable[[], int]
     publisher: Publisher
+    news: News
     told: Told = NOTHING_TOLD
     wait: float = 2.0
     settle: float = 0.02
@@ -129,15 +130,17 @@ class Link:
 
     @property
     def _told(self) -> Told:
-        publisher = self._fleet.publisher
-        now = self._fleet.clock() // SECOND
-        held, trust = publisher.held_on(self.name), self._fleet.trust
+        now, publisher = self._fleet.clock() // SECOND, self._fleet.publisher
+        trust = self._fleet.trust
         roots = trust.ca().decode() if trust is not None else ""
-        return replace(self._fleet.told, held=held, links=publisher.links, now=now, roots=roots)
+        return replace(
+            self._fleet.told, held=publisher.held_on(self.name), links=publisher.links, hosts=publisher.hosts, now=now,
+            roots=roots,
+        )  # fmt: skip
 
     async def run(self) -> None:
         """For ever; only a bug ends it."""
-        off = self._fleet.feed.on_events(self._on_events)
+        off = self._fleet.news.follow(self.name, self._on_events)
         leave = self._fleet.publisher.listen(self._programming.look, self._look.set)
         trust, loop = self._fleet.trust, asyncio.get_running_loop()
         ignore = trust.listen(lambda: loop.call_soon_threadsafe(self._look.set)) if trust is not None else None
@@ -307,7 +310,7 @@ class Link:
             if event.key == REVOKED and self._barred(self._fleet.feed.view) and self._entrusting.bar():
                 self._look.set()
                 log_key(self.name, self._entrusting)
-            if event.key.kind == "Node" and _reached(event.object) != _reached(event.previous):
+            if event.key.kind == "Node" and reached(event.object) != reached(event.previous):
                 self._look.set()  # a neighbour came, went or moved
             if event.object is None and isinstance(event.previous, Pod):
                 self._picture.forget(event.previous.metadata.uid)
@@ -347,11 +350,6 @@ class Link:
         if digest != self.held:
             self.held = digest
             self._look.set()
-
-
-def _reached(node: object) -> tuple[str, str]:
-    """How pods of a host are reached."""
-    return (address_of(node), node.spec.pod_cidr) if isinstance(node, Node) else ("", "")
 
 
 def log_key(node: str, entrusting: Entrusting) -> None:

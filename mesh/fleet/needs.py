@@ -23,7 +23,16 @@ from mesh.network import ingress
 from mesh.v1.core_pb2 import ConfigMap, Node, PersistentVolume, PersistentVolumeClaim, Pod, Secret
 from mesh.v1.meta_pb2 import ObjectMeta
 from mesh.v1.net_pb2 import Service
-from mesh.v1.node_pb2 import Assignment, Fence, LocalVolume, ProxyPort, SealedSecret, ServiceLink, WithheldSecret
+from mesh.v1.node_pb2 import (
+    Assignment,
+    Fence,
+    LocalVolume,
+    Neighbour,
+    ProxyPort,
+    SealedSecret,
+    ServiceLink,
+    WithheldSecret,
+)
 from mesh.view import View
 
 SECRET_BUDGET = 64 << 20  # bytes of Secrets' values that one host may hold
@@ -48,10 +57,19 @@ class LinksOf:
 
 
 @dataclass(frozen=True, slots=True)
+class HostsOf:
+    """Every host and how its pods are reached: the neighbours of an Assignment, where each stands, and the digest."""
+
+    told: Assignment = field(default_factory=Assignment)
+    places: Mapping[str, int] = field(default_factory=dict)
+    digest: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Told:
     """What a host is told of Services beside the table. `held`: its pods that must not be stopped yet, and why;
     `links`: what a namespace's pods are told; `now`: seconds since the epoch, as time alone makes tokens new;
-    `roots`: whom they may trust, PEM."""
+    `roots`: whom they may trust, PEM; `hosts`: all of them, with their ranges of pods."""
 
     service_cidr: str = ""
     dns_address: str = ""
@@ -60,6 +78,7 @@ class Told:
     links: Callable[[str], LinksOf] = lambda _namespace: LinksOf()
     now: int = 0
     roots: str = ""
+    hosts: Callable[[], HostsOf] = HostsOf
 
 
 NOTHING_TOLD = Told()
@@ -82,6 +101,17 @@ def links_of(namespace: str, view: View) -> LinksOf:
     return LinksOf(links, sha.hexdigest())
 
 
+def hosts_of(view: View) -> HostsOf:
+    """The hosts that have said where they are and have a range of pod addresses."""
+    told = Assignment(neighbours=[
+        Neighbour(node=node.metadata.name, address=address, pod_cidr=node.spec.pod_cidr)
+        for node in view.nodes()
+        if (address := address_of(node)) and node.spec.pod_cidr
+    ])  # fmt: skip
+    digest = hashlib.sha256(told.SerializeToString(deterministic=True)).hexdigest()
+    return HostsOf(told, {host.node: place for place, host in enumerate(told.neighbours)}, digest)
+
+
 def needs_of(
     node: str, view: View, cluster_cidr: str, epoch: int, entrusted: Entrusted = Entrusted(), told: Told = NOTHING_TOLD
 ) -> Assignment | None:
@@ -102,10 +132,13 @@ def needs_of(
     assignment.volumes.extend(_volumes(node, view))
     _add_secrets(assignment, node, view, entrusted)
     _add_tokens(assignment, node, view, entrusted, told.now)
-    _add_network(assignment, node, view, told)
-    found = [told.links(namespace) for namespace in _linked(node, view)]
+    _add_network(assignment, told)
+    found, hosts = [told.links(namespace) for namespace in _linked(node, view)], told.hosts()
     assignment.service_links.extend(link for links in found for link in links.links)
-    assignment.digest = assignment_digest(assignment, [links.digest for links in found])
+    assignment.MergeFrom(hosts.told)  # there may be thousands
+    if node in hosts.places:
+        del assignment.neighbours[hosts.places[node]]
+    assignment.digest = assignment_digest(assignment, [hosts.digest, *(links.digest for links in found)])
     return assignment
 
 
@@ -129,8 +162,9 @@ def digest_of(
     named.volumes.extend(_volumes(node, view))
     _add_secrets(named, node, view, entrusted)
     _add_tokens(named, node, view, entrusted, told.now)
-    _add_network(named, node, view, told)
-    return assignment_digest(named, [told.links(namespace).digest for namespace in _linked(node, view)])
+    _add_network(named, told)
+    links = [told.links(namespace).digest for namespace in _linked(node, view)]
+    return assignment_digest(named, [told.hosts().digest, *links])
 
 
 def refers(node: str, view: View, config: ConfigMap | Secret) -> bool:
@@ -144,13 +178,9 @@ def refers(node: str, view: View, config: ConfigMap | Secret) -> bool:
 # ---- network
 
 
-def _add_network(assignment: Assignment, node: str, view: View, told: Told) -> None:
+def _add_network(assignment: Assignment, told: Told) -> None:
     assignment.service_cidr, assignment.dns_address = told.service_cidr, told.dns_address
     assignment.cluster_domain = told.cluster_domain
-    for other in view.nodes():
-        address = address_of(other)
-        if other.metadata.name != node and address and other.spec.pod_cidr:
-            assignment.neighbours.add(node=other.metadata.name, address=address, pod_cidr=other.spec.pod_cidr)
     for uid, why in sorted(told.held.items()):
         assignment.held.add(uid=uid, waits_for=why)
 

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from mesh.exposition.tally import Tally
 from mesh.exposition.text import Family
 from mesh.fleet.lag import Lag
-from mesh.fleet.needs import LinksOf, links_of
+from mesh.fleet.needs import HostsOf, LinksOf, hosts_of, links_of
+from mesh.fleet.news import reached
 from mesh.model.conditions import is_true
 from mesh.model.pods import drain_seconds, is_deleting
 from mesh.model.services import KUBERNETES
@@ -57,6 +58,7 @@ class Publisher:
         self._released: set[str] = set()
         self._deleting = {p.metadata.uid for p in feed.view.pods() if is_deleting(p)}
         self._links: dict[str, LinksOf] = {}
+        self._hosts: HostsOf | None = None
         self._listeners: list[Callable[[], None]] = []
         self._holders: list[Callable[[], None]] = []
         self._timer: asyncio.TimerHandle | None = None
@@ -89,6 +91,12 @@ class Publisher:
             self._links[namespace] = links_of(namespace, self._feed.view)
         return self._links[namespace]
 
+    def hosts(self) -> HostsOf:
+        """Every host and how its pods are reached; made once for each change of them."""
+        if self._hosts is None:
+            self._hosts = hosts_of(self._feed.view)
+        return self._hosts
+
     # ---- what happens
 
     def _on_events(self, events: Sequence[Event]) -> None:
@@ -106,6 +114,8 @@ class Publisher:
                 self._released.discard(event.previous.metadata.uid)
             elif isinstance(obj, Node) or isinstance(event.previous, Node):
                 letting_go = True  # a host that is lost is not waited for
+                if reached(obj) != reached(event.previous):
+                    self._hosts = None
         if self._table.note(events) and self._timer is None:
             loop = asyncio.get_running_loop()
             self._since = loop.time()

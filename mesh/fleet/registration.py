@@ -7,6 +7,7 @@ under the same name is a new host: another Node, with the old one's range; the o
 import ipaddress
 import uuid
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 
 from mesh.errors import Unavailable
 from mesh.model.kinds import key_of, revision_of
@@ -70,11 +71,24 @@ def ended_with_their_host(name: str, view: View, now_ns: int) -> Iterator[Write]
 
 def free_range(cluster_cidr: str, node_mask: int, used: Iterable[str]) -> str:
     """The lowest /`node_mask` of the cluster's range that overlaps none of `used`; raises Unavailable when all are."""
-    taken = [ipaddress.ip_network(cidr) for cidr in used if cidr]
-    for candidate in ipaddress.ip_network(cluster_cidr).subnets(new_prefix=node_mask):
-        if not any(candidate.overlaps(other) for other in taken):
-            return str(candidate)
-    raise Unavailable(f"cannot give a host a range of pod addresses: every /{node_mask} of {cluster_cidr} is taken")
+    first, last = _span(cluster_cidr)
+    size = 1 << (32 - node_mask)
+    candidate = first
+    for begin, end in sorted(_span(cidr) for cidr in used if cidr):
+        if begin >= candidate + size:
+            break
+        if end >= candidate:
+            candidate = -(-(end + 1) // size) * size
+    if candidate + size - 1 > last:
+        raise Unavailable(f"cannot give a host a range of pod addresses: every /{node_mask} of {cluster_cidr} is taken")
+    return f"{ipaddress.IPv4Address(candidate)}/{node_mask}"
+
+
+@lru_cache(maxsize=1 << 14)
+def _span(cidr: str) -> tuple[int, int]:
+    """First and last address of a range, as numbers."""
+    network = ipaddress.IPv4Network(cidr)
+    return int(network.network_address), int(network.broadcast_address)
 
 
 def stamp(metadata: ObjectMeta, what: str, now_ns: int) -> None:

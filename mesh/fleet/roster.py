@@ -25,6 +25,7 @@ from mesh.view import View
 _log = structlog.get_logger("mesh.fleet.roster")
 
 GREETING = 15.0  # seconds that a host has to answer for the first time once it can be heard: agents may be starting
+HELD_UP = 1.0  # seconds that this process may be late before it takes silence for its own fault
 DEAF = 60.0  # seconds that meshd may hear no host at all before it says that it knows nothing of them
 CONNECTED = "connected"  # how the state of Hosts begins as long as they can be reached
 
@@ -55,6 +56,7 @@ class Roster:
         self._last: dict[str, float] = {}  # when hosts without a link now answered last, by the loop's clock
         self._hears = False
         self._since = 0.0  # when hearing, or deafness, began
+        self._awake = 0.0  # when this process was last held up
 
     def agent(self, node: str) -> AgentPort | None:
         """The agent of a host, or None when the host is not joined."""
@@ -122,7 +124,15 @@ class Roster:
             except MeshError as error:
                 _log.warning("cannot_mark_silent_hosts", error=str(error))
             waits = [end - now for end in ends.values() if end > now]
-            await asyncio.sleep(max(1.0, min(waits, default=self._silence)))
+            pause = max(1.0, min(waits, default=self._silence))
+            await asyncio.sleep(pause)
+            self._overslept(asyncio.get_running_loop().time() - now - pause)
+
+    def _overslept(self, seconds: float) -> None:
+        """When this process could not run, or was held up, it heard nobody: that is nobody's silence."""
+        if seconds > HELD_UP:
+            _log.warning("was_held_up", seconds=round(seconds, 1))
+            self._awake = asyncio.get_running_loop().time()
 
     async def _mark(self, names: Sequence[str]) -> None:
         now_ns = self._fleet.clock()
@@ -142,7 +152,8 @@ class Roster:
         last = seen if seen is not None else self._last.get(name, -1.0)
         if not self._hears:
             return max(last, self._since + DEAF - self._silence)
-        return last if last >= self._since else self._since + max(0.0, GREETING - self._silence)
+        greeted = last if last >= self._since else self._since + max(0.0, GREETING - self._silence)
+        return max(greeted, self._awake)
 
     def _state(self, name: str) -> HostState:
         link = self._links.get(name)

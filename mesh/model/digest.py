@@ -35,13 +35,13 @@ def pod_spec_hash(container: Container, pod: Pod) -> str:
     return _sha(["container", made_of, around])[:16]
 
 
-def assignment_digest(assignment: Assignment, links: Sequence[str] = ()) -> str:
+def assignment_digest(assignment: Assignment, parts: Sequence[str] = ()) -> str:
     """The digest of all that an Assignment orders; not over its fence, its node or its own digest.
 
     Over each pod's uid, generation, deletion, labels and annotations (what fieldRef may show), each ConfigMap's uid and
     resourceVersion, and each Secret's uid, resourceVersion and the id of the key it is sealed to, whatever their order;
-    never over what a Secret holds, sealed (no two boxes are alike) or not (it could be guessed). `links` are digests
-    of the service links, which are not looked at here.
+    never over what a Secret holds, sealed (no two boxes are alike) or not (it could be guessed). `parts` are digests
+    of what many hosts are told alike, the service links and the other hosts, which are not looked at here.
     """
     pods = sorted((_identity(pod) for pod in assignment.pods), key=json.dumps)
     configs = sorted([c.metadata.uid, c.metadata.resource_version] for c in assignment.config_maps)
@@ -52,14 +52,13 @@ def assignment_digest(assignment: Assignment, links: Sequence[str] = ()) -> str:
         whole += [sealed, withheld]
     if assignment.ingress_secrets:
         whole.append(sorted(assignment.ingress_secrets))
-    return _sha([*whole, *_network(assignment), sorted(links)])
+    return _sha([*whole, *_network(assignment), sorted(parts)])
 
 
 def _network(assignment: Assignment) -> list[Any]:
-    neighbours = sorted([n.node, n.address, n.pod_cidr] for n in assignment.neighbours)
     held = sorted([h.uid, h.waits_for] for h in assignment.held)
     volumes = sorted([v.name, v.namespace, v.claim, v.path, v.retired] for v in assignment.volumes)
-    found = [assignment.service_cidr, assignment.dns_address, assignment.cluster_domain, neighbours, held]
+    found = [assignment.service_cidr, assignment.dns_address, assignment.cluster_domain, held]
     return [*found, volumes] if volumes else found
 
 

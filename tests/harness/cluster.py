@@ -270,6 +270,10 @@ class Cluster:
         who = Who("admin", (ADMINS,))
         begin(Call(Gate(self._feed.view, NoAudit(), FakeRuntime.now), who, "a simulated call", "nowhere"))
 
+    def watch(self, look: Callable[[Sequence[Event]], None]) -> None:
+        """Calls `look` after every change of the store; what it raises ends the story."""
+        self._feed.on_events(look)
+
     # ---- what is known
 
     @property

@@ -53,6 +53,7 @@ class HollowAgent:
     def __init__(self, name: str, cpu: str = "4", memory: str = "8Gi", pods: str = "110") -> None:
         self.name = name
         self.allocatable = {"cpu": cpu, "memory": memory, "pods": pods}
+        self.address = f"10.77.0.{ord(name[0])}"
         self.away = False
         self.scripts: dict[str, Script] = {}
         self.streams: dict[str, Stream] = {}
@@ -276,7 +277,7 @@ class HollowAgent:
         observed.draining.extend(sorted(self.draining))
         if full or self._report_at > after:
             observed.report.labels.update({"kubernetes.io/hostname": self.name, "kubernetes.io/os": "linux"})
-            observed.report.status.addresses.add(type="InternalIP", address=f"10.77.0.{ord(self.name[0])}")
+            observed.report.status.addresses.add(type="InternalIP", address=self.address)
             observed.report.status.capacity.update(self.allocatable)
             observed.report.status.allocatable.update(self.allocatable)
             observed.report.status.conditions.append(NodeCondition(type="Ready", status="True", reason="AgentReady"))

@@ -1,0 +1,59 @@
+"""What happened, handed to the links that it concerns: of thousands of changes a host cares for a few.
+
+Rule: a pod concerns the host that it is on, a node its own link and, when the way to its pods changes, all of them;
+what pods refer to concerns everybody, who looks for himself. Everything else concerns no host.
+"""
+
+from collections.abc import Callable, Collection, Sequence
+
+from mesh.access.revoked import LIST as REVOKED
+from mesh.fleet.needs import address_of
+from mesh.store.feed import Feed
+from mesh.store.port import Event
+from mesh.v1.core_pb2 import Node, Pod
+
+Follower = Callable[[Sequence[Event]], None]
+_TOLD = (
+    "ConfigMap", "Secret", "ServiceAccount", "PersistentVolume", "PersistentVolumeClaim", "Service", "Ingress",
+    "IngressClass",
+)  # fmt: skip
+
+
+class News:
+    """One for all links; it follows the feed from its making on."""
+
+    def __init__(self, feed: Feed) -> None:
+        self._followers: dict[str, Follower] = {}
+        feed.on_events(self._on_events)
+
+    def follow(self, node: str, follower: Follower) -> Callable[[], None]:
+        """Calls `follower` with what concerns the host; returns the way out."""
+        self._followers[node] = follower
+
+        def leave() -> None:
+            if self._followers.get(node) is follower:
+                del self._followers[node]
+
+        return leave
+
+    def _on_events(self, events: Sequence[Event]) -> None:
+        by_node: dict[str, list[Event]] = {}
+        for event in events:
+            for node in self._whom(event):
+                by_node.setdefault(node, []).append(event)
+        for node, mine in by_node.items():
+            if (follower := self._followers.get(node)) is not None:
+                follower(mine)
+
+    def _whom(self, event: Event) -> Collection[str]:
+        now, before = event.object, event.previous
+        if event.key.kind == "Pod":
+            return {o.spec.node_name for o in (now, before) if isinstance(o, Pod)}
+        if event.key.kind == "Node":
+            return list(self._followers) if reached(now) != reached(before) else (event.key.name,)
+        return list(self._followers) if event.key.kind in _TOLD or event.key == REVOKED else ()
+
+
+def reached(node: object) -> tuple[str, str]:
+    """How pods of a host are reached."""
+    return (address_of(node), node.spec.pod_cidr) if isinstance(node, Node) else ("", "")

@@ -1,0 +1,84 @@
+"""Whom a change concerns: of thousands of changes a host is told of a few."""
+
+from mesh.access.revoked import LIST as REVOKED
+from mesh.fleet.needs import HostsOf, hosts_of
+from mesh.fleet.news import News
+from mesh.fleet.registration import free_range
+from mesh.model.keys import Key
+from mesh.model.kinds import Object, key_of
+from mesh.store.feed import Feed
+from mesh.store.memory import MemoryStore
+from mesh.store.port import Event, Snapshot
+from mesh.v1.core_pb2 import Node
+from mesh.v1.net_pb2 import Service
+from mesh.view import View
+from tests.harness import objects
+
+
+def node(name: str, address: str = "", cidr: str = "", ready: str = "True") -> Node:
+    made = Node()
+    made.metadata.name = name
+    made.spec.pod_cidr = cidr
+    if address:
+        made.status.addresses.add(type="InternalIP", address=address)
+    made.status.conditions.add(type="Ready", status=ready)
+    return made
+
+
+def told(obj: Object | None, previous: Object | None = None, key: Key | None = None) -> list[str]:
+    """The hosts, of three, that hear of it."""
+    heard: list[str] = []
+    feed = Feed(MemoryStore())
+    news = News(feed)
+    for name in "abc":
+        news.follow(name, lambda _, name=name: heard.append(name))  # type: ignore[misc]
+    of = obj if obj is not None else previous
+    assert of is not None or key is not None
+    feed._tell([Event(1, key or key_of(of), obj, previous)])  # type: ignore[arg-type] # one of them is there
+    return heard
+
+
+def test_a_change_is_told_to_whom_it_concerns() -> None:
+    assert told(objects.pod("p", node_name="b")) == ["b"]
+    assert told(objects.pod("p")) == []
+    assert told(objects.pod("p", node_name="b"), objects.pod("p")) == ["b"]
+    assert told(None, objects.pod("p", node_name="c")) == ["c"]
+    here = node("a", "10.0.0.1", "10.244.0.0/24")
+    assert told(node("a", "10.0.0.1", "10.244.0.0/24", "False"), here) == ["a"]
+    assert told(node("a", "10.0.0.2", "10.244.0.0/24"), here) == ["a", "b", "c"]  # their way to its pods
+    assert told(None, here) == ["a", "b", "c"]
+    service = Service()
+    service.metadata.name, service.metadata.namespace = "s", "default"
+    assert told(service) == told(objects.config_map("c")) == told(None, None, REVOKED) == ["a", "b", "c"]
+    assert told(objects.namespace("n")) == []
+
+
+def test_who_has_left_hears_nothing_and_his_successor_does() -> None:
+    feed = Feed(MemoryStore())
+    news, heard = News(feed), list[str]()
+    leave = news.follow("a", lambda _: heard.append("old"))
+    news.follow("a", lambda _: heard.append("new"))
+    leave()
+    pod = objects.pod("p", node_name="a")
+    feed._tell([Event(1, key_of(pod), pod, None)])
+    assert heard == ["new"]
+
+
+def test_hosts_are_those_that_can_be_reached() -> None:
+    there = node("a", "10.0.0.1", "10.244.0.0/24")
+    silent = node("b", "", "10.244.1.0/24")
+    moved = node("a", "10.0.0.9", "10.244.0.0/24")
+    for made in (there, silent, moved):
+        made.metadata.resource_version = "1"
+    found = hosts_of(View(Snapshot(1, [there, silent])))
+    assert [(n.node, n.address, n.pod_cidr) for n in found.told.neighbours] == [("a", "10.0.0.1", "10.244.0.0/24")]
+    assert found.places == {"a": 0}
+    assert len({found.digest, hosts_of(View(Snapshot(1, [moved, silent]))).digest, HostsOf().digest}) == 3
+
+
+def test_the_lowest_free_range() -> None:
+    assert free_range("10.0.0.0/16", 24, []) == "10.0.0.0/24"
+    assert free_range("10.0.0.0/16", 24, ["10.0.0.0/24", "10.0.2.0/24", ""]) == "10.0.1.0/24"
+    assert free_range("10.0.0.0/16", 24, ["10.0.0.128/25", "10.0.1.0/26"]) == "10.0.2.0/24"
+    assert free_range("10.0.0.0/16", 26, ["10.0.0.0/24"]) == "10.0.1.0/26"
+    assert free_range("10.0.0.0/16", 24, ["192.168.0.0/24"]) == "10.0.0.0/24"
