@@ -6,7 +6,7 @@ supervisor starts it again: what must survive is in the store. The API is served
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -43,12 +43,14 @@ from mesh.exposition.tally import Tally
 from mesh.exposition.web import Door, Files, allowed
 from mesh.figures.meshd import Figures, counted
 from mesh.figures.telling import Telling
+from mesh.fleet.keeping import Keeping
 from mesh.fleet.link import Fleet
-from mesh.fleet.needs import Told
+from mesh.fleet.needs import Told, address_of
 from mesh.fleet.news import News
 from mesh.fleet.port import Hosts
 from mesh.fleet.publisher import Publisher
 from mesh.fleet.ranges import Ranges
+from mesh.fleet.raytoken import RayToken
 from mesh.fleet.roster import Roster
 from mesh.pki import Identity
 from mesh.reconcile.loop import Loop
@@ -154,8 +156,8 @@ class Meshd:
             tasks.create_task(self.feed.run(), name="feed")
             await self.feed.reached(0)
             epoch = await begin(self.store, self.feed, self.settings.clock)
-            self.roster = Roster(self.hosts, self._fleet(epoch), self.settings.silence)
-            self._keep_certificates(tasks)
+            keeping = self._keep_certificates(tasks)
+            self.roster = Roster(self.hosts, self._fleet(epoch, keeping), self.settings.silence)
             self.figures.roster = self.roster
             async with self._api():
                 self._start(tasks)
@@ -163,17 +165,37 @@ class Meshd:
                 _log.info("serving", ports=self.ports, revision=self.feed.view.revision, epoch=epoch)
                 await asyncio.Future()
 
-    def _keep_certificates(self, tasks: asyncio.TaskGroup) -> None:
-        settings = self.settings
-        if self.tls is None or settings.authority is None:
-            return
-        certificates = Certificates(settings.authority, self.tls, "meshd", settings.clock)
+    def _keep_certificates(self, tasks: asyncio.TaskGroup) -> Keeping | None:
+        settings, tls = self.settings, self.tls
+        if tls is None or settings.authority is None:
+            return None
+        certificates = Certificates(settings.authority, tls, "meshd", settings.clock)
         self.enrolment = Enrolment(
             self.store, self.feed, certificates, settings.clock, settings.listen_tokens, settings.ray
         )
         tasks.create_task(certificates.run(), name="certificates")
         shown = IngressCertificate(self.store, self.feed, certificates, settings.clock)
         tasks.create_task(shown.run(), name="ingress certificate")
+        token = None
+        if settings.ray is not None:
+            token = RayToken(settings.ray.token_file, lambda: self._head)
+            self.enrolment.host_removed = token.rotate
+            tasks.create_task(token.run(self._without_ray_token), name="Ray's token")
+        return Keeping(certificates, lambda: tls.ca, settings.clock, token)
+
+    @property
+    def _head(self) -> str:
+        """The host of Ray's head, which is meshd's own."""
+        ray = self.settings.ray
+        address = ray.head.rpartition(":")[0] if ray is not None else ""
+        return next((n.metadata.name for n in self.feed.view.nodes() if address_of(n) == address), "")
+
+    def _without_ray_token(self, has: Callable[[str], bool]) -> Iterator[str]:
+        """Hosts for which it is too early to lose the present token of Ray: who has not been given the next one, and
+        who was removed and still runs something."""
+        for host in self.roster.hosts() if self.roster is not None else ():
+            if host.connected and (not host.settled if host.barred else not has(host.name)):
+                yield host.name
 
     @asynccontextmanager
     async def _api(self) -> AsyncIterator[None]:
@@ -237,7 +259,7 @@ class Meshd:
         assert self.roster is not None  # noqa: S101 - made by `run`
         return Console(self.feed, sessions, self.roster.agent, self.figures.alerts, self.roster.receipts)
 
-    def _fleet(self, epoch: int) -> Fleet:
+    def _fleet(self, epoch: int, keeping: Keeping | None) -> Fleet:
         network = self.settings.network
         ranges = Ranges(network.cluster_cidr, network.node_mask)
         settings, tls = self.settings, self.tls
@@ -247,6 +269,7 @@ class Meshd:
             self.store, self.feed, epoch, network.cluster_cidr, ranges.of, settings.clock,
             Publisher(self.feed, epoch, tally=self.tally), News(self.feed), told, settings.wait, trust=trust,
             secret_budget=settings.limits.secret_bytes_per_host,
+            keeping=keeping,
         )  # fmt: skip
 
     def _ranges(self) -> allocate.Ranges:

@@ -156,6 +156,20 @@ def wished_key(csr: bytes) -> ec.EllipticCurvePublicKey:
     return key
 
 
+def wished_names(csr: bytes) -> tuple[str, ...]:
+    """Whom a request to be certified names, which by rule is nobody: its common names and alternative names. Raises
+    Invalid."""
+    try:
+        request = x509.load_pem_x509_csr(csr)
+        found = [str(a.value) for a in request.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
+        for extension in request.extensions:
+            if isinstance(extension.value, x509.SubjectAlternativeName):
+                found += [str(name.value) for name in extension.value]
+    except Exception as error:  # the library raises several kinds for one meaning
+        raise Invalid("the request for a certificate can't be read") from error
+    return tuple(found)
+
+
 def key_of(certificate: bytes) -> ec.EllipticCurvePublicKey:
     """The key that a PEM certificate is of; raises Invalid when it is of another sort."""
     key = _load(certificate).public_key()

@@ -8,7 +8,9 @@ import asyncio
 import fcntl
 import os
 import threading
+from collections.abc import Coroutine
 from pathlib import Path
+from typing import Any
 
 import structlog
 
@@ -20,6 +22,7 @@ from nodeagent.agent import Agent
 from nodeagent.config import AgentConfig
 from nodeagent.door import Door
 from nodeagent.identity import Identity
+from nodeagent.keeping import Keeping
 from nodeagent.lock import knock, opened, try_lock
 from nodeagent.proxy import Proxy
 from nodeagent.runtime.overland import Overland
@@ -46,12 +49,16 @@ class HostAgent:
 
     def __init__(self, config: AgentConfig) -> None:
         self._config = config
-        self.door = Door(Identity.of(config))
+        identity = Identity.of(config)
+        self.door = Door(identity)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._keeping = Keeping(identity, self._spawn)
         self._agent: asyncio.Future[Agent] = asyncio.get_running_loop().create_future()
 
     async def run(self) -> None:
         """Waits for the host, which who stands by for it gives back when asked; then serves it until the agent ends."""
         close_to_others(self._config.root / "ray" / "tmp")
+        self._keeping.begin()
         await self.serve(await lock_host(self._config))
 
     async def serve(self, lock: int) -> None:
@@ -75,6 +82,11 @@ class HostAgent:
         finally:
             os.close(lock)
 
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
     async def _ready(self) -> Agent:
         try:
             return await asyncio.wait_for(asyncio.shield(self._agent), PATIENCE)
@@ -94,8 +106,8 @@ class HostAgent:
         return await (await self._ready()).flows(request)
 
     async def observe(self, request: node_pb2.ObserveRequest) -> node_pb2.Observed:
-        """See AgentPort."""
-        return await (await self._ready()).observe(request)
+        """See AgentPort; what keeps the host's credentials good comes with the question."""
+        return await (await self._ready()).observe(await self._keeping.asked(request))
 
     async def open_stream(self, request: node_pb2.StreamOpen) -> node_pb2.StreamOpened:
         """See AgentPort."""

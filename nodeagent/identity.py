@@ -4,6 +4,7 @@ Rule: files are read when they are needed, so that renewed ones count at once. A
 signed, for this host; before it knows the mesh's authority it takes none.
 """
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,23 +15,27 @@ from mesh.errors import Forbidden, Invalid
 from mesh.sealing import PublicKey
 from mesh.sessions import Trust
 from mesh.v1.node_pb2 import Assignment, HostKey
+from nodeagent import raylife
 from nodeagent.config import AgentConfig
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Files, PEM: the host's certificate and key, the authority's certificate."""
+    """Files, PEM: the host's certificate and key, the authority's certificate; and that of Ray's token."""
 
     node: str
     certificate: Path
     key: Path
     ca: Path
+    ray_token: Path = Path("/nonexistent")
 
     @classmethod
     def of(cls, config: AgentConfig) -> "Identity":
         """The one that `mesh up` gives a host."""
         pki = config.pki_dir
-        return cls(config.node_name, pki / "agent.crt", pki / "agent.key", pki / "ca.crt")
+        return cls(
+            config.node_name, pki / "agent.crt", pki / "agent.key", pki / "ca.crt", config.root / "ray" / "token"
+        )
 
     def announce(self, boot: str, nonce: bytes, public: PublicKey) -> HostKey:
         """The host's key, signed for whoever asked with this nonce; unsigned where the host has no certificate."""
@@ -40,15 +45,15 @@ class Identity:
             words = signing.announcement(self.node, boot, nonce, public.suite, public.raw)
             signed = signing.sign(pair, signing.HOST_KEY, words)
             told.certificate, told.signature = signed.certificate, signed.signature
+        told.authorities = _digest(_read(self.ca))
+        if token := _read(self.ray_token).strip():
+            told.ray_token, told.ray_stale = _digest(token), raylife.older_than(self.ray_token)
         return told
 
     @property
     def stamp(self) -> int:
-        """Another number for another certificate; 0 for none."""
-        try:
-            return self.certificate.stat().st_mtime_ns
-        except FileNotFoundError:
-            return 0
+        """Another number when one of the files is another one."""
+        return sum(path.stat().st_mtime_ns for path in (self.certificate, self.ca, self.ray_token) if path.exists())
 
     def trust(self) -> Trust:
         """For sessions; raises Forbidden where this host has no certificate, or does not know the authority, yet."""
@@ -76,6 +81,10 @@ class Identity:
     def _pair(self) -> pki.Pair | None:
         certificate, key = _read(self.certificate), _read(self.key)
         return pki.Pair(certificate, key) if certificate and key else None
+
+
+def _digest(content: bytes) -> bytes:
+    return hashlib.sha256(content).digest()
 
 
 def _read(path: Path) -> bytes:

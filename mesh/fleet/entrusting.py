@@ -20,7 +20,7 @@ from mesh.pki import Identity
 from mesh.sealing import Context, PublicKey
 from mesh.sessions import Trust
 from mesh.v1.core_pb2 import Secret
-from mesh.v1.node_pb2 import Assignment, Observed, SealedSecret, SignedOrder
+from mesh.v1.node_pb2 import Assignment, HostKey, Observed, SealedSecret, SignedOrder
 from mesh.view import View
 
 
@@ -35,6 +35,7 @@ class Entrusting:
         self._clock = clock
         self._boot = ""
         self.identity: Identity | None = None  # by which certificate the host announced its key
+        self.announced: HostKey | None = None  # that announcement, while it counts
         self._key: PublicKey | None = None
         self._taken: set[tuple[str, str]] = set()  # uid, name and revision of boxes that the key's holder has taken
 
@@ -42,12 +43,13 @@ class Entrusting:
         """Takes the announcement of the host's key, if there is one; says whether another key counts now."""
         before = self.state
         if observed.boot != self._boot:
-            self._boot = observed.boot
+            self._boot, self.announced = observed.boot, None
             self._forget("this host has not announced a key yet")
         if observed.HasField("key"):
             try:
                 self._take(observed)
             except MeshError as error:
+                self.announced = None
                 self._forget(f"this host's key does not count: {error.message}")
         return self.state != before
 
@@ -61,6 +63,7 @@ class Entrusting:
             words = signing.announcement(self._node, observed.boot, self.nonce, told.suite, told.public_key)
             signing.verify_host(signed, signing.HOST_KEY, words, self._node, self._trust.ca(), self._now())
             self.identity = pki.identity(pki.split(told.certificate)[0])
+        self.announced = told
         key = PublicKey(told.suite, told.public_key)
         if key != self._key:
             self._key, self._taken = key, set()

@@ -14,6 +14,7 @@ from mesh.access.revoked import LIST as REVOKED
 from mesh.access.revoked import is_revoked
 from mesh.errors import Conflict, MeshError, Unavailable
 from mesh.fleet.entrusting import Entrusting
+from mesh.fleet.keeping import Keeping
 from mesh.fleet.line import Line
 from mesh.fleet.needs import (
     NOTHING_TOLD,
@@ -83,6 +84,7 @@ class Fleet:
     settle: float = 0.02
     limit: float = 10.0
     trust: Trust | None = None
+    keeping: Keeping | None = None
     secret_budget: int = SECRET_BUDGET
 
 
@@ -122,6 +124,11 @@ class Link:
         if not wanted and self._barred(view):
             wanted = nothing_for(self.name, view, fleet.epoch).digest
         return bool(wanted) and wanted == self.held
+
+    @property
+    def barred(self) -> bool:
+        """Whether the host was removed."""
+        return self._barred(self._fleet.feed.view)
 
     def _barred(self, view: View) -> bool:
         """Whether the host was removed: the certificate that it has is revoked."""
@@ -184,7 +191,7 @@ class Link:
     async def _observe(self, wait: float) -> None:
         request = node_pb2.ObserveRequest(
             boot=self._picture.boot, after_version=self._picture.version, wait_milliseconds=int(wait * 1000),
-            nonce=self._entrusting.nonce,
+            nonce=self._entrusting.nonce, credentials=self._due(),
         )  # fmt: skip
         # A lost call must cost less than the silence that makes a host Unknown, a slow host must be heard all the same.
         patience, self._patience = self._patience, min(self._patience * 2, self._fleet.limit)
@@ -210,6 +217,11 @@ class Link:
         self._programming.hear(observed)
         if observed.boot != cursor[0] or _fence(observed.fence) >= self._ordered:
             self._hold(observed.run_digest)
+
+    def _due(self) -> node_pb2.HostCredentials | None:
+        """What keeps the credentials of a host good that has proved itself and was not removed."""
+        keeping, told = self._fleet.keeping, self._entrusting.announced
+        return None if keeping is None or told is None or self.barred else keeping.due(self.name, told)
 
     def _hear(self, observed: node_pb2.Observed) -> bool:
         """Takes the announcement of the host's key, and whether it still counts; says whether that is new."""

@@ -40,6 +40,7 @@ class HostState:
     last_seen: int
     settled: bool
     boot: str
+    barred: bool = False  # it was removed from the mesh
 
 
 class Roster:
@@ -160,4 +161,4 @@ class Roster:
         if link is None:
             return HostState(name, False, "is not joined", 0, False, "")
         line = link.line
-        return HostState(name, not line.message, line.message, line.last_seen_ns, link.settled, link.boot)
+        return HostState(name, not line.message, line.message, line.last_seen_ns, link.settled, link.boot, link.barred)

@@ -90,7 +90,11 @@ class Access(AccessServicer):
         call = current()
         if call.identity is None:
             raise Forbidden("only a certificate is renewed")
-        certified = self._keeper.renew(call.identity, request.request)
+        try:
+            certified = self._keeper.renew(call.identity, request.request)
+        except MeshError as error:
+            call.gate.refused(call, error)
+            raise
         call.gate.note(call, f"renewed until {pki.expires(certified.certificate)}")
         return certified
 

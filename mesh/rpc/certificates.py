@@ -41,6 +41,15 @@ class Certificates:
         """A certificate for the key of a CSR; raises Unavailable, Invalid."""
         return self.authority.certify(request, csr, self._now(), authority.life(request))
 
+    def renewed(self, node: str, chain: bytes) -> bytes | None:
+        """A new certificate for a host, for the key of the one that it has; None when that is good for longer. Raises
+        Unavailable, Invalid."""
+        held, now = self.authority, self._now()
+        if not authority.stale(chain, held, now):
+            return None
+        request = pki.node(node)
+        return held.certify(request, chain, now, authority.life(request))
+
     def held(self) -> dict[str, bytes]:
         """The certificates of programs and people on this host, by file name without its ending."""
         paths = (path for path in sorted(self._directory.glob("*.crt")) if path.name not in (BUNDLE, CROSS))

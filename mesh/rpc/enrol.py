@@ -47,6 +47,7 @@ class Enrolment:
         self._clock = clock
         self.servers = tuple(servers)
         self._ray = ray
+        self.host_removed: Callable[[], None] = lambda: None  # what is to be done once a host counts no more
 
     async def create(self, request: pb.CreateTokenRequest, by: str) -> tuple[tokens.Shown, Ticket]:
         """A token that is shown this once."""
@@ -110,8 +111,11 @@ class Enrolment:
         return certified
 
     def renew(self, identity: Identity, csr: bytes) -> pb.Certified:
-        """The same identity anew; raises Unavailable, Invalid."""
+        """The same identity anew; raises Unavailable, Invalid, and Forbidden for a request that names another one."""
         is_node = identity.kind == "node"
+        own = {identity.name, *(pki.node(identity.name) if is_node else pki.user(identity.name)).uris}
+        if others := sorted(set(pki.wished_names(csr)) - own):
+            raise Forbidden(f'a certificate is renewed for who shows it, "{identity.name}", not for "{others[0]}"')
         return self._certified(pki.node(identity.name) if is_node else pki.user(identity.name, identity.groups), csr)
 
     def _certified(self, request: Request, csr: bytes) -> pb.Certified:

@@ -24,7 +24,7 @@ class RenewRequest(_message.Message):
 
     REQUEST_FIELD_NUMBER: _builtins.int
     request: _builtins.bytes
-    """PKCS #10, PEM; what it names is not believed"""
+    """PKCS #10, PEM; it may name nobody but the caller"""
     def __init__(
         self,
         *,

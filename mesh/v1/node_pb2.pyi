@@ -342,6 +342,9 @@ class HostKey(_message.Message):
     NONCE_FIELD_NUMBER: _builtins.int
     CERTIFICATE_FIELD_NUMBER: _builtins.int
     SIGNATURE_FIELD_NUMBER: _builtins.int
+    AUTHORITIES_FIELD_NUMBER: _builtins.int
+    RAY_TOKEN_FIELD_NUMBER: _builtins.int
+    RAY_STALE_FIELD_NUMBER: _builtins.int
     suite: _builtins.str
     public_key: _builtins.bytes
     nonce: _builtins.bytes
@@ -350,6 +353,12 @@ class HostKey(_message.Message):
     """the host's, PEM; empty where it has none"""
     signature: _builtins.bytes
     """over node, boot, nonce, suite and key; see mesh.signing, purpose "host key" """
+    authorities: _builtins.bytes
+    """SHA-256 of the authorities' certificates that the host trusts"""
+    ray_token: _builtins.bytes
+    """SHA-256 of its token for Ray; empty where there is no Ray"""
+    ray_stale: _builtins.bool
+    """its Ray was started before that token was written"""
     def __init__(
         self,
         *,
@@ -358,14 +367,50 @@ class HostKey(_message.Message):
         nonce: _builtins.bytes = ...,
         certificate: _builtins.bytes = ...,
         signature: _builtins.bytes = ...,
+        authorities: _builtins.bytes = ...,
+        ray_token: _builtins.bytes = ...,
+        ray_stale: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["certificate", b"certificate", "nonce", b"nonce", "public_key", b"public_key", "signature", b"signature", "suite", b"suite"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["authorities", b"authorities", "certificate", b"certificate", "nonce", b"nonce", "public_key", b"public_key", "ray_stale", b"ray_stale", "ray_token", b"ray_token", "signature", b"signature", "suite", b"suite"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___HostKey: _TypeAlias = HostKey  # noqa: Y015
+
+@_typing.final
+class HostCredentials(_message.Message):
+    """What keeps a host's credentials good; only what is to be replaced is set."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CERTIFICATE_FIELD_NUMBER: _builtins.int
+    AUTHORITIES_FIELD_NUMBER: _builtins.int
+    RAY_TOKEN_FIELD_NUMBER: _builtins.int
+    RAY_NOW_FIELD_NUMBER: _builtins.int
+    certificate: _builtins.bytes
+    """PEM, for the same key and name"""
+    authorities: _builtins.bytes
+    """PEM: whom to trust from now on"""
+    ray_token: _builtins.str
+    ray_now: _builtins.bool
+    """Ray is to be started with it at once; else when meshd does not ask any more"""
+    def __init__(
+        self,
+        *,
+        certificate: _builtins.bytes = ...,
+        authorities: _builtins.bytes = ...,
+        ray_token: _builtins.str = ...,
+        ray_now: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["authorities", b"authorities", "certificate", b"certificate", "ray_now", b"ray_now", "ray_token", b"ray_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HostCredentials: _TypeAlias = HostCredentials  # noqa: Y015
 
 @_typing.final
 class Neighbour(_message.Message):
@@ -966,6 +1011,7 @@ class ObserveRequest(_message.Message):
     AFTER_VERSION_FIELD_NUMBER: _builtins.int
     WAIT_MILLISECONDS_FIELD_NUMBER: _builtins.int
     NONCE_FIELD_NUMBER: _builtins.int
+    CREDENTIALS_FIELD_NUMBER: _builtins.int
     boot: _builtins.str
     """of the answer that this cursor comes from; empty at first"""
     after_version: _builtins.int
@@ -973,6 +1019,8 @@ class ObserveRequest(_message.Message):
     wait_milliseconds: _builtins.int
     nonce: _builtins.bytes
     """meshd's, for the announcement of the host's key"""
+    @_builtins.property
+    def credentials(self) -> Global___HostCredentials: ...
     def __init__(
         self,
         *,
@@ -980,10 +1028,11 @@ class ObserveRequest(_message.Message):
         after_version: _builtins.int = ...,
         wait_milliseconds: _builtins.int = ...,
         nonce: _builtins.bytes = ...,
+        credentials: Global___HostCredentials | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["credentials", b"credentials"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_version", b"after_version", "boot", b"boot", "nonce", b"nonce", "wait_milliseconds", b"wait_milliseconds"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_version", b"after_version", "boot", b"boot", "credentials", b"credentials", "nonce", b"nonce", "wait_milliseconds", b"wait_milliseconds"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -16,11 +16,12 @@ from mesh import pki
 from mesh.fleet.bridge import RayNode
 from mesh.fleet.secured import Secured
 from mesh.sessions import Trust
-from mesh.v1.node_pb2 import Reply
+from mesh.v1.node_pb2 import Observed, ObserveRequest, Reply
 from nodeagent.actor import NodeActor
 from nodeagent.config import AgentConfig
 from nodeagent.door import Door
 from nodeagent.identity import Identity
+from nodeagent.keeping import Keeping
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +61,14 @@ class _Seated(NodeActor):
 class _Hosted:
     """An agent and its door."""
 
-    def __init__(self, agent: Any, door: Door) -> None:
+    def __init__(self, agent: Any, door: Door, identity: Identity) -> None:
         self._agent = agent
         self.door = door
+        self._keeping = Keeping(identity, lambda work: work.close())
+
+    async def observe(self, request: ObserveRequest) -> Observed:
+        observed: Observed = await self._agent.observe(await self._keeping.asked(request))
+        return observed
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._agent, name)
@@ -76,13 +82,14 @@ class Seam:
     ) -> None:  # fmt: skip
         self.crossed: list[tuple[str, bytes, bytes]] = []  # method, call, answer
         self.agent = agent
-        self._config, self._clock = config, clock
+        self.config, self._clock = config, clock
         self.restart()
         self.port = RayNode(config.node_name, Secured(config.node_name, self.carry, trust, clock))
 
     def restart(self) -> None:
         """Another process of the agent: it has no session."""
-        self._actor = _Seated(_Hosted(self.agent, Door(Identity.of(self._config), self._clock)))
+        identity = Identity.of(self.config)
+        self._actor = _Seated(_Hosted(self.agent, Door(identity, self._clock), identity))
 
     async def carry(self, method: str, payload: bytes, _seconds: float = 1.0) -> Reply:
         """What anybody who has Ray's token can do."""

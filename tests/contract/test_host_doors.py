@@ -1,0 +1,247 @@
+"""What a host can't do with its own certificate, and what nobody can do with what was on the way to another host.
+
+meshd's API is asked over real sockets; its agents are behind the sealed seam.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+from grpc import StatusCode, aio
+
+from mesh import authority, pki
+from mesh.errors import Conflict, Forbidden
+from mesh.fleet.bridge import RayNode
+from mesh.fleet.secured import Secured
+from mesh.meshd import Settings
+from mesh.model.kinds import pack
+from mesh.rpc.tls import Tls
+from mesh.sessions import Trust
+from mesh.v1 import access_pb2 as ap
+from mesh.v1 import control_pb2 as pb
+from mesh.v1.access_pb2_grpc import AccessStub
+from mesh.v1.control_pb2_grpc import ResourcesStub
+from mesh.v1.core_pb2 import Pod, Secret
+from mesh.v1.node_pb2 import Assignment, AssignReply, ObserveRequest
+from nodeagent.agent import Agent
+from nodeagent.config import AgentConfig
+from nodeagent.secrets import Held
+from tests.harness.agents import VITALS
+from tests.harness.audits import Audits
+from tests.harness.control import RunningMeshd, control
+from tests.harness.fake_runtime import FakeHost, FakeRuntime
+from tests.harness.refusals import refused
+from tests.harness.seam import Seam
+
+CANARY = b"the-canary-sings"
+
+
+class Clock:
+    """The time of day, which a test sets forward."""
+
+    def __init__(self) -> None:
+        self.ahead = 0
+
+    def __call__(self) -> int:
+        return time.time_ns() + self.ahead * 1_000_000_000
+
+
+class Listening(Agent):
+    """An agent whose orders a test overhears: as they are once the seam is passed."""
+
+    def __init__(self, config: AgentConfig) -> None:
+        self.orders: list[Assignment] = []
+        super().__init__(config, FakeRuntime(FakeHost()), vitals=lambda: VITALS, exposure=lambda _: "")
+
+    async def assign(self, assignment: Assignment) -> AssignReply:
+        self.orders.append(assignment)
+        return await super().assign(assignment)
+
+
+@dataclass
+class Mesh:
+    mesh: RunningMeshd
+    held: authority.Authority
+    seams: dict[str, Seam]
+    audits: Audits
+    clock: Clock
+    directory: Path
+
+    def channel(self, request: pki.Request) -> aio.Channel:
+        wish = pki.wish()
+        chain = self.held.certify(request, wish.certificate, int(time.time()), pki.DAY)
+        return self.mesh.channel(pki.Pair(chain, wish.key), self.held.bundle)
+
+    def agent(self, name: str) -> Listening:
+        made: Listening = self.seams[name].agent
+        return made
+
+    async def secret_on(self, node: str) -> None:
+        """A Secret, and a pod on the host that has it as files; returns once they are there."""
+        secret = Secret(api_version="v1", kind="Secret", type="Opaque", data={"key": CANARY})
+        secret.metadata.name, secret.metadata.namespace = "s", "default"
+        pod = Pod(api_version="v1", kind="Pod")
+        pod.metadata.name, pod.metadata.namespace, pod.spec.node_name = "web", "default", node
+        pod.spec.automount_service_account_token = False
+        main = pod.spec.containers.add(name="main", image="example:1", image_pull_policy="IfNotPresent")
+        main.volume_mounts.add(name="v", mount_path="/v")
+        pod.spec.volumes.add(name="v").secret.secret_name = "s"
+        stub = ResourcesStub(self.channel(pki.user("admin")))
+        await stub.Apply(pb.ApplyRequest(objects=[pack(secret), pack(pod)]), timeout=10)
+        await until(lambda: any(map(boxes, self.agent(node).orders)))
+
+
+async def until(true: Callable[[], bool]) -> None:
+    """Asks again and again: for what tells nobody."""
+    async with asyncio.timeout(30):
+        while not true():  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+
+
+def boxes(order: Assignment) -> list[bytes]:
+    return [entry.box for entry in Assignment.FromString(order.signed.assignment).sealed_secrets if entry.box]
+
+
+@pytest.fixture
+async def mesh(tmp_path: Path) -> AsyncIterator[Mesh]:
+    directory, clock, audits, now = tmp_path / "pki", Clock(), Audits(), int(time.time())
+    directory.mkdir(mode=0o700)
+    held = authority.made("mesh", now)
+    for name, content in held.files().items():
+        if content:
+            (directory / name).write_bytes(content)
+    wish = pki.wish()
+    chain = held.certify(pki.server("meshd", ("127.0.0.1", "localhost")), wish.certificate, now, pki.HOST_LIFE)
+    (directory / "meshd.crt").write_bytes(chain)
+    (directory / "meshd.key").write_bytes(wish.key)
+    tls = Tls(pki.Pair(chain, wish.key), held.bundle)
+    seams = {name: seam(name, tmp_path / name, held, Trust(lambda: tls.ca, lambda: tls.server), clock) for name in "ab"}
+    tasks = [asyncio.create_task(s.agent.run()) for s in seams.values()]
+    settings = Settings(authority=directory, clock=clock, audit=audits, wait=1.0)
+    async with control(agents={n: s.port for n, s in seams.items()}, settings=settings, tls=tls) as running:
+        made = Mesh(running, held, seams, audits, clock, directory)
+        await until(lambda: len(list(running.meshd.feed.view.nodes())) == 2)
+        yield made
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def seam(node: str, root: Path, held: authority.Authority, trust: Trust, clock: Clock) -> Seam:
+    config = AgentConfig(node, "192.0.2.1", root)
+    config.pki_dir.mkdir(parents=True)
+    wish = pki.wish()
+    chain = held.certify(pki.node(node), wish.certificate, int(time.time()), pki.HOST_LIFE)
+    for name, content in (("agent.crt", chain), ("agent.key", wish.key), ("ca.crt", held.bundle)):
+        (config.pki_dir / name).write_bytes(content)
+    return Seam(Listening(config), config, trust, clock)
+
+
+# ---- with a host's certificate
+
+
+async def test_a_host_that_asks_for_another_hosts_secret_is_refused_and_written_down(mesh: Mesh) -> None:
+    await mesh.secret_on("a")
+    key = pb.ObjectKey(kind="Secret", namespace="default", name="s")
+    answer = await refused(ResourcesStub(mesh.channel(pki.node("b"))).Get(pb.GetRequest(key=key), timeout=10))
+    assert answer.code is StatusCode.PERMISSION_DENIED
+    assert (False, "get secrets s") in mesh.audits.of("mesh:node:b")
+    assert not any(CANARY in record.encode() for record in map(str, mesh.audits.records))
+
+
+@pytest.mark.parametrize("named", ["b", "mesh://node/b", "mesh://user/admin"])
+async def test_a_host_that_renews_for_another_name_is_refused_and_written_down(mesh: Mesh, named: str) -> None:
+    stub = AccessStub(mesh.channel(pki.node("a")))
+    answer = await refused(stub.Renew(ap.RenewRequest(request=csr(named)), timeout=10))
+    assert answer.code is StatusCode.PERMISSION_DENIED
+    (record,) = [r for r in mesh.audits.records if not r["allowed"] and r["user"] == "mesh:node:a"]
+    assert named in record["why"]
+    for own in ("a", "mesh://node/a", ""):
+        renewed = await stub.Renew(ap.RenewRequest(request=csr(own) if own else pki.wish().certificate), timeout=10)
+        assert pki.identity(pki.split(renewed.certificate)[0]) == pki.Identity("a", (pki.NODES,), "node")
+
+
+def csr(name: str) -> bytes:
+    """A request that names somebody."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    uri = "://" in name
+    builder = x509.CertificateSigningRequestBuilder().subject_name(
+        x509.Name([] if uri else [x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    )
+    if uri:
+        names = x509.SubjectAlternativeName([x509.UniformResourceIdentifier(name)])
+        builder = builder.add_extension(names, critical=False)
+    return builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+
+
+# ---- with what was on its way
+
+
+async def test_a_sealed_box_opens_on_no_other_host_and_at_no_other_revision(mesh: Mesh) -> None:
+    await mesh.secret_on("a")
+    order = next(o for o in mesh.agent("a").orders if boxes(o))
+    with pytest.raises(Forbidden, match="was signed for a"):
+        await mesh.agent("b").assign(order)
+    entry = next(e for e in Assignment.FromString(order.signed.assignment).sealed_secrets if e.box)
+    for name, changes in (
+        ("b", {"key_id": mesh.agent("b").vault.public.id}),
+        ("a", {"revision": str(int(entry.revision) + 1)}),
+        ("a", {"uid": "another"}),
+    ):
+        shown = type(entry)()
+        shown.CopyFrom(entry)
+        for field, value in changes.items():
+            setattr(shown, field, value)
+        vault = mesh.agent(name).vault
+        vault.take([shown])
+        opened = vault.open("default", {"s": Held(shown.uid, shown.revision)})
+        assert not opened.data, changes
+        assert "can't be opened" in opened.why("s")
+    vault = mesh.agent("a").vault
+    vault.take([entry])
+    assert vault.open("default", {"s": Held(entry.uid, entry.revision)}).data == {"s": {"key": CANARY}}
+
+
+async def test_what_was_heard_on_the_way_is_refused_everywhere(mesh: Mesh) -> None:
+    await mesh.secret_on("a")
+    heard = [(method, call) for method, call, _ in mesh.seams["a"].crossed if method == "assign"]
+    orders = len(mesh.agent("a").orders), len(mesh.agent("b").orders)
+    for method, call in heard:
+        assert CANARY not in call
+        assert (await mesh.seams["a"].carry(method, call)).error_kind == "Forbidden"
+        assert (await mesh.seams["b"].carry(method, call)).no_session
+    assert (len(mesh.agent("a").orders), len(mesh.agent("b").orders)) == orders
+
+
+async def test_an_older_order_of_meshds_own_is_refused(mesh: Mesh) -> None:
+    await mesh.secret_on("a")
+    agent = mesh.agent("a")
+    old = agent.orders[0]
+    assert old != agent.orders[-1]
+    with pytest.raises(Conflict):
+        await agent.assign(old)
+
+
+# ---- and its own is kept good
+
+
+async def test_a_hosts_certificate_is_renewed_in_time_without_a_word_of_its_own(mesh: Mesh) -> None:
+    file = mesh.seams["b"].config.pki_dir / "agent.crt"
+    before = file.read_bytes()
+    mesh.clock.ahead = 21 * pki.DAY
+    await until(lambda: file.read_bytes() != before)
+    assert pki.expires(file.read_bytes()) > time.time() + 45 * pki.DAY
+    # and it is the one by which it proves itself from then on
+    mesh.clock.ahead = 35 * pki.DAY
+    wish = pki.wish()
+    chain = mesh.held.certify(pki.server("meshd", ()), wish.certificate, mesh.clock() // 10**9, pki.DAY)
+    trust = Trust(lambda: mesh.held.bundle, lambda: pki.Pair(chain, wish.key))
+    later = RayNode("b", Secured("b", mesh.seams["b"].carry, trust, mesh.clock))
+    assert (await later.observe(ObserveRequest())).node == "b"
