@@ -47,7 +47,7 @@ from nodeagent.rotation import LogRotation
 from nodeagent.runtime.places import Places
 from nodeagent.runtime.port import Runtime, RuntimeFailure
 from nodeagent.runtime.seen import SeenContainer, SeenPod, State
-from nodeagent.services import HostNetwork, Services
+from nodeagent.services import HostNetwork, Services, telling
 from nodeagent.shutdown import TROUBLE, Shutdown
 from nodeagent.static import StaticPods
 from nodeagent.stats.hoststats import HostStats
@@ -108,7 +108,9 @@ class Agent(StreamCalls):
         self._beat = asyncio.Event()
         self._started = asyncio.Event()
         self._group: asyncio.TaskGroup | None = None
-        self._services = Services(config, proxy(self.board.hold_route) if proxy else None, network, self._placed)
+        events = Events(self.board, clock)
+        said = telling(self.board.hold_route, lambda why: events.host_warning("ProxyProblem", why))
+        self._services = Services(config, proxy(said) if proxy else None, network, self._placed)
         self.stats.meter.carried = self._services.flows if proxy else None
         self.board.on_pod = self._services.refresh
         self._census = Census(runtime, self._beat)
@@ -118,7 +120,6 @@ class Agent(StreamCalls):
         host = Host(config.node_name, config.node_ip, now.memory, amounts(now, config), str(config.seccomp_dir),
                     config.crash_loop_max_seconds)  # fmt: skip
         checks = checks or RealChecks(runtime)
-        events = Events(self.board, clock)
         self._bench = Bench(checks, events, clock)
         anyway, failures = config.env_in_swap == "anyway", Failures(self._images, events, clock)
         self._executor = Executor(

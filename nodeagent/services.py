@@ -11,11 +11,11 @@ import structlog
 
 from mesh.errors import Unavailable
 from mesh.v1.core_pb2 import Pod
-from mesh.v1.node_pb2 import Flows, FlowsRequest, HostPort, HostSide, IngressSecrets, Neighbour, ServiceTable
+from mesh.v1.node_pb2 import Flows, FlowsRequest, HostPort, HostSide, IngressSecrets, Neighbour, ProxyHeld, ServiceTable
 from nodeagent.config import AgentConfig
 from nodeagent.desired import Desired
 from nodeagent.ingress import serves
-from nodeagent.proxy import ProxyPort
+from nodeagent.proxy import OnHeld, ProxyPort
 
 log = structlog.get_logger()
 
@@ -37,6 +37,21 @@ class HostNetwork(Protocol):
     def connect(self, neighbours: Sequence[Neighbour]) -> None:
         """Makes the pods of these hosts reachable, and no others'; blocks; raises OSError."""
         ...
+
+
+def telling(hold: OnHeld, warn: Callable[[str], None]) -> OnHeld:
+    """Passes on what the proxy says; `warn` hears of each problem when it begins."""
+    told: set[str] = set()
+
+    def said(held: ProxyHeld | None) -> None:
+        hold(held)
+        if held is not None:
+            for problem in sorted(set(held.problems) - told):
+                warn(problem)
+            told.intersection_update(held.problems)
+            told.update(held.problems)
+
+    return said
 
 
 class Services:

@@ -10,7 +10,7 @@ from mesh.v1.core_pb2 import ContainerPort, EnvVar
 from mesh.v1.node_pb2 import ObserveRequest, ProxyHeld, ProxyPort, ServiceLink, ServiceTable
 from nodeagent.names import Names, variables
 from nodeagent.pods import etc
-from tests.harness.agents import FakeProxy, World, a_container, a_pod
+from tests.harness.agents import FakeProxy, World, a_container, a_pod, a_secret
 from tests.harness.bent_time import bent
 
 NAMES = Names("10.96.0.10", "cluster.local")
@@ -150,3 +150,42 @@ async def test_what_the_proxy_says_is_told_and_tables_are_passed_on(tmp_path: Pa
     with pytest.raises(Unavailable):
         await agent.program(ServiceTable())
     await bare.kill()
+
+
+@bent
+async def test_what_the_proxy_cannot_do_is_an_event_of_the_host(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.proxy = FakeProxy()
+    await world.start()
+    for problems in (
+        ["ingress: cannot run haproxy"],
+        ["ingress: cannot run haproxy"],
+        [],
+        ["ingress: cannot run haproxy"],
+    ):
+        world.proxy.say(ProxyHeld(boot="b", problems=problems))
+    await world.until(lambda: any(e.reason == "ProxyProblem" for e in world.events.values()))
+    told = world.host_event("ProxyProblem")
+    assert (told.message, told.type) == ("ingress: cannot run haproxy", "Warning")
+    await world.kill()
+
+
+@bent
+async def test_the_proxy_is_given_the_secrets_of_its_ingress_and_none_before_an_order(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.proxy = FakeProxy()
+    world.order.ingress_secrets.append("default/shop")
+    await world.start()
+    assert world.proxy.entrusted is None
+    world.order.node_labels["mesh/ingress"] = "true"
+    await world.reveal(a_secret("shop", **{"tls.crt": "c", "tls.key": "k"}))
+    await world.until(lambda: bool(world.proxy is not None and world.proxy.entrusted))
+    assert world.proxy.entrusted is not None
+    (given,) = world.proxy.entrusted.secrets
+    assert (given.metadata.namespace, given.metadata.name, dict(given.data)) == (
+        "default", "shop", {"tls.crt": b"c", "tls.key": b"k"},
+    )  # fmt: skip
+    world.order.node_labels["mesh/ingress"] = "false"
+    await world.reveal(a_secret("shop", 2, **{"tls.crt": "c", "tls.key": "k"}))
+    assert list(world.proxy.entrusted.secrets) == []
+    await world.kill()
