@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from mesh.model.kinds import Object
     from mesh.sdk.client import AsyncClient
 
-_WHAT = click.argument("what", nargs=-1, required=True, metavar="KIND/NAME | KIND NAME",
+_WHAT = click.argument("what", nargs=-1, required=True, metavar="KIND/NAME… | KIND [NAME]",
                        shell_complete=complete.kinds_and_names)  # fmt: skip
 
 
@@ -21,15 +21,37 @@ def command() -> None:
     """Follow and steer the rollout of a Deployment, DaemonSet or StatefulSet."""
 
 
-async def _workload(client: "AsyncClient", what: tuple[str, ...]) -> "Object":
+async def _workloads(client: "AsyncClient", what: tuple[str, ...]) -> "list[Object]":
+    """The workloads named; all of a kind when only a kind is; a bare word that is no kind names a Deployment."""
     from mesh.cli import targets
     from mesh.cli.rollouts import KINDS
+    from mesh.errors import Invalid, NotFound
+    from mesh.model.kinds import kind_for_word
+
+    if len(what) == 1 and "/" not in what[0]:
+        try:
+            kind_for_word(what[0].partition(".")[0])
+        except NotFound:
+            what = ("Deployment", what[0])
+    found: list[Object] = []
+    for target in targets.parse(what):
+        if target.kind.name not in KINDS:
+            raise Invalid(f"a {target.kind.name} has no rollouts; {', '.join(KINDS)} have")
+        found += [await client.get(target.kind.name, name) for name in target.names]
+        if not target.names:
+            found += await client.list(target.kind.name, namespace=client.namespace)
+    if not found:
+        raise NotFound(f'there is no {" ".join(what)} in namespace "{client.namespace}"')
+    return found
+
+
+async def _workload(client: "AsyncClient", what: tuple[str, ...]) -> "Object":
     from mesh.errors import Invalid
 
-    target = targets.one(what, "Deployment")
-    if target.kind.name not in KINDS:
-        raise Invalid(f"a {target.kind.name} has no rollouts; {', '.join(KINDS)} have")
-    return await client.get(target.kind.name, target.names[0])
+    found = await _workloads(client, what)
+    if len(found) != 1:
+        raise Invalid(f"say one of {', '.join(o.metadata.name for o in found)}: this is told of one at a time")
+    return found[0]
 
 
 async def _revisions(client: "AsyncClient", held: "Object") -> "list[Revision]":
@@ -59,29 +81,33 @@ async def _status(session: Session, what: tuple[str, ...], watch: bool, timeout:
     """
     import asyncio
 
+    async with session.client() as client:
+        for held in await _workloads(client, what):
+            said: list[str] = []
+            try:
+                async with asyncio.timeout(timeout):
+                    await _follow(client, held, watch, said)
+            except TimeoutError:
+                raise click.ClickException(f"not done within {timeout:g} s: {''.join(said[-1:])}") from None
+
+
+async def _follow(client: "AsyncClient", held: "Object", watch: bool, said: list[str]) -> None:
+    """Says how one rollout goes, to its end; exits 1 when it has failed."""
     from mesh.cli.rollouts import progress_of
 
-    async with session.client() as client:
-        held = await _workload(client, what)
-        said = ""
-        try:
-            async with asyncio.timeout(timeout):
-                name, where = held.metadata.name, held.metadata.namespace
-                changes = client.watch(type(held), namespace=where, fields=f"metadata.name={name}")
-                async for change in changes:
-                    if change.type == "DELETED":
-                        raise click.ClickException(f"{name} was deleted while it was followed")
-                    progress = progress_of(change.object)
-                    if progress.text != said:
-                        said = progress.text
-                        click.echo(said, err=progress.failed)
-                    if progress.failed:
-                        click.echo(await _why(client, change.object), err=True, nl=False)
-                        raise click.exceptions.Exit(1)
-                    if progress.done or not watch:
-                        return
-        except TimeoutError:
-            raise click.ClickException(f"not done within {timeout:g} s: {said}") from None
+    name, where = held.metadata.name, held.metadata.namespace
+    async for change in client.watch(type(held), namespace=where, fields=f"metadata.name={name}"):
+        if change.type == "DELETED":
+            raise click.ClickException(f"{name} was deleted while it was followed")
+        progress = progress_of(change.object)
+        if progress.text not in said[-1:]:
+            said.append(progress.text)
+            click.echo(progress.text, err=progress.failed)
+        if progress.failed:
+            click.echo(await _why(client, change.object), err=True, nl=False)
+            raise click.exceptions.Exit(1)
+        if progress.done or not watch:
+            return
 
 
 async def _why(client: "AsyncClient", held: "Object") -> str:
@@ -156,12 +182,12 @@ async def _restart(session: Session, what: tuple[str, ...]) -> None:
 
     now = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
     async with session.client() as client:
-        held = await _workload(client, what)
+        found = await _workloads(client, what)
 
         def edit(wanted: "Object") -> None:
             wanted.spec.template.metadata.annotations[RESTARTED_AT] = now  # type: ignore[union-attr] # a workload
 
-        await change_all(client, [held], edit, "restarted")
+        await change_all(client, found, edit, "restarted")
 
 
 def _pausing(name: str, paused: bool, text: str) -> None:
@@ -175,7 +201,7 @@ def _pausing(name: str, paused: bool, text: str) -> None:
         from mesh.v1.apps_pb2 import Deployment
 
         async with session.client() as client:
-            held = await _workload(client, what)
+            found = await _workloads(client, what)
 
             def edit(wanted: "Object") -> None:
                 if not isinstance(wanted, Deployment):
@@ -183,7 +209,7 @@ def _pausing(name: str, paused: bool, text: str) -> None:
                 wanted.spec.paused = paused
 
             done = "paused" if paused else "resumed"
-            await change_all(client, [held], edit, done, same=f"{done} already")
+            await change_all(client, found, edit, done, same=f"{done} already")
 
 
 _pausing("pause", True, "Let changes of the template gather without rolling them out.")

@@ -50,14 +50,19 @@ def _image(session: Session, words: tuple[str, ...]) -> None:
 @command.command("env", cls=Verb)
 @click.argument("words", nargs=-1, required=True, metavar="KIND/NAME KEY=VALUE… KEY-…",
                 shell_complete=complete.kinds_and_names)  # fmt: skip
+@click.option("--list", "show", is_flag=True, help="Show what is set, change nothing.")
 @_CONTAINERS
 @click.pass_obj
-def _env(session: Session, words: tuple[str, ...], containers: str) -> None:
-    """Change environment variables.
+def _env(session: Session, words: tuple[str, ...], show: bool, containers: str) -> None:
+    """Change environment variables, or show them.
 
     \b
     mesh set env deployment/web COLOR=blue OLD-
+    mesh set env deployment/web --list
     """
+    if show:
+        _show(session, list(words), containers)
+        return
     what, pairs, removed = split(words)
 
     def edit(spec: "PodSpec") -> None:
@@ -116,26 +121,49 @@ def _named(found: "list[Container]", name: str) -> "list[Container]":
     return chosen
 
 
-def _change(session: Session, what: list[str], edit: "Callable[[PodSpec], None]", done: str) -> None:
+def _show(session: Session, what: list[str], containers: str) -> None:
+    from mesh.model.kinds import kind_of
+    from mesh.model.pods import containers as every
+
+    @asynchronous
+    async def run() -> None:
+        from mesh.cli.changing import chosen
+
+        async with session.client() as client:
+            for held in await chosen(client, what):
+                for container in _named(list(every(_spec_of(held))), containers):
+                    click.echo(f"# {kind_of(held).name} {held.metadata.name}, container {container.name}")
+                    for variable in container.env:
+                        given = variable.HasField("value_from")  # of a ConfigMap, a Secret or a field of the pod
+                        click.echo(f"# {variable.name} from {variable.value_from.ListFields()[0][0].json_name}"
+                                   if given else f"{variable.name}={variable.value}")  # fmt: skip
+
+    run()
+
+
+def _spec_of(held: "Object") -> "PodSpec":
+    """The pod's spec that an object has; raises Invalid."""
     from mesh.errors import Invalid
     from mesh.model.kinds import kind_of
     from mesh.model.workloads import WORKLOADS, template_of
     from mesh.v1.batch_pb2 import CronJob
     from mesh.v1.core_pb2 import Pod
 
-    def change(held: "Object") -> None:
-        if isinstance(held, Pod):
-            edit(held.spec)
-        elif isinstance(held, (*WORKLOADS, CronJob)):
-            edit(template_of(held).spec)
-        else:
-            raise Invalid(f"a {kind_of(held).name} has no containers")
+    if isinstance(held, Pod):
+        return held.spec
+    if isinstance(held, (*WORKLOADS, CronJob)):
+        return template_of(held).spec
+    raise Invalid(f"a {kind_of(held).name} has no containers")
 
+
+def _change(session: Session, what: list[str], edit: "Callable[[PodSpec], None]", done: str) -> None:
     @asynchronous
     async def run() -> None:
         from mesh.cli.changing import change_all, chosen
 
         async with session.client() as client:
-            await change_all(client, await chosen(client, what), change, done, same="unchanged")
+            await change_all(
+                client, await chosen(client, what), lambda held: edit(_spec_of(held)), done, same="unchanged"
+            )
 
     run()

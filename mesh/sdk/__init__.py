@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from mesh.sdk.blocking import Client
     from mesh.sdk.client import Applied, AsyncClient
     from mesh.sdk.context import Context
+    from mesh.sdk.run import Ended, PodFailed, run_pod
     from mesh.sdk.streams import ExecResult
     from mesh.sdk.watch import Change
 
@@ -20,10 +21,13 @@ _HOMES = {
     "Change": "mesh.sdk.watch",
     "Client": "mesh.sdk.blocking",
     "Context": "mesh.sdk.context",
+    "Ended": "mesh.sdk.run",
     "ExecResult": "mesh.sdk.streams",
+    "PodFailed": "mesh.sdk.run",
+    "run_pod": "mesh.sdk.run",
 }
 
-__all__ = ["Applied", "AsyncClient", "Change", "Client", "Context", "ExecResult"]
+__all__ = ["Applied", "AsyncClient", "Change", "Client", "Context", "Ended", "ExecResult", "PodFailed", "run_pod"]
 
 
 def __getattr__(name: str) -> object:

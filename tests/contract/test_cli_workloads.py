@@ -207,3 +207,40 @@ async def test_deleting_a_deployment_leaves_nothing_or_what_was_asked_for(mesh: 
     await rolled_out(mesh)
     await mesh("delete", "deployment", "web", "--cascade=orphan", "--timeout=20s")
     assert len((await mesh("get", "pods", "-o", "name")).out.splitlines()) == 3
+
+
+async def test_patches_as_kubectl_writes_them(mesh: Cli) -> None:
+    await mesh("apply", "-f", "-", stdin=WEB)
+    by_name = '{"spec":{"template":{"spec":{"containers":[{"name":"app","image":"localhost/web:2"}]}}}}'
+    assert (await mesh("patch", "deploy", "web", "-p", by_name)).out == "deployment.apps/web patched\n"
+    template = "{.spec.template.spec.containers[0]['image','imagePullPolicy']}"
+    assert (await mesh("get", "deploy", "web", "-o", f"jsonpath={template}")).out == "localhost/web:2 IfNotPresent"
+    await rolled_out(mesh)
+    assert (await mesh("patch", "deploy", "web", "-p", by_name)).out == "deployment.apps/web patched (no change)\n"
+    operations = '[{"op":"test","path":"/spec/replicas","value":3},{"op":"replace","path":"/spec/replicas","value":4}]'
+    assert (await mesh("patch", "deploy", "web", "--type=json", "-p", operations)).code == 0
+    again = await mesh("patch", "deploy", "web", "--type=json", "-p", operations)
+    assert (again.code, "does not hold" in again.err) == (1, True)
+    whole = await mesh("patch", "deploy", "web", "--type=merge", "-p", by_name.replace('"name":"app",', ""))
+    assert (whole.code, "containers[0].name" in whole.err) == (1, True)
+
+
+async def test_rollouts_of_every_deployment(mesh: Cli) -> None:
+    for name in ("web", "db"):
+        await mesh("apply", "-f", "-", stdin=WEB.replace("name: web,", f"name: {name},"))
+    told = await mesh("rollout", "status", "deployment", "--timeout=20s")
+    assert [line.split('"')[1] for line in told.out.splitlines() if "successfully" in line] == ["db", "web"]
+    assert (
+        await mesh("rollout", "restart", "deploy")
+    ).out == "deployment.apps/db restarted\ndeployment.apps/web restarted\n"
+    assert (await mesh("rollout", "pause", "web")).out == "deployment.apps/web paused\n"
+    one = await mesh("rollout", "history", "deployment")
+    assert (one.code, "say one of db, web" in one.err) == (1, True)
+    assert "there is no sts" in (await mesh("rollout", "restart", "sts")).err
+
+
+async def test_environment_is_shown(mesh: Cli) -> None:
+    await mesh("apply", "-f", "-", stdin=WEB)
+    await mesh("set", "env", "deployment/web", "COLOR=blue", "SIZE=9")
+    shown = await mesh("set", "env", "deployment/web", "--list")
+    assert shown.out == "# Deployment web, container app\nCOLOR=blue\nSIZE=9\n"

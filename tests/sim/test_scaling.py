@@ -58,7 +58,7 @@ class Loaded(SimHost):
                 told = summary.pods.add()
                 told.pod_ref.uid = pod.metadata.uid
                 share = self.load["millis"] * 10**6 // len(serving)
-                told.containers.add(name="main").cpu.usage_nano_cores = share
+                told.containers.add(name=pod.spec.containers[0].name).cpu.usage_nano_cores = share
         return summary
 
 
