@@ -298,7 +298,7 @@ TABLE: dict[str, dict[str, Support]] = {
         "minDomains": _YES,
         "nodeAffinityPolicy": _YES,
         "matchLabelKeys": _YES,
-        "nodeTaintsPolicy": _refused("only Ignore is honoured: a tainted node counts as a domain", _values("Ignore")),
+        "nodeTaintsPolicy": _YES,
     },
     "PodSchedulingGate": {"name": _YES},
     "NodeAffinity": {

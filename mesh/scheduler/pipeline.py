@@ -17,7 +17,7 @@ from mesh.model.times import from_timestamp
 from mesh.scheduler import scores, volumes
 from mesh.scheduler.cluster import Cluster, Placed, Tally, hash_of
 from mesh.scheduler.filters import why_not
-from mesh.scheduler.relations import Bools, Relations
+from mesh.scheduler.relations import Bools, Eligible, Relations
 from mesh.scheduler.scores import Floats, weights
 from mesh.v1.core_pb2 import Namespace, Pod
 from mesh.view import View
@@ -42,7 +42,7 @@ class Shape:
 
     fits: Bools
     reasons: Counter[str]
-    matches: Bools  # node selector and affinity alone
+    matches: Eligible
     taints: Floats
     affinity: Floats
     images: Floats
@@ -242,11 +242,12 @@ def _shape_of(pod: Pod, cluster: Cluster) -> Shape:
         against = why_not(pod, node)
         reasons.update(against)
         fits[row] = not against
-    matching = [not why_not(pod, node, affinity_alone=True) for node in cluster.nodes]
+    matching = np.array([not why_not(pod, node, affinity_alone=True) for node in cluster.nodes], bool)
+    borne = np.array([not (fit.unschedulable(pod, n) or fit.taints(pod, n)) for n in cluster.nodes], bool)
     return Shape(
         fits,
         reasons,
-        np.array(matching, bool),
+        Eligible(matching, borne),
         np.array([scores.preferred_taints(pod, node) for node in cluster.nodes], float),
         np.array([scores.preferred_affinity(pod, node) for node in cluster.nodes], float),
         scores.images_there(pod, cluster.nodes),

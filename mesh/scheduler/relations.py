@@ -25,6 +25,21 @@ _DEFAULT_SPREAD = ((HOSTNAME, 3), (ZONE, 5))  # (K3)
 _HARD_WEIGHT = 1  # what a required term of a pod that is there counts for others
 
 
+@dataclass(frozen=True, slots=True)
+class Eligible:
+    """Which nodes a pod may go to: `matches` by its selector and node affinity, `borne` by its tolerations."""
+
+    matches: Bools
+    borne: Bools
+
+    def by(self, constraint: TopologySpreadConstraint) -> Bools:
+        """The nodes that count as domains: those that it matches unless it ignores that, and if it honours taints those
+        alone that it tolerates."""
+        counts = np.ones_like(self.matches) if constraint.node_affinity_policy == "Ignore" else self.matches
+        honours: Bools = counts & self.borne
+        return honours if constraint.node_taints_policy == "Honor" else counts
+
+
 @dataclass(slots=True)
 class Relations:
     """The pods of one pass: those of the Cluster and those placed since, each on a row."""
@@ -122,7 +137,7 @@ class Relations:
 
     # ---- spreading
 
-    def skewed(self, pod: Pod, eligible: Bools) -> list[tuple[Bools, str]]:
+    def skewed(self, pod: Pod, eligible: Eligible) -> list[tuple[Bools, str]]:
         """Where the pod would make its group more uneven than it allows (DoNotSchedule)."""
         hard = [c for c in pod.spec.topology_spread_constraints if c.when_unsatisfiable == "DoNotSchedule"]
         found: list[tuple[Bools, str]] = []
@@ -135,7 +150,7 @@ class Relations:
             found.append(((codes >= 0) & (counts + mine - least > constraint.max_skew), words))
         return found
 
-    def evenness(self, pod: Pod, eligible: Bools) -> Floats | None:
+    def evenness(self, pod: Pod, eligible: Eligible) -> Floats | None:
         """How even the pod's group would be with it on each node, 0 to 100; None: it has no group."""
         soft = [c for c in pod.spec.topology_spread_constraints if c.when_unsatisfiable == "ScheduleAnyway"]
         costs: list[Floats] = []
@@ -158,10 +173,10 @@ class Relations:
         result: Floats = np.where(codes >= 0, cost, cost.max(initial=0.0))
         return result
 
-    def _spread(self, pod: Pod, constraint: TopologySpreadConstraint, eligible: Bools) -> tuple[Ints, int]:
+    def _spread(self, pod: Pod, constraint: TopologySpreadConstraint, eligible: Eligible) -> tuple[Ints, int]:
         """Of each node's domain how many of the group are there, and the fewest of any domain that counts."""
         codes = self.codes(constraint.topology_key)
-        counts_too = eligible if constraint.node_affinity_policy != "Ignore" else np.ones_like(eligible)
+        counts_too = eligible.by(constraint)
         chooses = _selector(constraint, pod)
         rows = [
             row

@@ -99,6 +99,30 @@ def test_spreading_over_zones() -> None:
     assert "missing required label" in bare
 
 
+@pytest.mark.parametrize(("policy", "third"), [
+    ("", "waits"), (", nodeTaintsPolicy: Ignore", "waits"), (", nodeTaintsPolicy: Honor", "goes"),
+])  # fmt: skip
+def test_a_tainted_domain_counts_unless_taints_are_honoured(policy: str, third: str) -> None:
+    closed = zoned("c", "west")
+    closed.spec.taints.add(key="dedicated", effect="NoSchedule")
+    two = [pod(f"p{i}", spread(ZONE, more=policy), "{app: web}", second=i) for i in range(2)]
+    found = placed(zoned("a", "east"), closed, *two)
+    assert ("a" if third == "goes" else "0/2 nodes") in found["p1"]
+    cordoned = zoned("c", "west")
+    cordoned.spec.unschedulable = True
+    found = placed(zoned("a", "east"), cordoned, *two)
+    assert ("a" if third == "goes" else "0/2 nodes") in found["p1"]
+
+
+@pytest.mark.parametrize(("policy", "goes"), [("", True), (", nodeAffinityPolicy: Honor", True),
+                                              (", nodeAffinityPolicy: Ignore", False)])  # fmt: skip
+def test_a_domain_that_the_pod_may_not_go_to_counts_only_if_affinity_is_ignored(policy: str, goes: bool) -> None:
+    here = spread(ZONE, more=policy) + f", nodeSelector: {{{ZONE}: east}}"
+    two = [pod(f"p{i}", here, "{app: web}", second=i) for i in range(2)]
+    found = placed(zoned("a", "east"), zoned("c", "west"), *two)
+    assert (found["p1"] == "a") == goes
+
+
 def test_fewer_domains_than_asked_for_count_as_empty() -> None:
     both = [pod(f"p{i}", spread(ZONE, more=", minDomains: 3"), "{app: web}", second=i) for i in range(3)]
     found = placed(*NODES, *both)
