@@ -18,8 +18,10 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from mesh.access.asks import on_service
+from mesh.access.decide import decide
 from mesh.access.revoked import is_revoked
-from mesh.console import podpage
+from mesh.console import flowpage, podpage
 from mesh.console.html import Html, frame, join, tag
 from mesh.console.pages import PAGES
 from mesh.console.reader import Reader
@@ -32,13 +34,14 @@ from mesh.store.feed import Feed
 from mesh.v1 import node_pb2
 from mesh.v1.control_pb2 import AlertStatus
 from mesh.v1.core_pb2 import Pod
-from mesh.v1.node_pb2 import SecretReceipt
+from mesh.v1.node_pb2 import Flows, FlowsRequest, SecretReceipt
 from mesh.v1.stats_pb2 import History
 
 COOKIE = "mesh-console"
 SETTLE, CLOCK = 0.3, 15.0  # seconds that changes gather; until ages are shown anew
 TAIL = 200  # lines of a log
 _HISTORY_SECONDS, _POINTS, _FRESH = 3600, 60, 15.0
+_FLOWS_FRESH = 3.0
 _PATIENCE = 2.0  # for a host that is asked while a page waits
 _WITH_HISTORY = ("/", "/hosts")
 
@@ -53,10 +56,11 @@ class Console:
     alerts: Callable[[], Sequence[AlertStatus]] = tuple
     receipts: Callable[[str, str], Sequence[SecretReceipt]] = lambda _host, _uid: ()
     _histories: dict[str, tuple[float, History]] = field(default_factory=dict)
+    _carried: tuple[float, dict[str, Flows | str]] = (float("-inf"), {})
 
     def app(self) -> Starlette:
         """The application."""
-        found = [Route(path, self._page) for path in PAGES]
+        found = [Route(path, self._page) for path in (*PAGES, "/flows")]
         return Starlette(routes=[
             Route("/sign-in", self._sign_in), *found, Route("/pods/{namespace}/{name}", self._page),
         ])  # fmt: skip
@@ -99,6 +103,10 @@ class Console:
             return await self._pod(request, reader)
         if path in _WITH_HISTORY and reader.may("list", "Node"):
             reader.history = await self._hosts_history()
+        if path == "/flows":
+            if not decide(session.who, on_service("get", "flows"), self.feed.view).allowed:
+                return None
+            return flowpage.page(reader, await self._flows())
         return PAGES[path](reader, request.query_params)
 
     async def _pod(self, request: Request, reader: Reader) -> Html | None:
@@ -132,6 +140,25 @@ class Console:
         finally:
             await close_stream(agent, stream)
         return b"".join(parts)[-100_000:].decode(errors="replace")
+
+    async def _flows(self) -> dict[str, Flows | str]:
+        """What every host's proxy carries, asked anew at most every few seconds."""
+        now = time.monotonic()
+        if self._carried[0] + _FLOWS_FRESH < now:
+            names = [node.metadata.name for node in self.feed.view.nodes()]
+            said = await asyncio.gather(*(self._ask_flows(name) for name in names))
+            self._carried = now, dict(zip(names, said, strict=True))
+        return self._carried[1]
+
+    async def _ask_flows(self, host: str) -> Flows | str:
+        agent = self.agent(host)
+        if agent is None:
+            return "cannot be reached"
+        try:
+            async with asyncio.timeout(_PATIENCE):
+                return await agent.flows(FlowsRequest(connections=True))
+        except (MeshError, TimeoutError) as error:
+            return str(error) or "did not answer in time"
 
     async def _hosts_history(self) -> dict[str, History]:
         names = [node.metadata.name for node in self.feed.view.nodes()]

@@ -11,6 +11,7 @@ from urllib.parse import quote, urlencode
 PAGE = 100  # rows
 SECTIONS = (
     ("/", "Overview"), ("/hosts", "Hosts"), ("/workloads", "Workloads"), ("/pods", "Pods"), ("/services", "Services"),
+    ("/flows", "Flows"),
     ("/secrets", "Secrets"), ("/events", "Events"),
 )  # fmt: skip
 STYLE = """
@@ -26,7 +27,9 @@ var(--line);vertical-align:top}th{color:var(--dim);font-weight:500}tr:focus-with
 a{color:var(--mark)}.bad{color:var(--bad)}.warn{color:var(--warn)}.good{color:var(--good)}.dim{color:var(--dim)}
 pre,.mono{font-family:ui-monospace,monospace;font-size:12.5px}pre{white-space:pre-wrap;border:1px solid var(--line);
 padding:.6em;max-height:28em;overflow:auto}progress{width:9em;height:.8em}svg{vertical-align:middle;stroke:var(--mark);
-fill:none}form input{font:inherit;padding:.2em .4em}ul.alerts{padding-left:1.2em}:focus-visible{outline:2px solid
+fill:none}
+svg text{fill:currentColor;stroke:none;font-size:12px}
+form input{font:inherit;padding:.2em .4em}ul.alerts{padding-left:1.2em}:focus-visible{outline:2px solid
 var(--mark)}
 """
 SCRIPT = """
@@ -46,7 +49,7 @@ else if(e.key==='n')main.querySelector('[rel=next]')?.click();
 else if(e.key==='p')main.querySelector('[rel=prev]')?.click();
 else if(e.key==='/'){e.preventDefault();main.querySelector('#q')?.focus();}});
 """
-KEYS = "Keys: 1 to 7 sections, j and k rows, n and p pages, / search"
+KEYS = "Keys: 1 to 8 sections, j and k rows, n and p pages, / search"
 
 
 class Html(str):
@@ -61,8 +64,9 @@ def text(value: object) -> Html:
 
 
 def tag(name: str, *inner: object, **attributes: object) -> Html:
-    """An element; `class_` is the attribute class."""
-    said = "".join(f' {k.rstrip("_")}="{escape(str(v))}"' for k, v in attributes.items() if v not in (None, ""))
+    """An element; `class_` is the attribute class, and "__" in a name is "-"."""
+    given = ((k.rstrip("_").replace("__", "-"), v) for k, v in attributes.items() if v not in (None, ""))
+    said = "".join(f' {k}="{escape(str(v))}"' for k, v in given)
     return Html(f"<{name}{said}>{''.join(text(i) for i in inner)}</{name}>")
 
 

@@ -121,7 +121,8 @@ async def test_every_page_is_there_and_says_what_is(
     browser = await signed_in(served, tmp_path)
     for path, words in (
         ("/", "Everything is well"), ("/hosts", "host1"), ("/workloads", "Workloads"), ("/pods", "Running"),
-        ("/services", "Ingress"), ("/secrets", "login"), ("/events", "Events"), ("/pods/default/web", "hello:1"),
+        ("/services", "Ingress"), ("/secrets", "login"),
+        ("/flows", "Who talks to whom"), ("/events", "Events"), ("/pods/default/web", "hello:1"),
     ):  # fmt: skip
         status, headers, body = await browser.get(path)
         assert (status, words in body) == (200, True), path
