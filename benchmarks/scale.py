@@ -13,6 +13,7 @@ import itertools
 import json
 import logging
 import os
+import socket
 import statistics
 import subprocess
 import sys
@@ -21,16 +22,19 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import grpc
 import structlog
+from google.protobuf.message import Message
 from grpc import aio
 
 from mesh import pki
 from mesh.config import Limits, Network
-from mesh.fleet.bridge import RayAddress, RayHosts
+from mesh.errors import Unavailable, from_kind
+from mesh.fleet.frames import read_frame, write_frame
 from mesh.meshd import Meshd, Settings
 from mesh.model.kinds import key_of, pack, unpack
 from mesh.model.manifest import load
@@ -40,6 +44,7 @@ from mesh.store.encrypted import EncryptedCodec
 from mesh.store.keyring import Keyring
 from mesh.store.port import Event, Snapshot, Write
 from mesh.store.sqlite import SqliteStore
+from mesh.v1 import bridge_pb2, node_pb2
 from mesh.v1 import control_pb2 as pb
 from mesh.v1.control_pb2_grpc import ControlStub, ResourcesStub
 from mesh.v1.core_pb2 import ConfigMap, Node, Pod
@@ -68,27 +73,83 @@ TICKS = os.sysconf("SC_CLK_TCK")
 # ---- meshd, in a process of its own
 
 
-class HollowHosts(RayHosts):
-    """meshd's own bridge, with hollow hosts at its other end."""
+class HollowNode:
+    """One host's agent, an AgentPort, at the other end of a socket."""
+
+    def __init__(self, name: str, hosts: "HollowHosts") -> None:
+        self._name = name
+        self._hosts = hosts
+
+    async def assign(self, request: node_pb2.Assignment) -> node_pb2.AssignReply:
+        """See AgentPort, as the next two."""
+        return node_pb2.AssignReply.FromString(await self._hosts.call(self._name, "assign", request))
+
+    async def program(self, request: node_pb2.ServiceTable) -> node_pb2.AssignReply:
+        """."""
+        return node_pb2.AssignReply.FromString(await self._hosts.call(self._name, "program", request))
+
+    async def observe(self, request: node_pb2.ObserveRequest) -> node_pb2.Observed:
+        """."""
+        return node_pb2.Observed.FromString(await self._hosts.call(self._name, "observe", request))
+
+
+class HollowHosts:
+    """The Hosts port, with hollow hosts in a process of their own: meshd's frames to its Ray child, without Ray."""
 
     def __init__(self, count: int) -> None:
-        super().__init__(RayAddress("127.0.0.1:1", "127.0.0.1", Path("/"), Path("/")))
         self._count = count
+        self._agents: dict[str, Any] = {}
+        self._changed = asyncio.Event()
+        self._calls: dict[int, asyncio.Future[bytes]] = {}
+        self._ids = itertools.count(1)
+        self._writer: asyncio.StreamWriter | None = None
 
-    async def _ports_answer(self) -> bool:
-        return True
+    @property
+    def state(self) -> str:
+        """As RayHosts says it."""
+        return "connected" if self._agents else "starting"
 
-    async def _spawn(self, theirs: object) -> asyncio.subprocess.Process:
-        fd = theirs.fileno()  # type: ignore[attr-defined] # a socket
-        script = str(ROOT / "benchmarks" / "hollow_hosts.py")
-        return await asyncio.create_subprocess_exec(
-            sys.executable,
-            script,
-            str(fd),
-            str(self._count),
-            pass_fds=[fd],
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-        )
+    def agents(self) -> dict[str, Any]:
+        """By name."""
+        return dict(self._agents)
+
+    async def changed(self) -> None:
+        """Once, when they are there."""
+        await self._changed.wait()
+        self._changed.clear()
+
+    async def call(self, node: str, method: str, request: Message) -> bytes:
+        """One call, there and back."""
+        if self._writer is None:
+            raise Unavailable("the hosts are not there yet")
+        number, waiting = next(self._ids), asyncio.get_running_loop().create_future()
+        self._calls[number] = waiting
+        call = bridge_pb2.BridgeCall(id=number, node=node, method=method, payload=request.SerializeToString())
+        try:
+            write_frame(self._writer, bridge_pb2.BridgeFrame(call=call))
+            return bytes(await waiting)
+        finally:
+            del self._calls[number]
+
+    async def run(self) -> None:
+        """Starts them and listens."""
+        ours, theirs = socket.socketpair()
+        await asyncio.create_subprocess_exec(
+            sys.executable, str(ROOT / "benchmarks" / "hollow_hosts.py"), str(theirs.fileno()), str(self._count),
+            pass_fds=[theirs.fileno()], env={**os.environ, "PYTHONPATH": str(ROOT)},
+        )  # fmt: skip
+        theirs.close()
+        reader, self._writer = await asyncio.open_connection(sock=ours)
+        while frame := await read_frame(reader):
+            if frame.HasField("hosts"):
+                self._agents = {name: HollowNode(name, self) for name in frame.hosts.nodes}
+                self._changed.set()
+            elif (waiting := self._calls.get(frame.answer.id)) is not None and not waiting.done():
+                reply = frame.answer.reply
+                if reply.error_kind:
+                    waiting.set_exception(from_kind(reply.error_kind, reply.error_message))
+                else:
+                    waiting.set_result(reply.payload)
 
 
 async def serve(directory: Path, hosts: int) -> None:

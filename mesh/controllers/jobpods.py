@@ -60,8 +60,9 @@ def has_failed(pod: Pod, job: Job) -> bool:
 def ended_at(pod: Pod) -> int:
     """When the pod's last container ended, in nanoseconds; when it was asked to go, or made, for want of better."""
     ends = [from_timestamp(s.state.terminated.finished_at) for s in pod.status.container_statuses]
-    asked = from_timestamp(pod.metadata.deletion_timestamp)
-    return max(ends, default=0) or asked or from_timestamp(pod.metadata.creation_timestamp)
+    meta = pod.metadata
+    asked = from_timestamp(meta.deletion_timestamp) - meta.deletion_grace_period_seconds * SECOND
+    return max(ends, default=0) or max(asked, 0) or from_timestamp(pod.metadata.creation_timestamp)
 
 
 def pause(failed: Iterable[Pod], succeeded: Iterable[Pod], now: int) -> float:
