@@ -10,6 +10,7 @@ from mesh.model import quantity
 from mesh.model.pods import containers, effective_limits, effective_requests, requests_of
 from mesh.model.times import SECOND
 from mesh.v1.core_pb2 import Container, Pod
+from mesh.v1.node_pb2 import LocalVolume
 from nodeagent.thresholds import Eviction, Threshold
 from nodeagent.vitals import Vitals
 
@@ -168,6 +169,21 @@ def limits(pod: Pod) -> dict[str, int]:
         for v in pod.spec.volumes
         if v.empty_dir.size_limit and v.empty_dir.medium != "Memory" and quantity.parse(v.empty_dir.size_limit).nanos
     }
+
+
+def limited_claims(pod: Pod, bound: Mapping[str, LocalVolume]) -> dict[str, LocalVolume]:
+    """Its claims whose directories may hold so much and no more, by volume (V17)."""
+    found = {v.name: bound.get(v.persistent_volume_claim.claim_name) for v in pod.spec.volumes}
+    return {name: volume for name, volume in found.items() if volume is not None and volume.size}
+
+
+def over_claim(pod: Pod, usage: Usage, bound: Mapping[str, LocalVolume]) -> str:
+    """Why the pod goes, in words, when one of its claims holds more than its size (V17)."""
+    for name, volume in limited_claims(pod, bound).items():
+        if usage.volumes.get(name, 0) > volume.size:
+            size = quantity.Quantity(volume.size * 10**9, "binary")
+            return f'Usage of claim "{volume.claim}" exceeds its size "{size}".'
+    return ""
 
 
 def over_limit(pod: Pod, usage: Usage, *, split: bool = False) -> str:

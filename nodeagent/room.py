@@ -142,15 +142,21 @@ class Room:
         """Evicts every pod that holds more on disk than it may; whether there was one."""
         full, split = False, self._vitals().images is not None
         now = asyncio.get_running_loop().time
-        limited = {w.pod.metadata.uid: w for w in self._evictable() if pressure.is_limited(w.pod)}
+        limited = {
+            w.pod.metadata.uid: w
+            for w in self._evictable()
+            if pressure.is_limited(w.pod) or pressure.limited_claims(w.pod, w.given.claims)
+        }
         self._due = {uid: at for uid, at in self._due.items() if uid in limited}
         for uid, worker in limited.items():
             began = now()
             if began < self._due.get(uid, 0.0):
                 continue
-            usage = await asyncio.to_thread(self._measure.pod, worker.pod, worker.seen)
+            pod, bound = worker.pod, worker.given.claims
+            claims = pressure.limited_claims(pod, bound)
+            usage = await asyncio.to_thread(self._measure.pod, pod, worker.seen, claims=claims)
             self._due[uid] = now() + EASE * (now() - began)
-            if words := pressure.over_limit(worker.pod, usage, split=split):
+            if words := pressure.over_limit(pod, usage, split=split) or pressure.over_claim(pod, usage, bound):
                 self._evict(worker, words, HARD_GRACE, disrupted=False)
                 full = True
         return full

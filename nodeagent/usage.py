@@ -5,11 +5,14 @@ Rule: blocking, and it costs what `du` costs; whoever asks runs it in a thread, 
 
 import os
 from collections import defaultdict
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Protocol
 
 from mesh.model.pods import qos_class
 from mesh.v1.core_pb2 import Pod
+from mesh.v1.node_pb2 import LocalVolume
 from nodeagent import pressure
 from nodeagent.config import AgentConfig
 from nodeagent.pressure import Usage, Used
@@ -18,12 +21,16 @@ from nodeagent.runtime.places import Places
 from nodeagent.runtime.seen import SeenPod
 from nodeagent.volumes.tree import Tree
 
+NONE: Mapping[str, LocalVolume] = MappingProxyType({})
+
 
 class Measure(Protocol):
     """What pods hold; blocking."""
 
-    def pod(self, pod: Pod, seen: SeenPod | None, *, disk: bool = True) -> Usage:
-        """All of it; without `disk`, memory and processes alone."""
+    def pod(
+        self, pod: Pod, seen: SeenPod | None, *, disk: bool = True, claims: Mapping[str, LocalVolume] = NONE
+    ) -> Usage:
+        """All of it; without `disk`, memory and processes alone; with those claims, by volume."""
         ...
 
 
@@ -34,7 +41,9 @@ class HostMeasure:
         self._tree = tree
         self._graph = Places.of(config).graph
 
-    def pod(self, pod: Pod, seen: SeenPod | None, *, disk: bool = True) -> Usage:
+    def pod(
+        self, pod: Pod, seen: SeenPod | None, *, disk: bool = True, claims: Mapping[str, LocalVolume] = NONE
+    ) -> Usage:
         """See Measure."""
         cgroup = f"/mesh/{qos_class(pod.spec).lower()}/pod{pod.metadata.uid}"
         memory, pids = cgroups.working_set(cgroup), cgroups.processes(cgroup)
@@ -50,9 +59,14 @@ class HostMeasure:
             memory, sum(t[0] for t in total), sum(t[1] for t in total), pids,
             sum(t[0] for t in layer_total), sum(t[1] for t in layer_total),
             {n: Used(each[n], layer_sizes.get(i, (0, 0))[0], logs.get(n, (0, 0))[0]) for n, i in newest.items()},
-            {v.name: usage_of(Path(self._tree.volume_path(pod, v)))[0]
-             for v in pod.spec.volumes if v.name in pressure.limits(pod)},
+            {n: usage_of(place)[0] for n, place in self._places(pod, claims).items()},
         )  # fmt: skip
+
+    def _places(self, pod: Pod, claims: Mapping[str, LocalVolume]) -> dict[str, Path]:
+        """Where those volumes lie that have a limit of their own."""
+        limited = [v for v in pod.spec.volumes if v.name in pressure.limits(pod)]
+        own = {v.name: Path(self._tree.volume_path(pod, v)) for v in limited}
+        return own | {name: self._tree.claim_path(bound.name) for name, bound in claims.items()}
 
     def _layers(self, seen: SeenPod | None) -> dict[str, tuple[int, int]]:
         """Bytes and inodes of writable layers, by container id."""

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 from mesh.errors import Violation
 from mesh.model import claims
+from mesh.model.fields import copy_of
 from mesh.v1.core_pb2 import PersistentVolume, PersistentVolumeClaim, PersistentVolumeClaimSpec
 
 _CLASS = f'there is no storage class "{{}}": "{claims.LOCAL}" and "" (volumes that you made) are known'
@@ -94,9 +95,23 @@ def check_change(
 ) -> Iterator[Violation]:  # fmt: skip
     """What a claim wants and where a volume lies never change."""
     if isinstance(new, PersistentVolumeClaim) and isinstance(old, PersistentVolumeClaim):
-        if new.spec != old.spec:
-            yield Violation("spec", "may not change: make another claim, directories do not grow")
+        yield from _check_growth(new, old)
     elif isinstance(new, PersistentVolume) and isinstance(old, PersistentVolume):
         for name, field in (("hostPath", "host_path"), ("local", "local"), ("nodeAffinity", "node_affinity")):
             if getattr(new.spec, field) != getattr(old.spec, field):
                 yield Violation(f"spec.{name}", "may not change")
+
+
+def _check_growth(new: PersistentVolumeClaim, old: PersistentVolumeClaim) -> Iterator[Violation]:
+    """A directory of the mesh's may become bigger, once it is there; nothing becomes smaller."""
+    fixed = copy_of(new.spec)
+    fixed.resources.requests["storage"] = old.spec.resources.requests["storage"]
+    if fixed != old.spec:
+        yield Violation("spec", "may not change, but for a bigger resources.requests.storage: make another claim")
+        return
+    where = "spec.resources.requests.storage"
+    wanted, given = (claims.size_of(dict(c.spec.resources.requests)) for c in (new, old))
+    if wanted < given:
+        yield Violation(where, f"must not become less than {old.spec.resources.requests['storage']}")
+    elif wanted > given and (old.spec.storage_class_name != claims.LOCAL or not claims.is_bound(old)):
+        yield Violation(where, f'may become more only in a bound claim of class "{claims.LOCAL}"')

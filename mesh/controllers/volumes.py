@@ -75,6 +75,8 @@ def _claim(
             changed = copy_of(claim)
             changed.status.phase = "Lost" if lost else "Bound"
             yield Write(key_of(claim), changed, revision_of(claim))
+        elif not lost:
+            yield from _grown(claim, volumes[claim.spec.volume_name], view, now_ns)
         return
     free = [v for v in volumes.values() if v.metadata.name not in taken and claims.fits(v, claim)]
     if free:
@@ -88,6 +90,18 @@ def _claim(
         if view.get(key_of(made)) is None:
             yield Write(key_of(made), made, 0)
             yield from _bound(claim, made, view, now_ns)
+
+
+def _grown(claim: PersistentVolumeClaim, volume: PersistentVolume, view: View, now_ns: int) -> Iterator[Write]:
+    """A directory of ours is as big as its claim wants it, at once."""
+    wanted = claim.spec.resources.requests["storage"]
+    if not claims.host_of(volume) or claims.size_of({"storage": wanted}) <= claims.size_of(dict(volume.spec.capacity)):
+        return
+    bigger, told = copy_of(volume), copy_of(claim)
+    bigger.spec.capacity["storage"] = told.status.capacity["storage"] = wanted
+    yield Write(key_of(volume), bigger, revision_of(volume))
+    yield Write(key_of(claim), told, revision_of(claim))
+    yield from record(view, claim, "FileSystemResizeSuccessful", f"The directory may hold {wanted}", now_ns)
 
 
 def _made(claim: PersistentVolumeClaim, node: str, now_ns: int) -> PersistentVolume:

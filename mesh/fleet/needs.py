@@ -219,6 +219,7 @@ def _volumes(node: str, view: View) -> Iterator[LocalVolume]:
                 yield LocalVolume(
                     name=volume.metadata.name, namespace=pod.metadata.namespace, claim=name,
                     path=claims.path_of(volume),
+                    size=claims.size_of(dict(volume.spec.capacity)) if claims.host_of(volume) else 0,
                 )  # fmt: skip
     for volume in view.of_kind("PersistentVolume"):
         if isinstance(volume, PersistentVolume) and is_retired(volume) and claims.host_of(volume) == node:

@@ -57,7 +57,7 @@ def assignment_digest(assignment: Assignment, parts: Sequence[str] = ()) -> str:
 
 def _network(assignment: Assignment) -> list[Any]:
     held = sorted([h.uid, h.waits_for] for h in assignment.held)
-    volumes = sorted([v.name, v.namespace, v.claim, v.path, v.retired] for v in assignment.volumes)
+    volumes = sorted([v.name, v.namespace, v.claim, v.path, v.retired, v.size] for v in assignment.volumes)
     found = [assignment.service_cidr, assignment.dns_address, assignment.cluster_domain, held]
     return [*found, volumes] if volumes else found
 

@@ -212,6 +212,7 @@ class LocalVolume(_message.Message):
     CLAIM_FIELD_NUMBER: _builtins.int
     PATH_FIELD_NUMBER: _builtins.int
     RETIRED_FIELD_NUMBER: _builtins.int
+    SIZE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     namespace: _builtins.str
     """of its claim"""
@@ -220,6 +221,8 @@ class LocalVolume(_message.Message):
     """empty: a directory that the host names itself"""
     retired: _builtins.bool
     """its directory is to be removed"""
+    size: _builtins.int
+    """bytes that pods may put into a directory which the host names itself; 0: nobody counts"""
     def __init__(
         self,
         *,
@@ -228,10 +231,11 @@ class LocalVolume(_message.Message):
         claim: _builtins.str = ...,
         path: _builtins.str = ...,
         retired: _builtins.bool = ...,
+        size: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["claim", b"claim", "name", b"name", "namespace", b"namespace", "path", b"path", "retired", b"retired"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["claim", b"claim", "name", b"name", "namespace", b"namespace", "path", b"path", "retired", b"retired", "size", b"size"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

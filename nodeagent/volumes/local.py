@@ -37,8 +37,12 @@ class Local:
             _own(path, context.fs_group, context.fs_group_change_policy)
         return str(path)
 
+    def path(self, name: str) -> Path:
+        """Where a directory lies, or would."""
+        return self._directory / name
+
     def _made(self, name: str) -> Path:
-        path = self._directory / name
+        path = self.path(name)
         if not path.is_dir():
             path.mkdir(mode=0o700, parents=True)
             path.chmod(0o777)  # as emptyDir: which user comes is not known

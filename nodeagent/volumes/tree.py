@@ -115,6 +115,10 @@ class Tree:
                 written[volume.name] = content.revision
         return written
 
+    def claim_path(self, name: str) -> Path:
+        """The directory that this host has made for a PersistentVolume of that name."""
+        return self._local.path(name)
+
     def volume_path(self, pod: Pod, volume: Volume) -> str:
         """The host path of a prepared volume."""
         if volume.HasField("host_path"):

@@ -8,7 +8,7 @@ knows, across agents.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,7 @@ from nodeagent.config import AgentConfig
 from nodeagent.pressure import Usage
 from nodeagent.proxy import OnHeld
 from nodeagent.runtime.seen import SeenPod
+from nodeagent.usage import NONE
 from nodeagent.vitals import Vitals
 from tests.harness.fake_checks import FakeChecks
 from tests.harness.fake_runtime import FakeHost, FakeRuntime
@@ -86,7 +87,9 @@ class FakeMeasure:
         self.used: dict[str, Usage] = {}
         self.volume: dict[str, int] = {}
 
-    def pod(self, pod: Pod, seen: SeenPod | None, *, disk: bool = True) -> Usage:
+    def pod(
+        self, pod: Pod, seen: SeenPod | None, *, disk: bool = True, claims: Mapping[str, LocalVolume] = NONE
+    ) -> Usage:
         volumes = {v.name: self.volume.get(f"{pod.metadata.name}/{v.name}", 0) for v in pod.spec.volumes}
         return replace(self.used.get(pod.metadata.name, Usage()), volumes=volumes)
 

@@ -256,10 +256,51 @@ def test_claims_that_can_never_be_met_are_refused(spec: dict[str, Any], why: str
         claim(**spec)
 
 
-def test_a_claim_never_changes() -> None:
-    old = claim()
+def changed(old: PersistentVolumeClaim, size: str, **spec: Any) -> PersistentVolumeClaim:
     new = PersistentVolumeClaim()
     new.CopyFrom(old)
-    new.spec.resources.requests["storage"] = "2Gi"
-    with pytest.raises(Invalid, match="directories do not grow"):
-        admit.update(new, old, View(Snapshot(1, [])), STAMP)
+    new.spec.resources.requests["storage"] = size
+    for field, value in spec.items():
+        setattr(new.spec, field, value)
+    made = admit.update(new, old, View(Snapshot(1, [])), STAMP).object
+    assert isinstance(made, PersistentVolumeClaim)
+    return made
+
+
+def test_a_claim_never_changes_but_for_its_size() -> None:
+    with pytest.raises(Invalid, match="only in a bound claim"):
+        changed(claim(), "2Gi")
+    world = World(claim(), user("one", "b"))
+    world.settle()
+    bound = world.claim()
+    with pytest.raises(Invalid, match="must not become less than 1Gi"):
+        changed(bound, "512Mi")
+    with pytest.raises(Invalid, match="spec: may not change"):
+        changed(bound, "2Gi", volume_name="other")
+    assert changed(bound, "2Gi").spec.resources.requests["storage"] == "2Gi"
+
+
+def test_a_bound_claim_grows_and_its_host_is_told() -> None:
+    world = World(claim(), user("one", "b"))
+    world.settle()
+    told = needs_of("b", world.view, "10.244.0.0/16", 1)
+    assert told is not None
+    assert [v.size for v in told.volumes] == [1 << 30]
+    world.put(changed(world.claim(), "3Gi"))
+    world.settle()
+    assert world.claim().status.capacity["storage"] == "3Gi"
+    assert world.volumes()[0].spec.capacity["storage"] == "3Gi"
+    bigger = needs_of("b", world.view, "10.244.0.0/16", 1)
+    assert bigger is not None
+    assert [v.size for v in bigger.volumes] == [3 << 30]
+    assert bigger.digest != told.digest
+
+
+def test_what_somebody_else_made_is_not_counted_and_does_not_grow() -> None:
+    world = World(claim(storage_class_name=""), volume("disk", "5Gi"), user("one", "b"))
+    world.settle()
+    told = needs_of("b", world.view, "10.244.0.0/16", 1)
+    assert told is not None
+    assert [(v.name, v.size) for v in told.volumes] == [("disk", 0)]
+    with pytest.raises(Invalid, match='of class "local"'):
+        changed(world.claim(), "6Gi")

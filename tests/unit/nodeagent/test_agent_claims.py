@@ -1,5 +1,6 @@
 """Claims on a host (V17): a directory that outlives pods, who may write it, and its end by order alone."""
 
+import asyncio
 import os
 import stat
 from pathlib import Path
@@ -8,7 +9,9 @@ import pytest
 
 from mesh.v1.core_pb2 import Pod, PodSecurityContext, Volume, VolumeMount
 from mesh.v1.node_pb2 import LocalVolume
+from nodeagent.usage import HostMeasure
 from nodeagent.volumes.local import Local, Unmountable
+from nodeagent.volumes.tree import Tree
 from tests.harness.agents import World, a_container, a_pod
 from tests.harness.bent_time import bent
 
@@ -101,3 +104,36 @@ def test_nothing_but_our_own_is_removed(tmp_path: Path) -> None:
     (tmp_path / "else").mkdir()
     Local(tmp_path / "volumes").remove("../else")
     assert (tmp_path / "else").exists()
+
+
+def test_what_a_claim_holds_is_measured_also_by_an_agent_that_came_later(tmp_path: Path) -> None:
+    config = World(tmp_path).config
+    (config.state_dir / "volumes" / "pvc-1" / "deep").mkdir(parents=True)
+    (config.state_dir / "volumes" / "pvc-1" / "deep" / "file").write_bytes(b"x" * 300_000)
+    measure = HostMeasure(Tree(config.state_dir, config.log_dir, config.memory_dir), config)
+    held = measure.pod(with_claim("one"), None, claims={"v": BOUND}).volumes
+    assert 300_000 <= held["v"] < 400_000
+    assert measure.pod(with_claim("one"), None).volumes == {}
+
+
+@bent
+async def test_a_pod_whose_claim_holds_too_much_goes(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    await world.start()
+    world.volumes.append(LocalVolume(name="pvc-1", namespace="default", claim="data", size=100 << 20))
+    await world.assign(with_claim("one"))
+    await world.until(lambda: world.phase("one") == "Running")
+    world.measure.volume["one/v"] = 100 << 20
+    await asyncio.sleep(60)
+    assert world.phase("one") == "Running"
+    world.measure.volume["one/v"] += 1
+    await world.until(lambda: world.phase("one") == "Failed")
+    assert world.status("one").reason == "Evicted"
+    assert world.status("one").message == 'Usage of claim "data" exceeds its size "100Mi".'
+    world.volumes[:] = [LocalVolume(name="pvc-1", namespace="default", claim="data", size=200 << 20)]  # it has grown
+    await world.assign(with_claim("two"))
+    world.measure.volume["two/v"] = 150 << 20
+    await world.until(lambda: world.phase("two") == "Running")
+    await asyncio.sleep(60)
+    assert world.phase("two") == "Running"
+    await world.kill()
