@@ -64,7 +64,7 @@ def bearer_of(claims: Mapping[str, Any], view: View, now: int, audiences: Iterab
         told, begins = tuple(str(a) for a in claims["aud"]), int(claims["nbf"])
         pod = bound.get("pod") or {}
         pod_name, pod_uid = str(pod.get("name", "")), str(pod.get("uid", ""))
-    except (KeyError, TypeError, ValueError, AttributeError):
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
         raise Forbidden("the token is none of a service account") from None
     if expires <= now:
         raise Forbidden("the token has expired: read it again from its file, it is renewed there")

@@ -1,4 +1,4 @@
-"""What docs/secrets.md tells to do when a key is lost, done on a host: nothing that runs is stopped, all works again."""
+"""What docs/secrets.md tells to do when a key is lost, done on a host: nothing that runs stops, and all works again."""
 
 import json
 

@@ -5,6 +5,7 @@ where the reader says so.
 """
 
 import contextlib
+import json
 from collections.abc import Callable, Sequence
 
 import dns.message
@@ -12,8 +13,8 @@ import dns.rcode
 from google.protobuf import json_format, struct_pb2
 from google.protobuf.any_pb2 import Any
 
-from mesh import config, pki, signing
-from mesh.access import tokens
+from mesh import config, jwt, pki, signing
+from mesh.access import accounts, tokens
 from mesh.access.asks import asks_of
 from mesh.admission import admit
 from mesh.admission.admit import Stamp
@@ -23,8 +24,8 @@ from mesh.model import cron, manifest, quantity, selectors
 from mesh.model.kinds import KINDS, key_of, unpack
 from mesh.sdk import jsonpath
 from mesh.store.port import Snapshot
-from mesh.v1 import control_pb2
-from mesh.v1.core_pb2 import Pod
+from mesh.v1 import access_pb2, control_pb2, secrets_pb2
+from mesh.v1.core_pb2 import Pod, ServiceAccount
 from mesh.view import View
 from netproxy.dns import message
 
@@ -62,15 +63,16 @@ def objects(data: bytes) -> None:
 
 def requests(data: bytes) -> None:
     """Requests of every method, up to what they ask for."""
-    for service in control_pb2.DESCRIPTOR.services_by_name.values():
-        for method in service.methods:
-            request = method.input_type._concrete_class()
-            try:
-                request.ParseFromString(data)
-            except Exception:  # noqa: BLE001, S112 - gRPC refuses what can't be parsed
-                continue
-            with contextlib.suppress(MeshError):
-                asks_of(f"/{service.full_name}/{method.name}", request)
+    files = (control_pb2, access_pb2, secrets_pb2)
+    services = [service for file in files for service in file.DESCRIPTOR.services_by_name.values()]
+    for service, method in ((s, m) for s in services for m in s.methods):
+        request = method.input_type._concrete_class()
+        try:
+            request.ParseFromString(data)
+        except Exception:  # noqa: BLE001, S112 - gRPC refuses what can't be parsed
+            continue
+        with contextlib.suppress(MeshError):
+            asks_of(f"/{service.full_name}/{method.name}", request)
 
 
 def patches(data: bytes) -> None:
@@ -128,6 +130,21 @@ def secrets_of_doors(data: bytes) -> None:
             read()
 
 
+def bearers(data: bytes) -> None:
+    """Tokens of service accounts as callers bring them, and whatever the mesh could have signed."""
+    text = data.decode(errors="replace")
+    with contextlib.suppress(MeshError):
+        jwt.read(text, _KEY)
+    try:
+        claims = json.loads(text)
+        token = jwt.sign(claims, _KEY)
+    except (ValueError, RecursionError):
+        return
+    if isinstance(claims, dict):
+        with contextlib.suppress(MeshError):
+            accounts.bearer_of(jwt.read(token, _KEY), VIEW, NOW // 10**9)
+
+
 def datagrams(data: bytes) -> None:
     """Questions to the proxy's DNS, and the answers of refusal."""
     try:
@@ -158,6 +175,9 @@ assert isinstance(_POD, Pod)
 _QUESTIONS = (("web.default.svc", "A"), ("_http._tcp.web.default", "SRV"), ("1.0.96.10.in-addr.arpa", "PTR"))
 _KINDS = [bytes([i]) + b"\x1a\x05\x0a\x03web" for i in range(len(KINDS))]
 _TOKEN = b"mesh1." + b"a" * 10 + b"." + b"b" * 32 + b"." + b"0" * 64
+_KEY = pki.wish().key
+_CLAIMS = accounts.claims_of(ServiceAccount(), _POD, [""], NOW // 10**9, NOW // 10**9 + 600)
+_BEARER = jwt.sign(_CLAIMS, _KEY).encode()
 _CERTIFICATE = pki.make_ca("x", NOW // 10**9).certificate
 _PATCH = {"spec": {"containers": [{"name": "x"}]}, "metadata": {"labels": None}}
 _PATCH_BYTES = json_format.ParseDict(_PATCH, struct_pb2.Struct()).SerializeToString()
@@ -171,6 +191,7 @@ TARGETS: dict[str, tuple[Callable[[bytes], None], Sequence[bytes]]] = {
     "quantities": (quantities, (b"100m", b"1.5Gi", b"-3e6", b"12E", b".5", b"0x1")),
     "cron": (schedules, (b"*/5 1-3 * jan,mar mon\nEurope/Berlin", b"@daily\nUTC", b"0 0 29 2 *\n")),
     "doors": (secrets_of_doors, (pki.wish().certificate, _CERTIFICATE, b"listen = ['a:1']\n", _TOKEN)),
+    "bearers": (bearers, (_BEARER, json.dumps(_CLAIMS).encode(), b'{"exp": 1e999, "nbf": [], "aud": {}}')),
     "dns": (datagrams, [dns.message.make_query(name, kind, use_edns=True).to_wire() for name, kind in _QUESTIONS]),
     "jsonpath": (jsonpaths, (b"{.items[*].a}", b"{range .items[?(@.a==1)]}{.b[0]}{end}", b"{.a['b']..c}")),
 }
