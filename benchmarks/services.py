@@ -1,5 +1,8 @@
 """The service path: direct, netproxy, HAProxy (one thread), nginx stream and the kernel's DNAT, same backend, one run.
 
+TCP: requests on kept connections, new connections, bulk, idle connections, CPU per request at one rate for all; UDP
+datagrams and questions of names a second; what a change costs as Services grow.
+
 Needs root, and wrk, haproxy, nginx with its stream module and nftables of the distribution. Everything is in a network
 namespace of its own. Compare columns of one run, never of two days.
 """
@@ -24,7 +27,19 @@ from tests.harness.proxying import endpoint, proxy, service
 
 BACKEND, HAPROXY, NGINX, DNAT, OURS = 18080, 18081, 18082, 18083, 18084
 VIP = "127.99.0.1"
+ECHO, DNS = 18090, "127.99.0.53"  # the backend of UDP; the name service
 BULK = 256 << 20
+RATE = 3000  # requests a second, where CPU is compared
+LOADS = str(Path(__file__).with_name("service_loads.py"))
+UDP_ECHO = """
+import socket
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
+s.bind(("127.0.0.1", %d))
+while True:
+    data, who = s.recvfrom(2048)
+    s.sendto(data, who)
+"""
 
 NGINX_CONF = """
 worker_processes 1; daemon off; pid {folder}/{name}.pid; error_log {folder}/{name}.log; {modules}
@@ -34,7 +49,8 @@ WEB = """http {{ access_log off; keepalive_requests 100000000; client_body_temp_
  listen 127.0.0.1:{port} backlog=4096; location / {{ return 200 "hello world\\n"; }}
  location /bulk {{ alias {folder}/bulk; }} }} }}
 """
-STREAM = """stream {{ server {{ listen 127.0.0.1:{port} backlog=4096; proxy_pass 127.0.0.1:{backend}; }} }}
+STREAM = """stream {{ server {{ listen 127.0.0.1:{port} backlog=4096; proxy_pass 127.0.0.1:{backend}; }}
+ server {{ listen 127.0.0.1:{port} udp; proxy_pass 127.0.0.1:{echo}; }} }}
 """
 HAPROXY_CONF = """global
   nbthread 1
@@ -57,7 +73,7 @@ def begin(folder: Path) -> dict[str, subprocess.Popen[bytes]]:
     texts = {
         "web": NGINX_CONF.format(folder=folder, name="web", modules="") + WEB.format(folder=folder, port=BACKEND),
         "stream": NGINX_CONF.format(folder=folder, name="stream", modules=modules)
-        + STREAM.format(port=NGINX, backend=BACKEND),
+        + STREAM.format(port=NGINX, backend=BACKEND, echo=ECHO),
         "haproxy": HAPROXY_CONF.format(port=HAPROXY, backend=BACKEND),
     }
     for name, text in texts.items():
@@ -68,11 +84,13 @@ def begin(folder: Path) -> dict[str, subprocess.Popen[bytes]]:
     (folder / "bulk").chmod(0o644)
     rules = (
         "table ip bench { chain o { type nat hook output priority -100; "
-        f"ip daddr 127.0.0.1 tcp dport {DNAT} dnat to 127.0.0.1:{BACKEND}; }}\n}}\n"
+        f"ip daddr 127.0.0.1 tcp dport {DNAT} dnat to 127.0.0.1:{BACKEND}; "
+        f"ip daddr 127.0.0.1 udp dport {DNAT} dnat to 127.0.0.1:{ECHO}; }}\n}}\n"
     )
     subprocess.run(["nft", "-f", "-"], input=rules.encode(), check=True)
     quiet = {"stderr": subprocess.DEVNULL, "stdout": subprocess.DEVNULL}
     return {
+        "echo": subprocess.Popen([sys.executable, "-S", "-c", UDP_ECHO % ECHO]),
         "direct": subprocess.Popen(["nginx", "-c", str(folder / "web")], **quiet),  # type: ignore[call-overload]
         "nginx": subprocess.Popen(["nginx", "-c", str(folder / "stream")], **quiet),  # type: ignore[call-overload]
         "haproxy": subprocess.Popen(["haproxy", "-db", "-f", str(folder / "haproxy")], **quiet),  # type: ignore[call-overload]
@@ -145,7 +163,7 @@ async def measure(rounds: int, seconds: int) -> None:
         others = begin(folder)
         try:
             async with proxy(folder) as (process, programmer):
-                await programmer.program(service("web", VIP, OURS, [endpoint("127.0.0.1", BACKEND)]))
+                await programmer.program(_web())
                 paths = {
                     "direct": (f"127.0.0.1:{BACKEND}", others["direct"].pid),
                     "netproxy": (f"{VIP}:{OURS}", process.pid),
@@ -154,6 +172,11 @@ async def measure(rounds: int, seconds: int) -> None:
                     "dnat": (f"127.0.0.1:{DNAT}", others["direct"].pid),
                 }
                 print(await asyncio.to_thread(_table, paths, rounds, seconds))
+                await programmer.program(
+                    _web(), service("echo", VIP, OURS, [endpoint("127.0.0.1", ECHO)], protocol="UDP")
+                )
+                await programmer.host(dns_address=DNS, dns_zone="cluster.local", service_cidr="127.99.0.0/24")
+                print(await asyncio.to_thread(_datagrams, rounds, seconds))
                 await _reprogram(programmer, process.pid)
         finally:
             for child in others.values():
@@ -168,15 +191,51 @@ def _table(paths: dict[str, tuple[str, int]], rounds: int, seconds: int) -> str:
             before = cpu(pid)
             keep, p50, p99 = wrk(address, seconds)
             per_request = (cpu(pid) - before) / (keep * seconds) * 1e6
+            paced, whole = at_rate(address, pid, seconds)
             new, _, new99 = wrk(address, seconds, "-H", "Connection: close")
-            found[name].append([keep, p50, p99, per_request, new, new99, bulk(address), *idle(address, pid)])
-    lines = ["path      keep/s   p50 ms  p99 ms  µs CPU   new/s  p99 ms  bulk MB/s  kB/1000 idle  idle %"]
+            row = [keep, p50, p99, per_request, paced, whole, new, new99, bulk(address), *idle(address, pid)]
+            found[name].append(row)
+    print(f"µs of CPU per request: of the path's process at full speed, and at {RATE}/s; of the machine at {RATE}/s")
+    lines = [
+        "path      keep/s  p50 ms  p99 ms  µs full   µs at  µs all   new/s  p99 ms  bulk MB/s  kB/1000 idle  idle %"
+    ]
+    form = "{:9} {:6.0f} {:7.2f} {:7.2f} {:8.1f} {:7.1f} {:7.1f} {:7.0f} {:7.2f} {:10.0f} {:12.0f} {:6.2f}"
     for name, rows in found.items():
         middle = [statistics.median(column) for column in zip(*rows, strict=True)]
-        lines.append(
-            "{:9} {:7.0f} {:7.2f} {:7.2f} {:7.1f} {:7.0f} {:7.2f} {:10.0f} {:13.0f} {:7.2f}".format(name, *middle)
-        )
+        lines.append(form.format(name, *middle))
     return "\n".join(lines)
+
+
+def _datagrams(rounds: int, seconds: int) -> str:
+    paths = {"direct": f"127.0.0.1:{ECHO}", "netproxy": f"{VIP}:{OURS}", "nginx": f"127.0.0.1:{NGINX}",
+             "dnat": f"127.0.0.1:{DNAT}"}  # fmt: skip
+    rows = {name: [loaded("udp", path, seconds) for _ in range(rounds)] for name, path in paths.items()}
+    names = [loaded("dns", f"{DNS}:53", seconds) for _ in range(rounds)]
+    told = "  ".join(f"{name} {statistics.median(found):.0f}" for name, found in rows.items())
+    return f"UDP round trips/s (HAProxy has no UDP): {told}\nnames/s: netproxy {statistics.median(names):.0f}"
+
+
+def _web() -> ProxyService:
+    return service("web", VIP, OURS, [endpoint("127.0.0.1", BACKEND)])
+
+
+def loaded(what: str, address: str, seconds: int, *more: str) -> float:
+    """What one of the loads prints."""
+    call = [sys.executable, "-S", LOADS, what, address, str(seconds), *more]
+    return float(subprocess.run(call, capture_output=True, text=True, check=True).stdout)
+
+
+def at_rate(address: str, pid: int, seconds: int) -> tuple[float, float]:
+    """Microseconds of CPU per request at RATE: of the path's process, and of the whole machine."""
+    before, busy = cpu(pid), _busy()
+    answered = loaded("rate", address, seconds, str(RATE))
+    return (cpu(pid) - before) / answered * 1e6, (_busy() - busy) / answered * 1e6
+
+
+def _busy() -> float:
+    """Seconds that the machine's processors were busy so far."""
+    user, nice, system, _, _, irq, soft = map(int, Path("/proc/stat").read_text().split("\n")[0].split()[1:8])
+    return (user + nice + system + irq + soft) / os.sysconf("SC_CLK_TCK")
 
 
 async def _reprogram(programmer: object, pid: int) -> None:

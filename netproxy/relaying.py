@@ -37,6 +37,7 @@ class Relaying:
         self._drained = drained
         self._connect = connect
         self._connected = connected
+        self._turns = turns
         self._epoll = turns.epoll
         self.sides: dict[int, Side] = {}
         self.connecting: set[Link] = set()
@@ -78,12 +79,12 @@ class Relaying:
 
     def _relay(self, events: list[Event]) -> list[Event]:
         sides, buffer, view = self.sides, self._buffer, self._view
-        others = []
+        others: list[Event] = []
         for fd, mask in events:
-            side = sides.get(fd)
-            if side is None:
+            if fd not in sides:
                 others.append((fd, mask))
                 continue
+            side = sides[fd]
             if mask & UNUSUAL or not side.quick:
                 self._slow(side, mask)
                 continue
@@ -113,7 +114,7 @@ class Relaying:
                 self.pump(side)
         return others
 
-    def _more(self) -> bool:
+    def _more(self) -> None:
         """Carries on with what was left over by the turn's events."""
         if self.parking:
             links, self.parking = self.parking, []
@@ -125,7 +126,6 @@ class Relaying:
             for side in sides:
                 if self.sides.get(side.fd) is side and side.link.counts is not None:
                     self.pump(side)
-        return bool(self.again or self.retry)
 
     def connect_again(self) -> None:
         """Those that want a backend are to get one."""
@@ -183,6 +183,7 @@ class Relaying:
             if number < CHUNK and not side.hup:
                 return
         self.again.append(side)
+        self._turns.left = True
 
     def _hold(self, side: Side, rest: bytes) -> None:
         hold(side, rest)
@@ -221,6 +222,7 @@ class Relaying:
                 tracker.answered(data)
                 if tracker.idle and link.counts.leaving:
                     self.parking.append(link)
+                    self._turns.left = True
         except Lost:
             link.tracker = None
             link.client.tapped = link.server.tapped = False
@@ -267,6 +269,7 @@ class Relaying:
             link.tracker = None
             link.client.tapped = link.server.tapped = False
         self.retry.append(link)
+        self._turns.left = True
 
     # ---- ends
 
@@ -303,6 +306,7 @@ class Relaying:
         link.server.sock.close()
         link.server.sock = None
         self.retry.append(link)
+        self._turns.left = True
 
     def _uncount(self, link: Link) -> None:
         counts, link.counts = link.counts, None

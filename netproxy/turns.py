@@ -19,12 +19,13 @@ _READ, _WRITE = select.EPOLLIN, select.EPOLLOUT
 
 class Turns(selectors.BaseSelector):
     """See the module. `relay` takes a turn's events and returns those that are not its own; `more` carries on with
-    what was left over and says whether there is still some."""
+    what was left over, when somebody has said that something is (`left`)."""
 
     def __init__(self) -> None:
         self.epoll = select.epoll()
         self.relay: Callable[[list[Event]], list[Event]] = lambda events: events
-        self.more: Callable[[], bool] = lambda: False
+        self.more: Callable[[], None] = lambda: None
+        self.left = False  # set by who leaves something for `more` to carry on with
         self._calls: dict[int, Callable[[], None]] = {}
         self._keys: dict[int, selectors.SelectorKey] = {}
         self._leave = False
@@ -50,23 +51,32 @@ class Turns(selectors.BaseSelector):
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         """Moves bytes until asyncio has something to do, or `timeout` seconds have passed."""
         self._leave = False
-        wait = -1.0 if timeout is None else max(timeout, 0.0)
+        wait = 0.0 if self.left else -1.0 if timeout is None else max(timeout, 0.0)
         end = None if timeout is None else time.monotonic() + timeout
+        poll, relay = self.epoll.poll, self.relay
         for _ in range(ROUNDS):
-            ready = []
-            for fd, mask in self.relay(self.epoll.poll(wait, EVENTS)):
-                call = self._calls.get(fd)
-                if call is not None:
-                    call()
-                elif fd in self._keys:
-                    ready.append(self._ready(self._keys[fd], mask))
-            more = self.more()
+            others = relay(poll(wait, EVENTS))
+            ready = self._others(others) if others else others
+            if self.left:
+                self.left = False
+                self.more()
             if ready or self._leave or timeout == 0:
-                return ready
+                return ready  # type: ignore[return-value]  # it is empty, or made by `_others`
             if end is not None and (left := end - time.monotonic()) <= 0:
-                return ready
-            wait = 0.0 if more else (-1.0 if end is None else left)
+                return []
+            wait = 0.0 if self.left else (-1.0 if end is None else left)
         return []
+
+    def _others(self, events: list[Event]) -> list[tuple[selectors.SelectorKey, int]]:
+        """Calls who watches; what is asyncio's own is returned."""
+        ready = []
+        for fd, mask in events:
+            call = self._calls.get(fd)
+            if call is not None:
+                call()
+            elif fd in self._keys:
+                ready.append(self._ready(self._keys[fd], mask))
+        return ready
 
     @staticmethod
     def _ready(key: selectors.SelectorKey, mask: int) -> tuple[selectors.SelectorKey, int]:
