@@ -191,7 +191,8 @@ class Console:
                 else:
                     yield ": still here\n\n"
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(moved.wait(), CLOCK)
+                    async with asyncio.timeout(CLOCK):
+                        await moved.wait()
                 await asyncio.sleep(SETTLE)
                 moved.clear()
         finally:

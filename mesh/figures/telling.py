@@ -45,8 +45,9 @@ class Telling:
         try:
             while True:
                 await self._look()
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(self._moved.wait(), CLOCK)
+                with suppress(TimeoutError):  # wait_for would lose a cancellation that comes together with the news
+                    async with asyncio.timeout(CLOCK):
+                        await self._moved.wait()
                 await asyncio.sleep(SETTLE)
                 self._moved.clear()
         finally:

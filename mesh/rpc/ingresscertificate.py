@@ -49,7 +49,8 @@ class IngressCertificate:
         try:
             while True:
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(self._news.wait(), pause)
+                    async with asyncio.timeout(pause):
+                        await self._news.wait()
                 self._news.clear()
                 try:
                     await change(self._store, self._feed, self._writes)

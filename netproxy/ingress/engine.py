@@ -112,7 +112,8 @@ class Ingress:
         while True:
             wait = AGAIN if self.problem else LOOK if self._leaving else None
             try:
-                await asyncio.wait_for(self._changed.wait(), wait)
+                async with asyncio.timeout(wait):
+                    await self._changed.wait()
                 await asyncio.sleep(SETTLE)
             except TimeoutError:
                 pass
