@@ -90,7 +90,7 @@ ROWS = (
     Row("Podman service", killed(SECOND, "system service")),
     Row("monitor (conmon) of a container", killed(SECOND, "conmon --api-version"), spares=False),
     Row("netproxy, restarted (its upgrade)", lambda lab: print(end=lab.ssh(SECOND, "systemctl restart mesh-netproxy"))),
-    Row("netproxy, killed", killed(SECOND, "-m netproxy"), spares=False),
+    Row("netproxy, killed", killed(SECOND, "-m netproxy --socket"), spares=False),
     Row("network of a host, cut off for 30 s", _cut_off, spares=False, asking=(FIRST, SECOND)),
     Row("power of a host, off for 30 s", _without_power, spares=False, asking=(FIRST, SECOND)),
 )
