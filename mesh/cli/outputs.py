@@ -11,22 +11,23 @@ from typing import Any
 import click
 
 from mesh.cli import printers, tables
-from mesh.cli.printers import Look
+from mesh.cli.printers import Look, Table
 from mesh.cli.targets import ref
 from mesh.errors import Invalid
 from mesh.model import manifest
 from mesh.model.kinds import Kind, Object, kind_of
 from mesh.sdk import jsonpath
 
-FORMATS = "wide|name|yaml|json|jsonpath=TEMPLATE|jsonpath-file=FILE"
+FORMATS = "wide|name|yaml|json|jsonpath=TEMPLATE|jsonpath-file=FILE|custom-columns=TITLE:PATH,…"
 
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """A parsed -o; `name` is "", "wide", "name", "yaml", "json" or "jsonpath"."""
+    """A parsed -o; `name` is "", "wide", "name", "yaml", "json", "jsonpath" or "custom-columns"."""
 
     name: str
     nodes: tuple[jsonpath.Node, ...] = ()
+    columns: tuple[tuple[str, tuple[jsonpath.Node, ...]], ...] = ()
 
     @property
     def table(self) -> bool:
@@ -39,6 +40,8 @@ def parse(text: str) -> Format:
     name, separator, rest = text.partition("=")
     if name == "jsonpath" and separator:
         return Format(name, jsonpath.parse(rest))
+    if name == "custom-columns" and separator:
+        return Format(name, columns=_columns(rest))
     if name == "jsonpath-file" and separator:
         try:
             with click.open_file(rest) as file:
@@ -50,12 +53,34 @@ def parse(text: str) -> Format:
     return Format(name)
 
 
+def _columns(text: str) -> tuple[tuple[str, tuple[jsonpath.Node, ...]], ...]:
+    """Titles and paths of "NAME:.metadata.name,IP:.status.podIP"; raises Invalid."""
+    found = []
+    for part in text.split(","):
+        title, colon, path = part.partition(":")
+        if not title or not colon or not path:
+            raise Invalid(f'"{part}" is no column: say TITLE:PATH, such as NAME:.metadata.name')
+        bare = path.removeprefix("{").removesuffix("}")
+        found.append((title, jsonpath.parse("{" + (bare if bare.startswith((".", "[")) else f".{bare}") + "}")))
+    return tuple(found)
+
+
+def _rows(form: Format, values: Sequence[dict[str, Any]]) -> str:
+    """A table of the columns asked for."""
+    found = [[jsonpath.find(nodes, value) for _, nodes in form.columns] for value in values]
+    rows = tuple(tuple(",".join(map(jsonpath.text_of, cell)) or "<none>" for cell in row) for row in found)
+    table = Table(tuple(title for title, _ in form.columns), rows)
+    return "".join(line.rstrip() + "\n" for line in tables.lines_of(table, tables.widths_of(table)))
+
+
 def documents(form: Format, objects: Sequence[Object], *, single: bool, show: bool = False) -> str:
     """The objects in a format that is no table; `single` says that one was asked for by name. Values of Secrets are
     hidden unless `show`."""
     if form.name == "name":
         return "".join(f"{ref(kind_of(o), o.metadata.name)}\n" for o in objects)
     values = [manifest.to_dict(o) if show else hidden(manifest.to_dict(o)) for o in objects]
+    if form.name == "custom-columns":
+        return _rows(form, values)
     value: dict[str, Any] = {"apiVersion": "v1", "items": values, "kind": "List", "metadata": {"resourceVersion": ""}}
     if single and len(values) == 1:
         value = values[0]

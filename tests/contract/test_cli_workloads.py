@@ -244,3 +244,15 @@ async def test_environment_is_shown(mesh: Cli) -> None:
     await mesh("set", "env", "deployment/web", "COLOR=blue", "SIZE=9")
     shown = await mesh("set", "env", "deployment/web", "--list")
     assert shown.out == "# Deployment web, container app\nCOLOR=blue\nSIZE=9\n"
+
+
+async def test_columns_of_ones_own(mesh: Cli) -> None:
+    await mesh("apply", "-f", "-", stdin=WEB)
+    asked = "NAME:.metadata.name,IMAGES:.spec.template.spec.containers[*].image,NODE:{.spec.nodeName}"
+    shown = await mesh("get", "deploy", "-o", f"custom-columns={asked}")
+    assert [line.split() for line in shown.out.splitlines()] == [
+        ["NAME", "IMAGES", "NODE"],
+        ["web", "localhost/web:1", "<none>"],
+    ]
+    wrong = await mesh("get", "deploy", "-o", "custom-columns=NAME")
+    assert (wrong.code, "TITLE:PATH" in wrong.err) == (1, True)
