@@ -15,7 +15,8 @@ from mesh.model.kinds import Object
 from mesh.v1.core_pb2 import ContainerStatus, Node, Pod
 
 KINDS = ("Node", "Namespace", "Pod", "ReplicationController", "ReplicaSet", "Deployment", "DaemonSet", "StatefulSet",
-         "Job", "CronJob", "Service", "ConfigMap", "Secret", "PersistentVolumeClaim")  # fmt: skip
+         "Job", "CronJob", "Service", "ConfigMap", "Secret", "PersistentVolumeClaim",
+         "HorizontalPodAutoscaler")  # fmt: skip
 Figure = Callable[[Any], float | None]
 _STATES = ("True", "False", "Unknown")
 _REASONS: Mapping[str, Callable[[ContainerStatus], str]] = {
@@ -82,9 +83,16 @@ _ABOUT: dict[str, tuple[str, tuple[tuple[str, Figure], ...]]] = {
         ("status_last_schedule_time", lambda o: _time(o.status, "last_schedule_time")),
         ("status_last_successful_time", lambda o: _time(o.status, "last_successful_time")),
     )),
+    "HorizontalPodAutoscaler": ("horizontalpodautoscaler", (
+        ("spec_min_replicas", lambda o: o.spec.min_replicas), ("spec_max_replicas", lambda o: o.spec.max_replicas),
+        ("status_current_replicas", lambda o: o.status.current_replicas),
+        ("status_desired_replicas", lambda o: o.status.desired_replicas),
+        ("metadata_generation", lambda o: o.metadata.generation),
+    )),
 }  # fmt: skip
 _NAMED_OTHERWISE = {"Job": "job_name"}  # the label that holds the name, where it is not the kind's own
-_CONDITIONS = {"Deployment": "kube_deployment_status_condition", "Node": "kube_node_status_condition"}
+_CONDITIONS = {"Deployment": "kube_deployment_status_condition", "Node": "kube_node_status_condition",
+               "HorizontalPodAutoscaler": "kube_horizontalpodautoscaler_status_condition"}  # fmt: skip
 
 
 def cluster(page: Page, objects: Mapping[str, Sequence[Object]]) -> None:

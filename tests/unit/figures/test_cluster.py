@@ -10,6 +10,7 @@ from mesh.v1.apps_pb2 import DaemonSet, Deployment, StatefulSet
 from mesh.v1.batch_pb2 import CronJob, Job
 from mesh.v1.core_pb2 import Namespace, Node, Pod, Secret
 from mesh.v1.net_pb2 import Service
+from mesh.v1.policy_pb2 import HorizontalPodAutoscaler
 from tests.harness.figures import Figures, parse
 
 
@@ -152,3 +153,15 @@ def test_prometheus_finds_the_hosts_that_offer_figures() -> None:
          "labels": {"__meta_mesh_node": "h", "__meta_mesh_address": "192.0.2.1",
                     "__meta_mesh_label_topology_kubernetes_io_zone": "z1"}},
     ]  # fmt: skip
+
+
+def test_an_autoscaler() -> None:
+    held = HorizontalPodAutoscaler(metadata={"name": "web", "namespace": "a"})
+    held.spec.min_replicas, held.spec.max_replicas = 2, 6
+    held.status.current_replicas, held.status.desired_replicas = 3, 4
+    held.status.conditions.add(type="ScalingActive", status="True")
+    figures, of = shown(HorizontalPodAutoscaler=[held]), {"namespace": "a", "horizontalpodautoscaler": "web"}
+    names = ("spec_min_replicas", "spec_max_replicas", "status_current_replicas", "status_desired_replicas")
+    assert [figures.of(f"kube_horizontalpodautoscaler_{name}", **of) for name in names] == [2, 6, 3, 4]
+    told = "kube_horizontalpodautoscaler_status_condition"
+    assert figures.of(told, **of, condition="ScalingActive", status="true") == 1
