@@ -1,7 +1,7 @@
 """The proxy's end of the holder: what listens is kept there too, what is open is left there at the end.
 
 Rules: the holder is a help, never a need: without it, or when it goes away, everything is served all the same, and it
-is given all listeners again as soon as it is back. Nothing here waits for longer than `PATIENCE`.
+is given all listeners again as soon as it is back. Nothing waits for it for longer than `PATIENCE`, but the beginning.
 """
 
 import asyncio
@@ -19,7 +19,9 @@ from netproxy.routes import Listen
 from netproxy.turns import Turns
 
 log = structlog.get_logger()
-PATIENCE = 5.0  # seconds
+PATIENCE = 5.0  # seconds for the holder to take something
+BEGINNING = 30.0  # seconds for it to give everything, on a host that is just short of processors: else connections wait
+# at sockets that nobody listens to any more
 AGAIN = 1.0  # seconds between tries to find the holder
 Left = tuple[dict[str, Any], list[int]]
 
@@ -42,6 +44,7 @@ class Holding:
             self._later()
             return left
         try:
+            self._sock.settimeout(BEGINNING)
             send(self._sock, {"do": "give"})
             while (message := receive(self._sock)) is not None and "done" not in message[0]:
                 said, descriptors = message
@@ -51,6 +54,8 @@ class Holding:
                     self._inherit(said["names"], descriptors)
         except (OSError, ValueError, KeyError) as error:
             self._lost(error)
+        else:
+            self._sock.settimeout(PATIENCE)
         return left
 
     def reach(self) -> None:
