@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import io
 import os
-import signal
 import sys
 import threading
 from collections.abc import AsyncIterator, Iterator
@@ -21,6 +20,9 @@ from typing import Any, TextIO, cast
 from mesh.cli.main import run
 from mesh.sdk import context
 from tests.harness.control import DEADLINE, RunningMeshd
+
+# by a program, not between fork and exec: there gRPC's own threads may end the child before it began
+HEARS_CTRL_C = ("env", "--default-signal=INT")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +84,7 @@ class Cli:
         env = {**os.environ, "MESHCONFIG": str(self.config), "HOME": str(self.directory)}
         pipe = asyncio.subprocess.PIPE if terminal is None else terminal
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "mesh.cli", *args, env=env, stdin=pipe, stdout=pipe, stderr=pipe,
-            preexec_fn=_hear_ctrl_c,
+            *HEARS_CTRL_C, sys.executable, "-m", "mesh.cli", *args, env=env, stdin=pipe, stdout=pipe, stderr=pipe,
         )  # fmt: skip
         try:
             yield Program(process)
@@ -91,11 +92,6 @@ class Cli:
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
             await process.wait()
-
-
-def _hear_ctrl_c() -> None:
-    """A test run that a shell put into the background ignores it, and so would its children."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def run_here(args: list[str], stdin: bytes, env: dict[str, str]) -> Result:

@@ -70,11 +70,11 @@ def test_calls_and_errors_cross_and_polls_block_nobody(ray: FakeHost) -> None:
     assert played["beside_polls"] < 0.5
 
 
-@pytest.mark.parametrize(("ended_by", "seconds"), [("kill_actor", 3.0), ("end_agent", 5.0)])
-def test_a_dead_agent_is_answered_for_soon(ray: FakeHost, ended_by: str, seconds: float) -> None:
+@pytest.mark.parametrize("ended_by", ["kill_actor", "end_agent"])
+def test_a_dead_agent_is_answered_for_soon(ray: FakeHost, ended_by: str) -> None:
     played = play(ray, ended_by)
     assert played["other"]
-    assert played["back"] < seconds
+    assert played["back"] < 10.0
     assert played["lost"][0] == "Unavailable"
     assert played["known"] == ["host1"]
 
