@@ -289,7 +289,7 @@ class Proxy:
 
     def _outer(self, ingresses: Iterable[str]) -> set[str]:
         """Addresses that Ingresses have reserved and this host answers for."""
-        place = place_of(self._host)
+        place = self._place()
         entries = (self._plane.services[name.replace("/", INGRESS, 1)] for name in ingresses)
         return {ip for entry in entries for ip in announced(entry, place)}
 

@@ -55,7 +55,8 @@ class Ingress:
         self._changed = asyncio.Event()
         self._rest = asyncio.Event()  # HAProxy does what is wanted
         self._task: asyncio.Task[None] | None = None
-        self._watched = 0  # the descriptor of HAProxy's process
+        self._watched = 0  # the descriptor of HAProxy's process, and its pid
+        self._running = 0
 
     # ---- what is told
 
@@ -160,8 +161,9 @@ class Ingress:
         """An HAProxy that ends is started again."""
         if self._watched or not self.master.pid:
             return
+        self._running = self.master.pid
         try:
-            self._watched = os.pidfd_open(self.master.pid)
+            self._watched = os.pidfd_open(self._running)
         except ProcessLookupError:
             self._ended()
             return
@@ -172,6 +174,7 @@ class Ingress:
             self._loop.remove_reader(self._watched)
             os.close(self._watched)
             self._watched = 0
+            self.master.reap(self._running)
         if self._serves:
             log.error("ingress_ended")
             self._skeleton = ""

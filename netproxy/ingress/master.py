@@ -83,6 +83,12 @@ class Master:
             self._pid = 0
         (self._directory / "haproxy.pid").unlink(missing_ok=True)
 
+    @staticmethod
+    def reap(pid: int) -> None:
+        """Takes leave of a process that has ended, if it was a child of ours."""
+        with suppress(ChildProcessError):
+            os.waitpid(pid, os.WNOHANG)
+
     async def kill(self) -> None:
         """Ends it at once, with all that it carries; it is gone when this returns."""
         pid = self.pid
@@ -163,8 +169,7 @@ class Master:
 
     def _is_ours(self, pid: int) -> bool:
         """Whether that process is this directory's HAProxy; a child of ours that has ended is taken leave of."""
-        with suppress(ChildProcessError):
-            os.waitpid(pid, os.WNOHANG)
+        self.reap(pid)
         try:
             words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
         except OSError:
