@@ -18,7 +18,7 @@ from mesh.v1.core_pb2 import Pod
 from tests.contract.test_accounts import Place, place  # noqa: F401 - the fixture
 from tests.harness.refusals import refused
 
-LIFE = 4  # seconds of the certificate with which everything begins
+LIFE = 8  # seconds of the certificate with which everything begins
 REPLICAS = 3
 MANIFEST = """
 apiVersion: v1
