@@ -161,14 +161,18 @@ async def test_requests_are_spread_and_pods_come_and_go_without_a_reload(mesh: M
     await mesh.changed()
     before = await mesh.engine.master.workers()
 
+    def evenly(found: Counter[str], *numbers: int) -> None:
+        assert set(found) == {f"spread-{n}" for n in numbers}
+        assert max(found.values()) - min(found.values()) <= 4
+
     async def spread() -> Counter[str]:
         return Counter([(await mesh.get("spread.test")).pod for _ in range(40)])
 
-    assert await spread() == {f"spread-{n}": 10 for n in range(4)}
+    evenly(await spread(), 0, 1, 2, 3)
     mesh.unready("spread-1")
     await mesh.pod("spread-4", "spread")
     await mesh.changed()
-    assert await spread() == {f"spread-{n}": 10 for n in (0, 2, 3, 4)}
+    evenly(await spread(), 0, 2, 3, 4)
     assert (await mesh.engine.master.workers()).current == before.current
 
 
@@ -313,7 +317,8 @@ async def test_a_canary_gets_its_share(mesh: Mesh) -> None:
     mesh.apply(ingress(rule("foo.test", path("/", PREFIX, "old")), annotations=annotations))
     await mesh.changed()
     found = Counter([(await mesh.get("foo.test")).pod.partition("-")[0] for _ in range(80)])
-    assert found == {"old": 60, "new": 20}
+    assert set(found) == {"old", "new"}
+    assert 15 <= found["new"] <= 25  # a quarter
 
 
 async def test_who_has_no_password_is_asked_for_one(mesh: Mesh) -> None:
