@@ -10,7 +10,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from signal import SIGKILL, SIGTERM
 from typing import Any
 
@@ -24,7 +25,7 @@ from tests.harness.ingress import common_name
 from tests.harness.pythonpod import REPOSITORY, python_pod
 
 REPLACING = float(os.environ.get("MESH_REPLACING") or "0")  # seconds; 0: each pod once
-PODS = 3
+PODS, WORKERS = 3, 8  # pods behind the Service; requests at once
 ASK = "import socket, sys; c = socket.create_connection((sys.argv[1], int(sys.argv[2])), 10); " \
       "c.sendall(b'GET / HTTP/1.0\\r\\n\\r\\n'); print(c.makefile().read().splitlines()[-1])"  # fmt: skip
 SERVICE = """
@@ -122,6 +123,29 @@ def test_nothing_is_lost_while_pods_are_replaced(web: list[FakeHost], mode: str)
     print(f"\n{mode}: {told}")
 
 
+def test_a_killed_server_costs_no_more_than_the_requests_it_had(web: list[FakeHost]) -> None:
+    """New connections go to another backend, before anybody has said that the pod is not ready."""
+    second = web[1]
+    with load(web[2], "close") as told:
+        killed = servers(second)
+        for pid in killed:
+            os.kill(pid, SIGKILL)
+        until(lambda: servers(second) - killed, 30, "it is started again")
+        until(lambda: answer(second, "10.96.0.80", 80), 30, "the Service answers")
+    assert killed
+    assert sum(told["failed"].values()) <= WORKERS, told
+
+
+def servers(host: FakeHost) -> set[int]:
+    """The processes of the Service's pods on a host."""
+    found = set()
+    for _, pid in host.containers().values():
+        with suppress(FileNotFoundError):  # it has just ended
+            if b"http_server.py" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                found.add(pid)
+    return found
+
+
 def test_nothing_is_lost_while_programs_are_killed_and_proxies_upgraded(web: list[FakeHost]) -> None:
     """The agent's actor, meshd and the Podman service die, every proxy is replaced by a new one, and pods are too."""
     first, second, third = web
@@ -133,7 +157,9 @@ def test_nothing_is_lost_while_programs_are_killed_and_proxies_upgraded(web: lis
         while True:
             for number, (host, words, kind) in enumerate(blows):
                 gone = set(host.kill(words, number=kind))
-                if REPLACING or number in (0, len(blows) - 1):  # while nobody is there to tell the proxies
+                if words == "mesh.app":  # without which nothing can be asked for
+                    until(lambda: settled(first, len(web)), 60, "meshd is back")
+                if REPLACING or number in (0, len(blows) - 1):  # else while nobody is there to tell the proxies
                     generation += 1
                     replace(first, number % PODS, generation)
                 until(lambda h=host, w=words, g=gone: set(h.pids(w)) - g, 30, f"{words} is back")  # type: ignore[misc]
