@@ -19,6 +19,7 @@ from pathlib import Path
 
 from mesh import pki
 from mesh.errors import MeshError
+from mesh.fleet import ray_names
 from mesh.fleet.ray_names import GCS_PORT
 from mesh.supervision import machine, setup
 from mesh.supervision.layout import Layout
@@ -64,8 +65,7 @@ def mesh_checks(host: Host, supervisor: Supervisor) -> Iterator[Finding]:
     yield _tmpfs(host.layout)
     yield _forwarding()
     yield _ray(host)
-    if not host.join:
-        yield from _certificates(host.layout)
+    yield from certificates(host, time.time())
 
 
 def safely(findings: Iterable[Finding], name: str) -> list[Finding]:
@@ -144,7 +144,15 @@ def _limits() -> Finding:
 
 
 def _private(layout: Layout) -> Iterator[Finding]:
-    secret = [layout.ray_token, layout.store_key, layout.ca_key, layout.meshd_key, layout.admin_key]
+    secret = [
+        layout.ray_token,
+        *layout.ray_tls.glob("*.key"),
+        layout.agent_key,
+        layout.store_key,
+        layout.ca_key,
+        layout.meshd_key,
+        layout.admin_key,
+    ]
     open_ones = [p for p in (layout.root, *secret) if p.exists() and stat.S_IMODE(p.stat().st_mode) & 0o077]
     foreign = [p for p in (layout.root, *secret) if p.exists() and p.stat().st_uid != 0]
     if open_ones:
@@ -218,22 +226,27 @@ def _ray(host: Host) -> Finding:
     return Finding("Ray's head", OK, found)
 
 
-def _certificates(layout: Layout) -> Iterator[Finding]:
-    now = time.time()
-    for name, path in (
+def certificates(host: Host, now: float) -> Iterator[Finding]:
+    """How long each certificate of this host lasts; one that should have been renewed a day ago is told. `now`: seconds
+    since the epoch."""
+    layout, anew = host.layout, "mesh node join, with a new token" if host.join else "mesh up issues a new one"
+    first = (
         ("the authority", layout.ca_certificate),
         ("meshd", layout.meshd_certificate),
         ("the administrator", layout.admin_certificate),
-    ):
+    )
+    own = (("this host", layout.agent_certificate), ("this host's Ray", layout.ray_tls / ray_names.CERTIFICATE))
+    for name, path in (*(() if host.join else first), *own):
         title = f"certificate of {name}"
         if not path.exists():
-            yield Finding(title, FAILURE, f"{path} is missing", "mesh up")
+            yield Finding(title, FAILURE, f"{path} is missing", anew)
             continue
-        days = (pki.expires(path.read_bytes()) - now) / pki.DAY
+        content = pki.split(path.read_bytes())[0]
+        days = (pki.expires(content) - now) / pki.DAY
         if days < 0:
-            yield Finding(title, FAILURE, f"ended {-days:.0f} days ago", "mesh up issues a new one")
-        elif days < 30:
-            yield Finding(title, WARNING, f"ends in {days:.0f} days", "mesh up issues a new one")
+            yield Finding(title, FAILURE, f"ended {-days:.0f} days ago", anew)
+        elif pki.due(content, int(now) - pki.DAY) == 0:
+            yield Finding(title, WARNING, f"ends in {days:.0f} days and was not renewed in time", anew)
         else:
             yield Finding(title, OK, f"valid for {days:.0f} days")
 

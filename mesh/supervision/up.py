@@ -48,19 +48,25 @@ def require_machine(host: Host) -> None:
         raise Unavailable(f"this machine does not have the address {host.node_ip}: choose one with --node-ip")
 
 
-def require_head(host: Host) -> None:
-    """Raises Unavailable where this host joins others and can't reach Ray's head, Forbidden where that is not the
-    mesh's own."""
+def require_head(host: Host, seconds: float = 15.0) -> None:
+    """Raises Unavailable where this host joins others and can't reach Ray's head within so many seconds (it may just be
+    started again), Forbidden where that is not the mesh's own."""
     if not host.join:
         return
     setup.ray_certificate(host, int(time.time()))
-    try:
-        rayhead.prove(host.join, host.layout.ray_tls, 3.0)
-    except Unavailable as error:
-        raise Unavailable(
-            f"cannot reach Ray's head: {error.message}; is the mesh up there, and is port "
-            f"{host.join.rpartition(':')[2]} open to this host?"
-        ) from error
+    until = time.monotonic() + seconds
+    while True:
+        try:
+            rayhead.prove(host.join, host.layout.ray_tls, 3.0)
+        except Unavailable as error:
+            if time.monotonic() < until:
+                time.sleep(0.5)
+                continue
+            raise Unavailable(
+                f"cannot reach Ray's head: {error.message}; is the mesh up there, and is port "
+                f"{host.join.rpartition(':')[2]} open to this host?"
+            ) from error
+        return
 
 
 def require_ports(host: Host, running: Iterable[str]) -> None:

@@ -101,7 +101,7 @@ def test_a_ray_that_is_away_is_no_foreign_one(host: Host) -> None:
     with pytest.raises(Unavailable, match="nothing answers"):
         rayhead.prove(address, host.layout.ray_tls, 10)
     with pytest.raises(Unavailable, match="cannot reach Ray's head"):
-        up.require_head(Host(host.layout, "host1", "127.0.0.1", (), address))
+        up.require_head(Host(host.layout, "host1", "127.0.0.1", (), address), 1.0)
 
 
 async def test_meshd_does_not_speak_with_somebody_elses_ray(host: Host, tmp_path: Path) -> None:
