@@ -19,7 +19,7 @@ from mesh.v1.core_pb2 import Node, Taint
 from mesh.view import View
 
 NOT_READY = "node.kubernetes.io/not-ready"
-UNREACHABLE = "node.kubernetes.io/unreachable"
+UNREACHABLE = fit.UNREACHABLE_TAINT
 OUT_OF_SERVICE = "node.kubernetes.io/out-of-service"  # somebody has confirmed that the host is off (N5)
 ZONE = "topology.kubernetes.io/zone"
 EVERYONE = Key("Nodes", "", "all")

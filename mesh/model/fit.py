@@ -13,6 +13,7 @@ from mesh.v1.core_pb2 import Node, NodeSelectorTerm, Pod, Taint, Toleration
 DEFAULT_MAX_PODS = 110  # (R8)
 UNSCHEDULABLE_TAINT = "node.kubernetes.io/unschedulable"
 Port = tuple[str, int, str]  # protocol, number, address of the host ("" for all of them)
+UNREACHABLE_TAINT = "node.kubernetes.io/unreachable"
 MEMORY_PRESSURE_TAINT = "node.kubernetes.io/memory-pressure"
 
 

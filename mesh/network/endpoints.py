@@ -7,6 +7,7 @@ stored exception.
 
 from collections.abc import Iterator
 
+from mesh.model import fit
 from mesh.model.conditions import find
 from mesh.model.keys import Key
 from mesh.model.pods import is_deleting, is_ready, is_terminal, port_number
@@ -33,9 +34,12 @@ def endpoints_of(service: Service, view: View) -> list[ProxyEndpoint]:
 
 
 def serves(node: Node | None) -> bool:
-    """Whether a host is heard of: pods of one that is not count as not ready (N2)."""
+    """Whether a host is taken to serve: pods of one that is given up count as not ready (N2). While it is meshd that
+    hears nobody, silence alone says nothing (N4): Services go on."""
     ready = find(node.status.conditions, "Ready") if node is not None else None
-    return ready is None or ready.status != "Unknown"
+    if node is None or ready is None or ready.status != "Unknown":
+        return True
+    return not any(t.key == fit.UNREACHABLE_TAINT and t.effect == "NoExecute" for t in node.spec.taints)
 
 
 def _order(endpoint: ProxyEndpoint) -> tuple[list[int], str, list[int]]:

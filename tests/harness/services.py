@@ -21,6 +21,13 @@ def node(name: str, ready: str = "True", zone: str = "z1") -> Node:
     return made
 
 
+def given_up(name: str) -> Node:
+    """A host that is silent and whose pods are driven away."""
+    made = node(name, "Unknown")
+    made.spec.taints.add(key="node.kubernetes.io/unreachable", effect="NoExecute")
+    return made
+
+
 def service(name: str = "web", port: ServicePort | None = None, *, selector: bool = True, **spec: object) -> Service:
     made = Service(metadata=ObjectMeta(name=name, namespace="default"), spec=ServiceSpec(**spec))  # type: ignore[arg-type]
     made.spec.ports.append(port or ServicePort(port=80))

@@ -17,7 +17,7 @@ from mesh.v1.net_pb2 import (
     ServicePort,
 )
 from mesh.view import View
-from tests.harness.services import node, pod, service
+from tests.harness.services import given_up, node, pod, service
 
 
 def states(svc: Service, *objects: object) -> dict[str, tuple[bool, bool, bool]]:
@@ -43,8 +43,10 @@ def test_pods_of_other_namespaces_and_external_names_are_none() -> None:
 
 
 def test_a_host_that_is_not_heard_of_has_no_ready_pods() -> None:
-    found = states(service(), node("a", "Unknown"), pod("p", "10.0.0.1"))
+    found = states(service(), given_up("a"), pod("p", "10.0.0.1"))
     assert found == {"p": (False, False, False)}
+    # silent, and nobody is driven away from there: it is meshd that hears nobody
+    assert states(service(), node("a", "Unknown"), pod("p", "10.0.0.1")) == {"p": (True, True, False)}
     assert states(service(), node("a", "False"), pod("p", "10.0.0.1")) == {"p": (True, True, False)}
 
 

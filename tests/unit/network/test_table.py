@@ -11,7 +11,7 @@ from mesh.v1.meta_pb2 import ObjectMeta
 from mesh.v1.net_pb2 import Service
 from mesh.v1.node_pb2 import Fence, ProxyService, ServiceTable
 from mesh.view import View
-from tests.harness.services import node, pod, service
+from tests.harness.services import given_up, node, pod, service
 
 
 class World:
@@ -156,7 +156,8 @@ def test_a_pod_that_is_deleted_leaves_at_a_state_of_the_table() -> None:
 
 def test_a_silent_host_takes_its_pods_out_of_the_table() -> None:
     world = World(node("a"), node("b"), service(), pod("one", "10.0.0.1", node="a"), pod("two", "10.0.0.2", node="b"))
-    assert world.put(node("a", "Unknown"))
+    world.put(node("a", "Unknown"))
+    assert world.put(given_up("a"))
     found = world.table.service("default/web")
     assert found is not None
     assert [e.ready for e in found.endpoints] == [False, True]
