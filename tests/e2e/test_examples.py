@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e.conftest import IMAGE
 from tests.harness.hosts import FakeHost, machines
 from tests.harness.walkthrough import Shell, walk
 
@@ -51,3 +52,22 @@ def test_the_page_tells_the_truth(name: str, shells: tuple[Shell, Shell]) -> Non
         walk(EXAMPLES / name / "README.md", *shells)
     finally:
         (EXAMPLES / name / "busybox").unlink(missing_ok=True)
+
+
+def test_workloads_of_the_documentation_on_real_hosts(two_machines: tuple[FakeHost, FakeHost], archive: Path) -> None:
+    host, _ = two_machines
+    host.import_image(archive, IMAGE)
+    names = ("deployment", "daemonset", "job", "job-indexed", "job-failure-policy", "statefulset", "disruptionbudget")
+    for name in names:
+        host.mesh("apply", "-f", str(EXAMPLES / "workloads" / f"{name}.yaml"))
+    host.mesh("wait", "job/pi", "job/indexed-job", "--for=condition=Complete", "--timeout=60s")
+    host.mesh("wait", "job/job-pod-failure-policy-example", "--for=condition=Failed", "--timeout=60s")
+    for word in ("deployment/nginx-deployment", "statefulset/web", "statefulset/zk"):
+        host.mesh("rollout", "status", word, "--timeout=60s")
+    host.mesh("rollout", "status", "daemonset/fluentd-elasticsearch", "-n", "kube-system", "--timeout=60s")
+    assert host.mesh("logs", "job/pi").startswith("3.14159265358979323846")
+    said = host.mesh("logs", "-l", "job-name=indexed-job", "-c", "worker")
+    assert sorted(said.split()) == sorted(word[::-1] for word in ("foo", "bar", "baz", "qux", "xyz"))
+    assert host.mesh("get", "pdb", "zk-pdb", "-o", "jsonpath={.status.disruptionsAllowed}") == "1"
+    for name in names:
+        host.mesh("delete", "-f", str(EXAMPLES / "workloads" / f"{name}.yaml"))
