@@ -54,21 +54,24 @@ def on_resize(call: Callable[[], None]) -> Iterator[None]:
 async def typed() -> AsyncIterator[bytes]:
     """Standard input as it comes, to its end. A thread reads: files, pipes and terminals alike."""
     loop = asyncio.get_running_loop()
-    pieces: asyncio.Queue[bytes] = asyncio.Queue(maxsize=16)
+    pieces: asyncio.Queue[bytes] = asyncio.Queue()
+    room = threading.Semaphore(16)  # pieces read and not yet taken
 
     def read() -> None:
         while True:
+            room.acquire()
             try:
                 data = os.read(sys.stdin.fileno(), _PIECE)
             except OSError:
                 data = b""
             try:
-                asyncio.run_coroutine_threadsafe(pieces.put(data), loop).result()
-            except Exception:  # noqa: BLE001 - the loop is over, nobody reads on
+                loop.call_soon_threadsafe(pieces.put_nowait, data)
+            except RuntimeError:  # the loop is over, nobody reads on
                 return
             if not data:
                 return
 
     threading.Thread(target=read, name="stdin", daemon=True).start()
     while data := await pieces.get():
+        room.release()
         yield data

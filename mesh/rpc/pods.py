@@ -61,6 +61,7 @@ class Pods(PodsServicer):
         _check_running(pod, options.container, "exec into")
         opening = node_pb2.StreamOpen(pod_uid=pod.metadata.uid, exec=options)
         async with self._stream(pod, opening) as (agent, stream), _pump(_typed(requests, stream), agent):
+            yield pb.ExecOutput()  # it is open: input may follow
             async for batch in batches(agent, stream):
                 for chunk in batch.chunks:
                     is_error = chunk.channel == node_pb2.STDERR
@@ -83,6 +84,7 @@ class Pods(PodsServicer):
         _check_attachable(pod, options)
         opening = node_pb2.StreamOpen(pod_uid=pod.metadata.uid, attach=options)
         async with self._stream(pod, opening) as (agent, stream), _pump(_typed(requests, stream), agent):
+            yield pb.ExecOutput()  # it is open: input may follow
             async for batch in batches(agent, stream):
                 for chunk in batch.chunks:
                     is_error = chunk.channel == node_pb2.STDERR
@@ -102,6 +104,7 @@ class Pods(PodsServicer):
         options = node_pb2.PortForwardOptions(port=first.start.port)
         opening = node_pb2.StreamOpen(pod_uid=pod.metadata.uid, port_forward=options)
         async with self._stream(pod, opening) as (agent, stream), _pump(_sent(requests, stream), agent):
+            yield pb.PortForwardOutput()  # it is open: input may follow
             async for batch in batches(agent, stream):
                 for chunk in batch.chunks:
                     yield pb.PortForwardOutput(data=chunk.data)

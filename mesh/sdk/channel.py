@@ -141,6 +141,11 @@ def translated(error: grpc.aio.AioRpcError, server: str) -> MeshError:
     return meant
 
 
+def is_grpcs_own(error: grpc.aio.AioRpcError) -> bool:
+    """Whether gRPC put this status in the place of the server's, after a write to a call that had just ended."""
+    return error.code() is grpc.StatusCode.INTERNAL and _status_of(error) is None
+
+
 def _status_of(error: grpc.aio.AioRpcError) -> status_pb2.Status | None:
     for key, value in error.trailing_metadata() or ():
         if key == _DETAILS and isinstance(value, bytes):

@@ -1,10 +1,11 @@
 """What runs as a stream: commands in containers, forwarded ports.
 
-Rule: whoever opened a stream closes it by leaving its `async with`; nothing is left open at meshd after that.
+Rule: whoever opened a stream closes it by leaving its `async with`; nothing is left open at meshd after that. Input
+follows meshd's word that the stream is open (an empty first message): to a call that ends while it is written to, gRPC
+gives a status of its own in place of the server's.
 """
 
 import asyncio
-import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from types import TracebackType
@@ -14,7 +15,7 @@ import grpc
 import grpc.aio
 
 from mesh.errors import MeshError, Unavailable
-from mesh.sdk.channel import translated
+from mesh.sdk.channel import is_grpcs_own, translated
 from mesh.v1 import control_pb2, control_pb2_grpc, node_pb2
 
 _PIECE = 32 * 1024
@@ -45,10 +46,19 @@ class ExecStream:
         self._start = start
         self._server = server
         self._turn = asyncio.Lock()  # typing and resizing are tasks of their own, and gRPC carries one write at a time
+        self._outputs = aiter(call)
+        self._write_failed = False
         self.exit_code: int | None = None
 
     async def __aenter__(self) -> Self:
+        """Raises what meshd has against it."""
         await self._send(self._start)
+        try:
+            await anext(self._outputs)
+        except grpc.aio.AioRpcError as error:
+            raise translated(error, self._server) from None
+        except StopAsyncIteration:
+            raise Unavailable("meshd ended the stream before it was open") from None
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -56,7 +66,7 @@ class ExecStream:
 
     async def __aiter__(self) -> AsyncIterator[tuple[str, bytes]]:
         try:
-            async for output in self._call:
+            async for output in self._outputs:
                 what = output.WhichOneof("what")
                 if what == "exit_code":
                     self.exit_code = output.exit_code
@@ -65,7 +75,8 @@ class ExecStream:
                 elif what == "stdout":
                     yield what, output.stdout
         except grpc.aio.AioRpcError as error:
-            raise translated(error, self._server) from None
+            if not (self._write_failed and is_grpcs_own(error)):
+                raise translated(error, self._server) from None
         if self.exit_code is None and self._start.HasField("start"):
             raise Unavailable("the command's stream ended before the command: its exit code is not known")
 
@@ -84,9 +95,11 @@ class ExecStream:
 
     async def _send(self, message: control_pb2.ExecInput) -> None:
         # A call that is over refuses writes; reading tells why it is over.
-        with contextlib.suppress(asyncio.InvalidStateError, grpc.aio.AioRpcError):
+        try:
             async with self._turn:
                 await self._call.write(message)
+        except (asyncio.InvalidStateError, grpc.aio.AioRpcError):
+            self._write_failed = True
 
 
 async def run_to_end(stream: ExecStream, stdin: bytes | None) -> ExecResult:
@@ -159,7 +172,10 @@ class PortForward:
         try:
             await self._carry(call, reader, writer)
         except grpc.aio.AioRpcError as error:
-            self.problems.put_nowait(translated(error, self._server))
+            if not is_grpcs_own(error):
+                self.problems.put_nowait(translated(error, self._server))
+        except StopAsyncIteration:
+            self.problems.put_nowait(Unavailable("meshd ended the stream before it was open"))
         except (OSError, asyncio.CancelledError):
             pass  # the local side went away, or the forward is closed
         finally:
@@ -169,9 +185,11 @@ class PortForward:
 
     async def _carry(self, call: ForwardCall, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await call.write(control_pb2.PortForwardInput(start=self._start))
+        outputs = aiter(call)
+        await anext(outputs)
         upstream = asyncio.create_task(_pump(call, reader))
         try:
-            async for output in call:
+            async for output in outputs:
                 writer.write(output.data)
                 await writer.drain()
             if writer.can_write_eof():

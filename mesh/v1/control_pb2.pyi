@@ -706,6 +706,8 @@ Global___ExecInput: _TypeAlias = ExecInput  # noqa: Y015
 
 @_typing.final
 class ExecOutput(_message.Message):
+    """The first one is empty: the stream is open, and input may follow."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     STDOUT_FIELD_NUMBER: _builtins.int
@@ -790,6 +792,8 @@ Global___PortForwardInput: _TypeAlias = PortForwardInput  # noqa: Y015
 
 @_typing.final
 class PortForwardOutput(_message.Message):
+    """The first one is empty: the stream is open, and data may follow."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     DATA_FIELD_NUMBER: _builtins.int

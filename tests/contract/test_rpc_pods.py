@@ -149,7 +149,7 @@ async def test_attach_carries_both_ways_and_ends_without_a_code(mesh: RunningMes
     inputs = [start, pb.ExecInput(stdin=b"in"), pb.ExecInput(resize=pb.TerminalSize(rows=3, columns=4)),
               pb.ExecInput(close_stdin=True)]  # fmt: skip
     answers = await all_of(mesh.pods.Attach(iter(inputs)))
-    assert [a.WhichOneof("what") for a in answers][:2] == ["stdout", "stderr"]  # type: ignore[attr-defined]
+    assert [a.WhichOneof("what") for a in answers][:3] == [None, "stdout", "stderr"]  # type: ignore[attr-defined]
     assert all(a.WhichOneof("what") != "exit_code" for a in answers)  # type: ignore[attr-defined]
     stream = agent.streams["s0"]
     assert stream.opening.attach == node_pb2.AttachOptions(container="main", stdin=True, tty=True, rows=10, columns=20)
@@ -178,7 +178,7 @@ async def test_exec_carries_output_apart_and_the_exit_code_last(mesh: RunningMes
     await started(mesh, objects.pod("web"))
     agent.scripts["exec"] = Script([(OUT, b"out"), (ERR, b"err")], exit_code=3)
     answers = await all_of(execute(mesh, command=("ls", "-l")))
-    assert [a.WhichOneof("what") for a in answers] == ["stdout", "stderr", "exit_code"]  # type: ignore[attr-defined]
+    assert [a.WhichOneof("what") for a in answers] == [None, "stdout", "stderr", "exit_code"]  # type: ignore[attr-defined]
     assert answers[-1].exit_code == 3  # type: ignore[attr-defined]
     assert list(agent.streams["s0"].opening.exec.command) == ["ls", "-l"]
     assert agent.streams["s0"].closed.is_set()

@@ -1,10 +1,11 @@
 """What goes into a running command."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from typing import Any
 
 from mesh.sdk.streams import ExecStream
-from mesh.v1.control_pb2 import ExecInput, ExecStart
+from mesh.v1.control_pb2 import ExecInput, ExecOutput, ExecStart
 
 
 class Call:
@@ -21,6 +22,9 @@ class Call:
         await asyncio.sleep(0)
         self.free = True
         self.written.append(str(message.WhichOneof("what")))
+
+    async def __aiter__(self) -> AsyncIterator[ExecOutput]:
+        yield ExecOutput()  # it is open
 
     def cancel(self) -> bool:
         return True
