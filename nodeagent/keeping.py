@@ -20,7 +20,7 @@ from nodeagent.volumes.tree import write_atomically
 
 log = structlog.get_logger()
 
-SILENCE = 6.0  # seconds without a question from meshd, which asks each 4 at least
+SILENCE = 4.0  # seconds without a question from meshd, which asks each 2 as a rule
 ANSWERED = 0.5  # seconds until the answer to a question has left this process
 
 

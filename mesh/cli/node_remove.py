@@ -23,8 +23,10 @@ if TYPE_CHECKING:
 async def command(session: Session, name: str, lost: bool) -> None:
     """Let a drained host go for good: takes its certificate back and removes its Node.
 
-    On the host itself `mesh down --purge` then leaves the machine as it was. It comes in again by a new token only, and
-    is a new host then. With --lost it need not be drained; say so only when it can't run its pods any more.
+    Ray gets another token then, which the other hosts are given; a host that is away meanwhile comes in again by a new
+    token (`mesh node join`). On the host itself `mesh down --purge` then leaves the machine as it was; it comes in
+    again by a new token only, as a new host. With --lost it need not be drained; say so only when it can't run its
+    pods any more.
 
     \b
     mesh node drain host2 --ignore-daemonsets && mesh node remove host2

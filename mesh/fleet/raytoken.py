@@ -18,6 +18,7 @@ from mesh.v1.node_pb2 import HostKey
 
 _log = structlog.get_logger("mesh.fleet.raytoken")
 
+FIRST = 3.0  # seconds until the first look: by then who is removed has been told to end its pods
 LOOK = 1.0  # seconds between looks whether it is so far, while there is a change
 PATIENCE = 30.0  # seconds for hosts to take it, and for a removed one to end its pods
 
@@ -66,6 +67,7 @@ class RayToken:
     async def _spread(self, waits: Callable[[Callable[[str], bool]], Iterable[str]]) -> None:
         try:
             async with asyncio.timeout(PATIENCE):
+                await asyncio.sleep(FIRST)
                 while left := list(waits(self._has)):
                     _log.debug("ray_token_waits", hosts=left)
                     await asyncio.sleep(LOOK)

@@ -140,6 +140,8 @@ class Access(AccessServicer):
             raise Invalid.of("the request", [Violation("kind", 'must be "user", "node" or "serial", with a name')])
         by, now = current().who.name, self._clock()
         await change(self._store, self._feed, lambda view: revoked.writes(request, by, now, view))
+        if request.kind == "node":
+            self._keeper.host_removed()
         return pb.RevokeResponse()
 
     async def RotateAuthority(self, request: pb.RotateAuthorityRequest, context: Context) -> pb.RotateAuthorityResponse:

@@ -244,6 +244,19 @@ async def test_a_revoked_certificate_is_refused_and_its_watch_ends(doors: Doors)
     assert "was revoked" in (await refused(whoami(doors.channel(again.pair)))).message
 
 
+async def test_a_host_that_counts_no_more_costs_ray_its_token(doors: Doors) -> None:
+    file = doors.directory.parent / "token"
+    async with doors.admin() as client:
+        await Access(client.over).revoke("user", "ada", "left")
+        assert file.read_text() == RAY_TOKEN
+        await Access(client.over).revoke("node", "host1", "removed")
+    async with asyncio.timeout(30):
+        while file.read_text() == RAY_TOKEN:  # noqa: ASYNC110 - a file tells nobody
+            await asyncio.sleep(0.01)
+    assert len(file.read_text()) == 64
+    assert file.stat().st_mode & 0o777 == 0o600
+
+
 async def test_a_certificate_is_renewed_for_its_own_key_and_identity(doors: Doors) -> None:
     enrolled = await enrol(doors.tokens_at, await doors.token(user="ada", groups=["devs"]))
     stub = AccessStub(doors.channel(enrolled.pair))

@@ -256,3 +256,24 @@ contexts:
     found = re.search(r"p99 (\d+) ms", done.stdout)
     assert found is not None
     assert int(found[1]) < 1000
+
+
+def test_a_removed_host_is_out_of_ray_and_no_pod_of_others_notices(mesh_of_three: list[FakeHost]) -> None:
+    """The last one: the mesh has two hosts after it."""
+    first, second, third = mesh_of_three
+    first.mesh("apply", "-f", "-", "--wait", "--timeout=90s", text=pod("stays-1", node=first.name))
+    first.mesh("apply", "-f", "-", "--wait", "--timeout=90s", text=pod("stays-2", node=second.name))
+    before, old = {host.name: host.containers() for host in (first, second)}, ray_token(first)
+    first.mesh("node", "remove", third.name, "--lost")
+    until(lambda: ray_token(first) != old, 60, "Ray has another token on the first host")
+    until(lambda: ray_token(second) == ray_token(first), 10, "and on the second")
+    assert ray_token(third) == old
+    until(lambda: settled(first, 2), 60, "the two hosts hold what they are to hold")
+    first.mesh("apply", "-f", "-", "--wait", "--timeout=60s", text=pod("new-2", node=second.name))
+    first.mesh("delete", "pod", "new-2", "--now", "--timeout=30s")
+    assert {host.name: host.containers() for host in (first, second)} == before
+    assert not any((host.state / "ray" / "token.next").exists() for host in mesh_of_three)
+
+
+def ray_token(host: FakeHost) -> str:
+    return (host.state / "ray" / "token").read_text().strip()

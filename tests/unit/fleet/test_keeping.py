@@ -215,7 +215,7 @@ async def test_a_hosts_ray_follows_when_meshd_asks_no_more(host: Host) -> None:
     await keeping.asked(ObserveRequest(credentials=HostCredentials(ray_token=SECOND), wait_milliseconds=4000))
     assert host.identity.ray_token.read_text() == SECOND
     for _ in range(5):
-        await asyncio.sleep(4)
+        await asyncio.sleep(3)
         assert (await keeping.asked(ObserveRequest(wait_milliseconds=4000))).wait_milliseconds == 4000
     assert not ended
     last = loop.time()
