@@ -18,11 +18,11 @@ $(VENV)/.made: pyproject.toml constraints.txt tools/venv.sh tools/packages.sh
 
 venv: $(VENV)/.made ## system packages and .venv with the pinned dependencies
 
-up: venv ## a real mesh on this machine, and examples/hello on it
+up: venv ## a real mesh on this machine, and examples/guestbook on it
 	@tools/packages.sh
 	@$(SUDO) $(BIN)/mesh up
-	@$(SUDO) examples/hello/image.sh > /dev/null
-	@$(SUDO) $(BIN)/python tools/hello.py
+	@$(SUDO) examples/guestbook/image.sh > /dev/null
+	@$(SUDO) $(BIN)/python tools/guestbook.py
 
 down: venv ## stop it; `.venv/bin/mesh down --purge` removes it
 	@$(SUDO) $(BIN)/mesh down
