@@ -16,9 +16,12 @@ import structlog
 from google.protobuf.message import DecodeError
 
 from mesh.errors import Unavailable
+from mesh.model.pauses import Pauses
 from mesh.v1.node_pb2 import Flows, FlowsRequest, HostSide, IngressSecrets, ProxyHeld, ProxyOrder, ServiceTable
 
 log = structlog.get_logger()
+
+AWAY = (0.1, 2.0)  # seconds between attempts to reach it
 OnHeld = Callable[[ProxyHeld | None], None]
 
 
@@ -86,15 +89,14 @@ class Proxy:
 
     async def run(self) -> None:
         """Connects and listens; again after 0.1 to 2 s when the proxy is away."""
-        pause = 0.1
+        pauses = Pauses(*AWAY)
         while True:
             try:
                 reader, writer = await asyncio.open_unix_connection(self._socket)
             except (OSError, ValueError):
-                await asyncio.sleep(pause)
-                pause = min(pause * 2, 2.0)
+                await asyncio.sleep(pauses.next())
                 continue
-            pause = 0.1
+            pauses.reset()
             self._writer = writer
             try:
                 if self._host is not None:
