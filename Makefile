@@ -38,7 +38,8 @@ lint: venv ## ruff, mypy, import contracts, generated code, docs/cli.md and docs
 
 test: venv ## everything that must hold
 	@tools/packages.sh
-	@tools/prometheus.sh $(VENV)/prometheus
+	@tools/unpack.sh prometheus promtool $(VENV)/prometheus
+	@tools/unpack.sh docker-registry docker-registry $(VENV)/registry
 	@$(MAKE) --no-print-directory lint lint-collection
 	$(SUDO) env PYTHONDONTWRITEBYTECODE=1 MESH_KILLS="$(MESH_KILLS)" $(BIN)/python -m pytest
 

@@ -36,7 +36,7 @@ NOW = int(time.time())
 def programs() -> Path:
     """Where prometheus and promtool are."""
     into = Path(sys.prefix) / "prometheus"
-    subprocess.run([ROOT / "tools" / "prometheus.sh", into], check=True, timeout=110)
+    subprocess.run([ROOT / "tools" / "unpack.sh", "prometheus", "promtool", into], check=True, timeout=110)
     return into / "usr" / "bin"
 
 
