@@ -105,7 +105,7 @@ def test_pods_of_a_dead_host_are_ready_elsewhere_within_ten_seconds(mesh_of_thre
 
 
 def runs_its_own(first: FakeHost, host: FakeHost) -> bool:
-    """Whether the host runs the containers of the pods that are its own, two of each (other tests leave some), alone."""
+    """Whether the host runs the containers of its own pods alone, two of each; other tests leave some there."""
     pods = first.mesh_json("get", "pods")["items"]
     return len(host.containers()) == 2 * sum(p["spec"].get("nodeName") == host.name for p in pods)
 
