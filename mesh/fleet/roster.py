@@ -125,7 +125,8 @@ class Roster:
             except MeshError as error:
                 _log.warning("cannot_mark_silent_hosts", error=str(error))
             waits = [end - now for end in ends.values() if end > now]
-            pause = max(1.0, min(waits, default=self._silence))
+            # never longer than the silence itself: a wait reckoned while meshd was deaf must not outlast its deafness
+            pause = max(1.0, min([*waits, self._silence]))
             await asyncio.sleep(pause)
             self._overslept(asyncio.get_running_loop().time() - now - pause)
 
