@@ -192,3 +192,22 @@ async def test_nothing_moves_when_every_host_is_silent(tmp_path: Path) -> None: 
     await cluster.until(lambda: not cluster.unsettled(), 60)
     assert {p.metadata.uid for p in up(cluster)} == before
     await cluster.stop()
+
+
+@bent
+async def test_a_host_that_dies_right_after_meshd_was_deaf_is_missed_as_soon(tmp_path: Path) -> None:
+    cluster = await begin(tmp_path, ("Deployment", "web", 3))
+    for host in cluster.hosts.values():
+        host.cut_off = True
+    cluster.say("waiting for Ray's head")
+    await asyncio.sleep(6)
+    for host in cluster.hosts.values():
+        host.cut_off = False
+    cluster.say("connected")
+    await asyncio.sleep(4)
+    loop = asyncio.get_running_loop()
+    died = loop.time()
+    await cluster.hosts["host1"].power_off()
+    await cluster.until(lambda: any(is_deleting(p) for p in cluster.view.pods_on("host1")), 120)
+    assert loop.time() - died < 15
+    await cluster.stop()
