@@ -13,9 +13,9 @@ from typing import Any
 
 from mesh.access import accounts
 from mesh.model import claims, podtokens
-from mesh.model.digest import assignment_digest
+from mesh.model.digest import assignment_digest, identity_of
 from mesh.model.keys import Key
-from mesh.model.pods import is_mirror, is_terminal
+from mesh.model.pods import is_deleting, is_mirror, is_terminal
 from mesh.model.podtokens import ROOTS
 from mesh.model.references import config_maps_of, secrets_of
 from mesh.model.services import KUBERNETES, cluster_ip
@@ -173,6 +173,14 @@ def refers(node: str, view: View, config: ConfigMap | Secret) -> bool:
     if isinstance(config, Secret) and Key("Secret", meta.namespace, meta.name) in ingress.secrets(node, view):
         return True
     return any(pod.metadata.namespace == meta.namespace and meta.name in names(pod.spec) for pod in _pods(node, view))
+
+
+def ordered_alike(one: Pod, other: Pod) -> bool:
+    """Whether two states of a pod are the same order for its host, for they differ in its own word alone; never of one
+    that is being deleted, which may be held for a reason outside of it."""
+    if is_deleting(one) or is_deleting(other) or is_terminal(one) != is_terminal(other):
+        return False
+    return identity_of(one) == identity_of(other) and one.spec == other.spec
 
 
 # ---- network

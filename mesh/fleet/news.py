@@ -1,7 +1,8 @@
 """What happened, handed to the links that it concerns: of thousands of changes a host cares for a few.
 
-Rule: a pod concerns the host that it is on, a node its own link and, when the way to its pods changes, all of them;
-what pods refer to concerns everybody, who looks for himself. Everything else concerns no host.
+Rule: a pod concerns the host that it is on, a node its own link and, when the way to its pods changes, all of them,
+who hear of one such change however many come at once; what pods refer to concerns everybody, who looks for himself.
+Everything else concerns no host.
 """
 
 from collections.abc import Callable, Collection, Sequence
@@ -38,9 +39,16 @@ class News:
 
     def _on_events(self, events: Sequence[Event]) -> None:
         by_node: dict[str, list[Event]] = {}
+        moved: Event | None = None
         for event in events:
             for node in self._whom(event):
                 by_node.setdefault(node, []).append(event)
+            if event.key.kind == "Node" and reached(event.object) != reached(event.previous):
+                moved = event
+        if moved is not None:  # a thousand hosts that join at once are not told a thousand times of each other
+            for node in self._followers:
+                if node != moved.key.name:
+                    by_node.setdefault(node, []).append(moved)
         for node, mine in by_node.items():
             if (follower := self._followers.get(node)) is not None:
                 follower(mine)
@@ -50,7 +58,7 @@ class News:
         if event.key.kind == "Pod":
             return {o.spec.node_name for o in (now, before) if isinstance(o, Pod)}
         if event.key.kind == "Node":
-            return list(self._followers) if reached(now) != reached(before) else (event.key.name,)
+            return (event.key.name,)
         return list(self._followers) if event.key.kind in _TOLD or event.key == REVOKED else ()
 
 

@@ -43,7 +43,7 @@ def assignment_digest(assignment: Assignment, parts: Sequence[str] = ()) -> str:
     never over what a Secret holds, sealed (no two boxes are alike) or not (it could be guessed). `parts` are digests
     of what many hosts are told alike, the service links and the other hosts, which are not looked at here.
     """
-    pods = sorted((_identity(pod) for pod in assignment.pods), key=json.dumps)
+    pods = sorted((identity_of(pod) for pod in assignment.pods), key=json.dumps)
     configs = sorted([c.metadata.uid, c.metadata.resource_version] for c in assignment.config_maps)
     whole = ["assignment", assignment.pod_cidr, assignment.cluster_cidr, pods, configs]
     sealed = sorted([s.uid, s.revision, s.key_id] for s in assignment.sealed_secrets)
@@ -62,7 +62,8 @@ def _network(assignment: Assignment) -> list[Any]:
     return [*found, volumes] if volumes else found
 
 
-def _identity(pod: Pod) -> list[Any]:
+def identity_of(pod: Pod) -> list[Any]:
+    """What of a pod has a part in the digest of its host's Assignment."""
     meta = pod.metadata
     deletion = None
     if meta.HasField("deletion_timestamp"):

@@ -1,6 +1,8 @@
 """What a host needs: its own pods, without a status, under a digest that tells when to send them."""
 
-from mesh.fleet.needs import digest_of, needs_of, refers
+from collections.abc import Callable
+
+from mesh.fleet.needs import digest_of, needs_of, ordered_alike, refers
 from mesh.fleet.ranges import Ranges
 from mesh.model.kinds import Object
 from mesh.store.port import Snapshot
@@ -54,6 +56,30 @@ def test_no_node_no_assignment() -> None:
     assert needs_of("a", view_of(on("web", "a", "1")), CLUSTER, 5) is None
     assert needs_of("a", view_of(node("a", "")), CLUSTER, 5) is None
     assert digest_of("a", view_of(), CLUSTER) == ""
+
+
+def test_a_status_alone_is_no_other_order_and_everything_else_is() -> None:
+    web = on("web", "a", "1")
+
+    def changed(change: Callable[[Pod], object]) -> bool:
+        other = Pod()
+        other.CopyFrom(web)
+        change(other)
+        return not (ordered_alike(web, other) and ordered_alike(other, web))
+
+    assert not changed(lambda p: p.status.conditions.add(type="Ready", status="True"))
+    assert not changed(lambda p: setattr(p.metadata, "resource_version", "9"))
+    assert changed(lambda p: setattr(p.status, "phase", "Succeeded"))  # its ConfigMaps and Secrets are taken away
+    assert changed(lambda p: setattr(p.metadata, "uid", "2"))
+    assert changed(lambda p: setattr(p.metadata, "generation", 2))
+    assert changed(lambda p: p.metadata.labels.update({"a": "b"}))
+    assert changed(lambda p: p.metadata.annotations.update({"a": "b"}))
+    assert changed(lambda p: setattr(p.spec, "node_name", "b"))
+    assert changed(lambda p: setattr(p.spec.containers[0], "image", "other"))
+    assert changed(lambda p: setattr(p.metadata.deletion_timestamp, "seconds", 5))
+    deleting = on("web", "a", "1")
+    deleting.metadata.deletion_timestamp.seconds = 5
+    assert not ordered_alike(deleting, deleting)  # who waits for its connections is asked each time
 
 
 def test_the_digest_follows_the_spec_and_not_the_status() -> None:

@@ -53,6 +53,16 @@ def test_a_change_is_told_to_whom_it_concerns() -> None:
     assert told(objects.namespace("n")) == []
 
 
+def test_hosts_that_join_at_once_are_not_told_of_each_other_one_by_one() -> None:
+    feed = Feed(MemoryStore())
+    news, heard = News(feed), dict[str, list[str]]()
+    for name in "abc":
+        news.follow(name, lambda events, name=name: heard.update({name: [e.key.name for e in events]}))  # type: ignore[misc]
+    joined = [node(name, f"10.0.0.{number}", f"10.244.{number}.0/24") for number, name in enumerate("abz")]
+    feed._tell([Event(number + 1, key_of(made), made, None) for number, made in enumerate(joined)])
+    assert heard == {"a": ["a", "z"], "b": ["b", "z"], "c": ["z"]}  # its own, and one of the others
+
+
 def test_who_has_left_hears_nothing_and_his_successor_does() -> None:
     feed = Feed(MemoryStore())
     news, heard = News(feed), list[str]()
