@@ -9,7 +9,7 @@ import pytest
 from mesh.fleet.port import AgentPort
 from tests.harness.agents import World
 from tests.harness.cli import Cli
-from tests.harness.control import RunningMeshd, control
+from tests.harness.control import RunningMeshd, certify, control
 from tests.harness.figures import parse
 
 POD = """
@@ -24,7 +24,9 @@ spec:
 
 @pytest.fixture
 def world(tmp_path: Path) -> World:
-    return World(tmp_path / "node1")
+    world = World(tmp_path / "node1")
+    certify("node1", world.config.pki_dir)
+    return world
 
 
 @pytest.fixture

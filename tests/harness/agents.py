@@ -159,10 +159,11 @@ class World:
     async def start(self) -> Agent:
         """A new agent on this host."""
         self.runtime = self._runtime_class(self.host)
+        proven = (self.config.pki_dir / "ca.crt").exists()
         self.agent = Agent(
             self.config, self.runtime, clock=FakeRuntime.now, checks=self.checks, measure=self.measure,
             vitals=lambda: self.read() if self.read else self.vitals, exposure=lambda _: self.exposure,
-            proxy=self.proxy.connected if self.proxy else None, identity=Unproven.at(self.config),
+            proxy=self.proxy.connected if self.proxy else None, identity=None if proven else Unproven.at(self.config),
         )  # fmt: skip
         self._tasks = [asyncio.create_task(self.agent.run()), asyncio.create_task(self._listen(self.agent))]
         return self.agent
