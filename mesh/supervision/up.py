@@ -175,15 +175,20 @@ def purge(host: Host, told: Told, supervisor: Supervisor, say: Say) -> None:
     stop(host, supervisor, say)
     say("removing units")
     supervisor.uninstall()
-    say("removing containers, mounts and the bridge")
-    undo = [str(host.python), "-m", "nodeagent", "unprepare", "--config", str(host.layout.agent_config)]
-    done = subprocess.run(undo, capture_output=True, text=True, check=False, cwd="/")
-    if done.returncode:
-        lines = (done.stderr or done.stdout).strip().splitlines() or ["it did not say why"]
-        raise Unavailable(f"cannot undo what was made for pods: {lines[-1]}")
+    say("removing containers, mounts, routes and the bridge")
+    _undo(host, "what was made for pods", "nodeagent", "unprepare", "--config", str(host.layout.agent_config))
+    _undo(host, "the routes to Services", "netproxy.forget")
     setup.forget_context(told)
     say("removing files")
     remove_root(host.layout.root)
+
+
+def _undo(host: Host, what: str, module: str, *arguments: str) -> None:
+    undo = [str(host.python), "-m", module, *arguments]
+    done = subprocess.run(undo, capture_output=True, text=True, check=False, cwd="/")
+    if done.returncode:
+        lines = (done.stderr or done.stdout).strip().splitlines() or ["it did not say why"]
+        raise Unavailable(f"cannot undo {what}: {lines[-1]}")
 
 
 def remove_root(root: Path) -> None:

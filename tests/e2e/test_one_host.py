@@ -97,6 +97,7 @@ def picture(host: FakeHost) -> tuple[str, ...]:
         "grep -vE ' (/tmp/mt-|/var/lib/mesh)' /proc/mounts",
         "ip -o link",
         "ip route",
+        "ip route show table local proto 77",
         "nft list ruleset",
         "cat /proc/sys/net/ipv4/ip_forward",
     )
