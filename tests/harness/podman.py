@@ -12,6 +12,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tarfile
 import tempfile
 import time
@@ -132,7 +133,10 @@ def podman_host(
 
 def _claimed() -> tuple[socket.socket, int]:
     """The third part of an address range that no other test of this machine has, and what keeps it so."""
+    left = _routed()
     for number in random.sample(range(1, 251), 250):
+        if number in left:
+            continue
         claim = socket.socket(socket.AF_UNIX)
         try:
             claim.bind(f"\0mesh-test-range-{number}")
@@ -141,6 +145,13 @@ def _claimed() -> tuple[socket.socket, int]:
             continue
         return claim, number
     raise RuntimeError("250 other tests with Podman run on this machine")
+
+
+def _routed() -> set[int]:
+    """The third parts of 10.199.x.0 that have a route already: a bridge that a test which was killed left behind."""
+    lines = Path("/proc/net/route").read_text().splitlines()[1:]
+    numbers = (int(line.split()[1], 16).to_bytes(4, sys.byteorder) for line in lines)
+    return {number[2] for number in numbers if number[:2] == bytes((10, 199))}
 
 
 def import_image(host: PodmanHost, name: str = IMAGE, *changes: str) -> None:
