@@ -26,6 +26,7 @@ from mesh.errors import MeshError, Unavailable
 from mesh.exposition.web import Files
 from mesh.fleet.bridge import RayAddress, RayHosts
 from mesh.fleet.port import AgentPort
+from mesh.fleet.witness import Handshakes
 from mesh.guard import guard
 from mesh.meshd import Meshd, Settings
 from mesh.rpc import handshakes
@@ -40,6 +41,7 @@ from mesh.store.keysource import CredentialKeys, FileKeys, KeySource, is_under_p
 from mesh.store.ledger import Retention
 from mesh.store.rotation import KeyRotation
 from mesh.store.sqlite import SqliteStore
+from mesh.supervision.programs import TUNNEL_PORT
 from mesh.unlock import unlocked
 
 _log = structlog.get_logger("mesh.app")
@@ -91,7 +93,7 @@ async def serve(config: MeshdConfig) -> None:
     try:
         hosts = _hosts(config, tls)
         rotation = KeyRotation(source, ring, store)
-        meshd = Meshd(store, hosts, tls, replace(_settings(config, store), audit=audit, rotation=rotation))
+        meshd = Meshd(store, hosts, tls, replace(_settings(config, store, tls), audit=audit, rotation=rotation))
         async with watched(audit, time.time_ns), asyncio.TaskGroup() as tasks:
             tasks.create_task(hosts.run(), name="hosts")
             tasks.create_task(meshd.run(), name="meshd")
@@ -168,7 +170,7 @@ def _hosts(config: MeshdConfig, tls: Tls) -> RayHosts | NoHosts:
     return RayHosts(address, Trust(lambda: tls.ca, lambda: tls.server))
 
 
-def _settings(config: MeshdConfig, store: SqliteStore) -> Settings:
+def _settings(config: MeshdConfig, store: SqliteStore, tls: Tls) -> Settings:
     return Settings(
         listen=config.listen,
         listen_tokens=config.listen_tokens,
@@ -183,6 +185,8 @@ def _settings(config: MeshdConfig, store: SqliteStore) -> Settings:
         silence=config.node_silence_seconds,
         wait=config.node_silence_seconds / 2,
         eviction=config.pod_eviction_seconds,
+        witness=Handshakes(lambda: tls.ca, TUNNEL_PORT),
+        spared=config.silent_but_alive_seconds,
         bookmark=config.bookmark_seconds,
         event_ttl=config.event_ttl_seconds,
         autoscale=config.autoscale_seconds,

@@ -103,6 +103,7 @@ class MeshdConfig:
     limits: Limits = Limits()
     node_silence_seconds: int = 4  # a host is Unknown after this long without an answer
     pod_eviction_seconds: int = 5  # and its pods are driven away so much later, unless they say otherwise (N3)
+    silent_but_alive_seconds: int = 300  # but not yet, for so long, if the host itself answers; 0: all the same
     event_ttl_seconds: int = 3600  # S8
     autoscale_seconds: int = 15  # how often autoscalers look at their pods (C16)
     history_events: int = 10_000  # how many changes a watch may lie behind
@@ -271,8 +272,8 @@ def pool_of(texts: tuple[str, ...]) -> tuple[tuple[int, int], ...]:
 
 def _numbers(config: MeshdConfig) -> list[Violation]:
     least = {
-        "node_silence_seconds": 2, "pod_eviction_seconds": 0, "event_ttl_seconds": 1, "autoscale_seconds": 1,
-        "history_events": 100, "bookmark_seconds": 1,
+        "node_silence_seconds": 2, "pod_eviction_seconds": 0, "silent_but_alive_seconds": 0, "event_ttl_seconds": 1,
+        "autoscale_seconds": 1, "history_events": 100, "bookmark_seconds": 1,
     }  # fmt: skip
     wrong = [
         Violation(name, f"must be at least {minimum}")

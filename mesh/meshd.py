@@ -34,10 +34,11 @@ from mesh.controllers.ingress import Ingresses
 from mesh.controllers.job import Jobs
 from mesh.controllers.leftovers import Leftovers
 from mesh.controllers.namespaces import Namespaces
-from mesh.controllers.nodes import Nodes
+from mesh.controllers.nodes import SPARED, Nodes
 from mesh.controllers.replicaset import ReplicaSets
 from mesh.controllers.rolls import Rolls
 from mesh.controllers.statefulset import StatefulSets
+from mesh.controllers.unheard import Unheard
 from mesh.controllers.volumes import Volumes
 from mesh.exposition.tally import Tally
 from mesh.exposition.web import Door, Files, allowed
@@ -52,6 +53,7 @@ from mesh.fleet.publisher import Publisher
 from mesh.fleet.ranges import Ranges
 from mesh.fleet.raytoken import RayToken
 from mesh.fleet.roster import Roster
+from mesh.fleet.witness import Witness
 from mesh.pki import Identity
 from mesh.reconcile.loop import Loop
 from mesh.rpc.access import Access
@@ -107,6 +109,8 @@ class Settings:
     silence: float = 4.0
     wait: float = 2.0
     eviction: float = DELAY
+    witness: Witness | None = None  # asked whether a silent host lives
+    spared: float = SPARED
     bookmark: float = 45.0
     event_ttl: int = 3600
     autoscale: float = 15.0
@@ -157,7 +161,9 @@ class Meshd:
             await self.feed.reached(0)
             epoch = await begin(self.store, self.feed, self.settings.clock)
             keeping = self._keep_certificates(tasks)
-            self.roster = Roster(self.hosts, self._fleet(epoch, keeping), self.settings.silence)
+            settings = self.settings
+            fleet = self._fleet(epoch, keeping)
+            self.roster = Roster(self.hosts, fleet, settings.silence, settings.witness, settings.spared)
             self.figures.roster = self.roster
             async with self._api():
                 self._start(tasks)
@@ -227,8 +233,8 @@ class Meshd:
             Deployments(), ReplicaSets(), StatefulSets(), DaemonSets(), Jobs(), CronJobs(), Garbage(), Budgets(),
         )  # fmt: skip
         keepers = (
-            Nodes(), Evictions(settings.eviction), Namespaces(), Leftovers(), Volumes(), Rolls(), Accounts(),
-            Ingresses(), Events(settings.event_ttl),
+            Nodes(settings.spared), Evictions(settings.eviction), Unheard(settings.eviction), Namespaces(), Leftovers(),
+            Volumes(), Rolls(), Accounts(), Ingresses(), Events(settings.event_ttl),
         )  # fmt: skip
         controllers = (Scheduler(), *workloads, *keepers)
         loop = Loop(self.feed, self.store, controllers, settings.clock, self.tally)

@@ -2,13 +2,15 @@
 
 Rule: pure. Ready is the host's own word as long as it speaks; here it only becomes Unknown. Taints of these keys are
 ours alone: they follow the conditions, whoever wrote them. NoSchedule comes at once; NoExecute, which drives pods away
-(`evictions`), comes to one host of a zone after the other, and to none while the trouble is likely our own.
+(`evictions`), comes to one host of a zone after the other, and to none while the trouble is likely our own. A host
+whose agent is silent while the host itself answers (`Reachable`) is spared for a time: it is Ray that is away, not it.
 """
 
 from collections.abc import Iterable
 
 from mesh.model import fit
-from mesh.model.conditions import find, is_true
+from mesh.model.conditions import find, is_true, set_condition
+from mesh.model.hosts import REACHABLE
 from mesh.model.keys import Key
 from mesh.model.kinds import key_of, revision_of
 from mesh.model.times import SECOND, from_timestamp, whole_seconds
@@ -26,6 +28,8 @@ EVERYONE = Key("Nodes", "", "all")
 # N4: seconds between two hosts of a zone whose pods are driven away; the same where most of the zone is down, and there
 # only if the zone is a large one.
 PACE, SLOW_PACE, LARGE, MOST_DOWN, FEW = 10, 100, 50, 0.55, 2
+SPARED = 300.0  # seconds that a host keeps its pods whose agent is silent while the host answers
+_SAID = {True: ("True", "HostAnswers"), False: ("False", "HostDoesNotAnswer"), None: ("Unknown", "NotAsked")}
 # A condition that is true keeps new pods away, and no more (N2).
 _PRESSURES = {
     "MemoryPressure": fit.MEMORY_PRESSURE_TAINT,
@@ -36,17 +40,23 @@ _PRESSURES = {
 _OURS = (NOT_READY, UNREACHABLE, *_PRESSURES.values())
 
 
-def silent(name: str, view: View, now_ns: int) -> list[Write]:
-    """Every condition of a node that no longer answers becomes Unknown (N1); nothing when that is said already."""
+def silent(name: str, view: View, now_ns: int, answers: bool | None = None) -> list[Write]:
+    """Every condition of a node that no longer answers becomes Unknown (N1), and Reachable says whether the host itself
+    `answers` (None: nobody asks it); nothing when all that is said already."""
     held = view.node(name)
-    if held is None or ready_of(held) == "Unknown":
+    if held is None:
         return []
     node = Node()
     node.CopyFrom(held)
+    if answers is not None or find(node.status.conditions, REACHABLE) is not None:
+        status, reason = _SAID[answers]
+        set_condition(node.status.conditions, REACHABLE, status, now=now_ns, reason=reason)
+    if ready_of(held) == "Unknown":
+        return [] if node == held else [Write(key_of(node), node, revision_of(held))]
     if find(node.status.conditions, "Ready") is None:
         node.status.conditions.add(type="Ready")
     for condition in node.status.conditions:
-        if condition.status != "Unknown":
+        if condition.status != "Unknown" and condition.type != REACHABLE:
             condition.status = "Unknown"
             condition.reason = "NodeStatusUnknown"
             condition.message = "The host's agent stopped answering."
@@ -57,9 +67,13 @@ def silent(name: str, view: View, now_ns: int) -> list[Write]:
 
 
 class Nodes:
-    """Makes the taints of nodes say what their conditions say; the key EVERYONE stands for all of them together."""
+    """Makes the taints of nodes say what their conditions say; the key EVERYONE stands for all of them together.
+    `spared`: seconds, see SPARED."""
 
     name = "nodes"
+
+    def __init__(self, spared: float = SPARED) -> None:
+        self._spared = spared
 
     def keys(self, event: Event) -> Iterable[Key]:
         """The node that the event is about, and everyone when that may change whose turn it is."""
@@ -71,13 +85,13 @@ class Nodes:
     def reconcile(self, key: Key, view: View, now_ns: int) -> Plan:
         """The taints of one node, and word of a node that is ready again; or the next node to be emptied."""
         if key == EVERYONE:
-            return _drive_away(view, now_ns)
+            return _drive_away(view, now_ns, self._spared)
         held = view.node(key.name)
         if held is None:
             return NOTHING
         node = Node()
         node.CopyFrom(held)
-        _taint(node, now_ns)
+        _taint(node, now_ns, spared=_left(node, self._spared, now_ns) > 0)
         returned = ready_of(held) == "True" and _blocked(held) and not _blocked(node)
         if returned:
             _without(node, OUT_OF_SERVICE)  # it is back, whoever said that it was off
@@ -96,7 +110,17 @@ def ready_of(node: Node) -> str:
 
 
 def _standing(node: object) -> object:
-    return (ready_of(node), node.metadata.labels.get(ZONE, ""), _driven(node)) if isinstance(node, Node) else None
+    if not isinstance(node, Node):
+        return None
+    answers = is_true(node.status.conditions, REACHABLE)
+    return ready_of(node), node.metadata.labels.get(ZONE, ""), _driven(node), answers
+
+
+def _left(node: Node, spared: float, now_ns: int) -> float:
+    """For how many seconds more a silent host that answers keeps its pods; 0: it does not."""
+    if ready_of(node) != "Unknown" or not is_true(node.status.conditions, REACHABLE):
+        return 0.0
+    return max(0.0, (_lost(node)[0] - now_ns) / SECOND + spared)
 
 
 def _blocked(node: Node) -> bool:
@@ -122,9 +146,9 @@ def _without(node: Node, key: str) -> None:
         node.spec.taints.extend(copies)
 
 
-def _taint(node: Node, now_ns: int) -> None:
+def _taint(node: Node, now_ns: int, *, spared: bool = False) -> None:
     """What the conditions say; NoExecute stays or goes here, and comes by `_drive_away`."""
-    wanted = _wanted(node)
+    wanted = _wanted(node, spared)
     held = {(t.key, t.effect): t for t in node.spec.taints if t.key in _OURS}
     if sorted(wanted) == sorted(held):
         return
@@ -135,9 +159,9 @@ def _taint(node: Node, now_ns: int) -> None:
     node.spec.taints.extend(copies)
 
 
-def _wanted(node: Node) -> list[tuple[str, str]]:
+def _wanted(node: Node, spared: bool) -> list[tuple[str, str]]:
     key = _key_of(node)
-    effects = ("NoSchedule", "NoExecute") if _driven(node) else ("NoSchedule",)
+    effects = ("NoSchedule", "NoExecute") if _driven(node) and not spared else ("NoSchedule",)
     return [
         *((key, effect) for effect in effects if key),
         *((taint, "NoSchedule") for name, taint in _PRESSURES.items() if is_true(node.status.conditions, name)),
@@ -151,7 +175,7 @@ def _key_of(node: Node) -> str:
 # ---- one after the other (N4)
 
 
-def _drive_away(view: View, now_ns: int) -> Plan:
+def _drive_away(view: View, now_ns: int, spared: float) -> Plan:
     """NoExecute for the next nodes that are not ready, as fast as their zones allow."""
     zones: dict[str, list[Node]] = {}
     for node in view.nodes():
@@ -162,7 +186,9 @@ def _drive_away(view: View, now_ns: int) -> Plan:
     again: list[float] = []
     for nodes in zones.values():
         pace = pace_of(len(nodes), sum(_down(n) for n in nodes))
-        waiting = sorted((n for n in nodes if _down(n) and not _driven(n)), key=_lost)
+        undriven = [n for n in nodes if _down(n) and not _driven(n)]
+        waiting = sorted((n for n in undriven if not _left(n, spared, now_ns)), key=_lost)
+        again += [left for n in undriven if (left := _left(n, spared, now_ns))]
         if not waiting or pace is None:
             continue
         left = (max(map(_driven, nodes)) + pace * SECOND - now_ns) / SECOND

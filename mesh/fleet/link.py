@@ -34,6 +34,7 @@ from mesh.fleet.programming import Programming
 from mesh.fleet.publisher import Publisher
 from mesh.fleet.report import writes_for
 from mesh.model import claims, podtokens
+from mesh.model.hosts import unheard
 from mesh.model.kinds import Object, key_of
 from mesh.model.pauses import Pauses
 from mesh.model.services import KUBERNETES
@@ -316,6 +317,8 @@ class Link:
             for obj in (event.object, event.previous):
                 if isinstance(obj, Node) and obj.metadata.name == self.name:
                     self._look.set()
+                    if unheard(obj):  # if it was: what was made of its pods meanwhile is over
+                        self._touch(pod.metadata.uid for pod in self._fleet.feed.view.pods_on(self.name))
                 elif isinstance(obj, Pod) and obj.spec.node_name == self.name:
                     if not alike:
                         self._look.set()
@@ -357,7 +360,7 @@ class Link:
 
     def _touch(self, uids: Iterable[str]) -> None:
         known = {uid for uid in uids if self._picture.knows(uid)}
-        if known:
+        if known and not unheard(self._fleet.feed.view.node(self.name)):  # what it said last is not repeated for it
             self._touched |= known
             self._again.set()
 

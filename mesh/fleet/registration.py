@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from functools import lru_cache
 
 from mesh.errors import Unavailable
+from mesh.model.hosts import REACHABLE
 from mesh.model.kinds import key_of, revision_of
 from mesh.model.times import SECOND, from_timestamp, to_timestamp, whole_seconds
 from mesh.store.port import Write
@@ -100,7 +101,7 @@ def stamp(metadata: ObjectMeta, what: str, now_ns: int) -> None:
 def _merged(held: list[NodeCondition], said: list[NodeCondition], now_ns: int) -> list[NodeCondition]:
     """The host's conditions with our times: a transition is when the status changed here."""
     before = {c.type: c for c in held}
-    merged = [c for c in held if c.type not in {s.type for s in said}]
+    merged = [c for c in held if c.type not in {s.type for s in said} and c.type != REACHABLE]  # it speaks itself
     for condition in said:
         fresh = NodeCondition()
         fresh.CopyFrom(condition)

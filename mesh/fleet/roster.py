@@ -4,7 +4,7 @@ Rule: a host is known by its name; when its agent is another one than before, th
 Silence is counted from a host's last answer; heartbeats never reach the store. As long as no host can be reached at all
 (Ray is away, meshd has just started) it is we who are deaf, not the hosts who are silent: that is borne for a minute.
 An agent that dies makes the call that waits for it fail at once, and the link asks for its successor; only silence
-counts, for Ray takes longer than that to call a host dead.
+counts, for Ray takes longer than that to call a host dead. While a host is silent, its `witness` is asked.
 """
 
 import asyncio
@@ -13,10 +13,12 @@ from dataclasses import dataclass
 
 import structlog
 
-from mesh.controllers.nodes import silent
+from mesh.controllers.nodes import SPARED, silent
 from mesh.errors import MeshError
 from mesh.fleet.link import Fleet, Link
+from mesh.fleet.needs import address_of
 from mesh.fleet.port import AgentPort, Hosts
+from mesh.fleet.witness import EVERY, LEAD, Witness, Witnesses
 from mesh.store.change import change
 from mesh.store.port import Write
 from mesh.v1.node_pb2 import SecretReceipt
@@ -25,6 +27,7 @@ from mesh.view import View
 _log = structlog.get_logger("mesh.fleet.roster")
 
 GREETING = 15.0  # seconds that a host has to answer for the first time once it can be heard: agents may be starting
+LEAST = 0.1  # seconds between two looks
 HELD_UP = 1.0  # seconds that this process may be late before it takes silence for its own fault
 DEAF = 60.0  # seconds that meshd may hear no host at all before it says that it knows nothing of them
 CONNECTED = "connected"  # how the state of Hosts begins as long as they can be reached
@@ -44,14 +47,19 @@ class HostState:
 
 
 class Roster:
-    """`silence` is how many seconds without an answer make a host's state Unknown; more than the links' `wait`."""
+    """`silence` is how many seconds without an answer make a host's state Unknown; more than the links' `wait`. For
+    `spared` seconds more the `witness`, if there is one, is asked whether the host lives."""
 
-    def __init__(self, hosts: Hosts, fleet: Fleet, silence: float) -> None:
+    def __init__(
+        self, hosts: Hosts, fleet: Fleet, silence: float, witness: Witness | None = None, spared: float = SPARED
+    ) -> None:
         if silence <= fleet.wait:
             raise ValueError("the silence must be longer than an idle observe")
         self._hosts = hosts
         self._fleet = fleet
         self._silence = silence
+        self._witness = witness if spared else None
+        self._spared = spared
         self._links: dict[str, Link] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._last: dict[str, float] = {}  # when hosts without a link now answered last, by the loop's clock
@@ -84,7 +92,8 @@ class Roster:
         self._since = asyncio.get_running_loop().time()
         await self._fleet.feed.reached(0)
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._watch_silence(), name="silence")
+            witnesses = Witnesses(self._witness, tasks)
+            tasks.create_task(self._watch_silence(witnesses), name="silence")
             while True:
                 self._listen()
                 await self._meet(tasks)
@@ -113,22 +122,30 @@ class Roster:
         task.cancel()
         await asyncio.wait({task})
 
-    async def _watch_silence(self) -> None:
+    async def _watch_silence(self, witnesses: Witnesses) -> None:
         while True:
             now = asyncio.get_running_loop().time()
-            ends = {
-                n.metadata.name: self._heard(n.metadata.name) + self._silence for n in self._fleet.feed.view.nodes()
-            }
-            lost = [name for name, end in ends.items() if end <= now]
+            nodes = {n.metadata.name: n for n in self._fleet.feed.view.nodes()}
+            ends = {name: self._heard(name) + self._silence for name in nodes}
+            quiet = [name for name, end in ends.items() if end - LEAD <= now < end + self._spared]
+            witnesses.ask((name, address_of(nodes[name])) for name in quiet)
             try:
-                await self._mark(lost)
+                await self._mark([name for name, end in ends.items() if end <= now], witnesses)
             except MeshError as error:
                 _log.warning("cannot_mark_silent_hosts", error=str(error))
-            waits = [end - now for end in ends.values() if end > now]
-            # never longer than the silence itself: a wait reckoned while meshd was deaf must not outlast its deafness
-            pause = max(1.0, min([*waits, self._silence]))
+            pause = self._pause([end - now for end in ends.values()], bool(quiet))
             await asyncio.sleep(pause)
             self._overslept(asyncio.get_running_loop().time() - now - pause)
+
+    def _pause(self, waits: Sequence[float], asking: bool) -> float:
+        """Until the next host counts as silent, `waits` from now (those in the past do already), or is to be asked."""
+        if self._witness is None:
+            asking, moments = False, [w for w in waits if w > 0]
+        else:
+            moments = [w - LEAD if w > LEAD else w for w in waits if w > 0]
+        # never longer than the silence itself: a wait reckoned while meshd was deaf must not outlast its deafness
+        pause = min([*moments, self._silence, *([EVERY] if asking else [])])
+        return max(LEAST if asking else EVERY, pause)
 
     def _overslept(self, seconds: float) -> None:
         """When this process could not run, or was held up, it heard nobody: that is nobody's silence."""
@@ -136,11 +153,12 @@ class Roster:
             _log.warning("was_held_up", seconds=round(seconds, 1))
             self._awake = asyncio.get_running_loop().time()
 
-    async def _mark(self, names: Sequence[str]) -> None:
+    async def _mark(self, names: Sequence[str], witnesses: Witnesses) -> None:
         now_ns = self._fleet.clock()
 
         def compute(view: View) -> list[Write]:
-            return [write for name in names if self._still_silent(name) for write in silent(name, view, now_ns)]
+            lost = [name for name in names if self._still_silent(name)]
+            return [write for name in lost for write in silent(name, view, now_ns, witnesses.answers(name))]
 
         await change(self._fleet.store, self._fleet.feed, compute)
 

@@ -7,8 +7,7 @@ stored exception.
 
 from collections.abc import Iterator
 
-from mesh.model import fit
-from mesh.model.conditions import find
+from mesh.model.hosts import given_up
 from mesh.model.keys import Key
 from mesh.model.pods import is_deleting, is_ready, is_terminal, port_number
 from mesh.model.services import SERVICE_LABEL, is_external
@@ -36,10 +35,7 @@ def endpoints_of(service: Service, view: View) -> list[ProxyEndpoint]:
 def serves(node: Node | None) -> bool:
     """Whether a host is taken to serve: pods of one that is given up count as not ready (N2). While it is meshd that
     hears nobody, silence alone says nothing (N4): Services go on."""
-    ready = find(node.status.conditions, "Ready") if node is not None else None
-    if node is None or ready is None or ready.status != "Unknown":
-        return True
-    return not any(t.key == fit.UNREACHABLE_TAINT and t.effect == "NoExecute" for t in node.spec.taints)
+    return not given_up(node)
 
 
 def _order(endpoint: ProxyEndpoint) -> tuple[list[int], str, list[int]]:

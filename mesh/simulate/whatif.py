@@ -21,6 +21,7 @@ from mesh.controllers.namespaces import Namespaces
 from mesh.controllers.nodes import Nodes
 from mesh.controllers.replicaset import ReplicaSets
 from mesh.controllers.statefulset import StatefulSets
+from mesh.controllers.unheard import Unheard
 from mesh.controllers.volumes import Volumes
 from mesh.errors import Conflict, NotFound
 from mesh.model.fields import copy_of
@@ -196,7 +197,7 @@ class WhatIf:
 def _everyone(eviction: float) -> tuple[Controller, ...]:
     return (
         Scheduler(), Deployments(), ReplicaSets(), StatefulSets(), DaemonSets(), Jobs(), CronJobs(), Garbage(),
-        Budgets(), Nodes(), Evictions(eviction), Namespaces(), Leftovers(), Volumes(),
+        Budgets(), Nodes(), Evictions(eviction), Unheard(eviction), Namespaces(), Leftovers(), Volumes(),
     )  # fmt: skip
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from mesh import pki
+from mesh.fleet.witness import Handshakes
 from mesh.v1.node_pb2 import Neighbour, ProxyTuning
 from tests.harness.control import test_pki
 from tests.harness.figures import write_pki
@@ -201,6 +202,18 @@ async def test_the_proxy_says_who_may_be_reached_from_outside(tmp_path: Path) ->
         file = tmp_path / "tunnel.sock.allowed"
         assert file.read_text().split() == ["10.244.3.0/24", "192.0.2.7/32"]
         assert file.stat().st_mode & 0o777 == 0o600
+
+
+async def test_a_tunnel_bears_witness_to_its_host_and_serves_on(tmp_path: Path) -> None:
+    vip = an_address()
+    async with backend(saying("far"), POD) as far, two_hosts(tmp_path) as (_, programmer, two):
+        witness = Handshakes(lambda: test_pki().ca.certificate, two.port)
+        async with asyncio.timeout(DEADLINE):
+            while not await witness("two", two.ip):
+                pass  # the first question makes a tunnel of what waits for one
+        assert not await witness("one", two.ip)
+        await programmer.program(service("web", vip, PORT, [endpoint(POD, far, node="two")], tuning=ENCRYPTED))
+        assert await ask(vip, PORT) == b"far"
 
 
 async def test_an_encrypted_connection_lives_through_an_upgrade_of_the_proxy(tmp_path: Path) -> None:

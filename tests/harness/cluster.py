@@ -67,6 +67,8 @@ class SimHost:
         self.accepted = (0, 0)
         self.power_offs = 0
         self.cut_off = False  # the host lives and nobody hears of it
+        self.mute = False  # the host lives, and what would bear witness to that does not answer
+        self.on = False
         self._config = AgentConfig(name, f"192.0.2.{sum(name.encode()) % 200}", root)
         self._misfortune = misfortune
         self._agent: Agent | None = None
@@ -75,6 +77,7 @@ class SimHost:
 
     def start(self) -> None:
         """A new agent."""
+        self.on = True
         self._runtime = FakeRuntime(self.host)
         self._agent = Agent(
             self._config, self._runtime, clock=FakeRuntime.now, vitals=lambda: VITALS, exposure=lambda _: "",
@@ -96,6 +99,7 @@ class SimHost:
     async def power_off(self) -> None:
         """Nothing runs there any more; `start` is the boot."""
         await self.kill()
+        self.on = False
         self.power_offs += 1
         self.host.containers.clear()
         self.host.sandboxes.clear()
@@ -193,7 +197,8 @@ class Cluster:
         self.misfortune = Misfortune(rng)
         self.hosts = {n: SimHost(n, root / n, self.misfortune) for n in (f"host{i}" for i in range(hosts))}
         self.store = MemoryStore()
-        self.settings = Settings(clock=FakeRuntime.now, eviction=eviction)
+        self.settings = Settings(clock=FakeRuntime.now, eviction=eviction, witness=self._lives)
+        self.asked = 0  # how often a host was asked whether it lives
         self.checks = Checks(self)
         self._lines: list[StaticHosts] = []
         self._feed = Feed(self.store)  # an observer of its own, which no restart of meshd touches
@@ -223,6 +228,15 @@ class Cluster:
         if task.done():
             task.result()
         return meshd
+
+    async def _lives(self, name: str, _: str) -> bool:
+        """What bears witness to a host's life without its agent: a host without power does not even refuse."""
+        self.asked += 1
+        host = self.hosts[name]
+        if host.on and not host.cut_off and not host.mute:
+            return True
+        await asyncio.sleep(1)
+        return False
 
     def receipts(self, pod: Pod) -> list[node_pb2.SecretReceipt]:
         """What the newest meshd knows of the Secrets in a pod."""

@@ -8,9 +8,13 @@ from pathlib import Path
 import pytest
 
 from mesh.controllers.nodes import OUT_OF_SERVICE
+from mesh.model.conditions import find
+from mesh.model.keys import Key
 from mesh.model.manifest import load
 from mesh.model.pods import is_deleting, is_ready
+from mesh.network.endpoints import endpoints_of
 from mesh.v1.core_pb2 import Node, Pod
+from mesh.v1.net_pb2 import Service
 from tests.harness import bent_time
 from tests.harness.bent_time import bent
 from tests.harness.cluster import Cluster
@@ -109,9 +113,107 @@ async def test_a_pod_stays_as_long_as_it_asks_for(tmp_path: Path) -> None:
     cluster = await begin(tmp_path, ("Deployment", "web", 3), tolerations=bears)
     loop = asyncio.get_running_loop()
     began = loop.time()
-    await cluster.hosts["host1"].kill()
+    await cluster.hosts["host1"].power_off()
     await cluster.until(lambda: any(is_deleting(p) for p in cluster.view.pods()), 120)
     assert 60 < loop.time() - began < 67
+    await cluster.stop()
+
+
+def served(cluster: Cluster) -> list[str]:
+    """Pods that a Service for "web" would ask."""
+    service = Service()
+    service.metadata.namespace = "default"
+    service.spec.selector["app"] = "web"
+    return [e.pod for e in endpoints_of(service, cluster.view) if e.ready]
+
+
+@bent
+async def test_pods_stay_and_serve_while_ray_is_away_from_a_host_that_lives(tmp_path: Path) -> None:
+    cluster = await begin(tmp_path, ("Deployment", "web", 6), ("DaemonSet", "log", 0))
+    before = {p.metadata.uid: p.status.SerializeToString(deterministic=True) for p in cluster.view.pods()}
+    asked, fewest = cluster.asked, 6
+
+    def look(_: object) -> None:
+        nonlocal fewest
+        fewest = min(fewest, len(served(cluster)))
+
+    cluster.watch(look)
+    await cluster.hosts["host1"].kill()
+    await asyncio.sleep(60)
+    node = cluster.view.node("host1")
+    assert {c.type: c.status for c in node.status.conditions if c.type in ("Ready", "Reachable")} == {
+        "Ready": "Unknown", "Reachable": "True",
+    }  # fmt: skip
+    assert {p.metadata.uid: p.status.SerializeToString(deterministic=True) for p in cluster.view.pods()} == before
+    assert not any(is_deleting(p) for p in cluster.view.pods())
+    assert 50 < cluster.asked - asked < 70
+    cluster.hosts["host1"].start()
+    await cluster.until(lambda: not cluster.unsettled(), 60)
+    assert {p.metadata.uid for p in up(cluster)} == before.keys()
+    assert fewest == 6
+    assert not any(c.type == "Reachable" for c in cluster.view.node("host1").status.conditions)
+    asked = cluster.asked
+    await asyncio.sleep(60)
+    assert cluster.asked == asked  # nobody is asked whose agent speaks
+    await cluster.stop()
+
+
+@bent
+async def test_pods_of_a_host_whose_witness_falls_silent_too_are_replaced(tmp_path: Path) -> None:
+    cluster = await begin(tmp_path, ("Deployment", "web", 6))
+    await cluster.hosts["host1"].kill()
+    await asyncio.sleep(60)
+    assert len(up(cluster)) == 6
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    await cluster.hosts["host1"].power_off()
+    elsewhere = lambda: len([p for p in up(cluster) if p.spec.node_name != "host1"]) == 6  # noqa: E731
+    await cluster.until(elsewhere, 60)
+    assert loop.time() - began < 15
+    await cluster.stop()
+
+
+@bent
+async def test_a_host_is_not_spared_for_ever(tmp_path: Path) -> None:
+    cluster = await begin(tmp_path, ("Deployment", "web", 6))
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    await cluster.hosts["host1"].kill()
+    await cluster.until(lambda: any(is_deleting(p) for p in cluster.view.pods_on("host1")), 600)
+    assert 305 < loop.time() - began < 320
+    asked = cluster.asked
+    await asyncio.sleep(60)
+    assert cluster.asked - asked < 5
+    await cluster.stop()
+
+
+@bent
+async def test_a_restart_of_meshd_forgets_no_witness(tmp_path: Path) -> None:
+    cluster = await begin(tmp_path, ("Deployment", "web", 6))
+    before = {p.metadata.uid for p in up(cluster)}
+    await cluster.hosts["host1"].kill()
+    await asyncio.sleep(20)
+    await cluster.kill_meshd()
+    await cluster.start_meshd()
+    await asyncio.sleep(60)
+    assert {p.metadata.uid for p in up(cluster)} == before
+    await cluster.stop()
+
+
+@bent
+async def test_pods_that_stay_on_a_lost_host_are_not_ready_until_it_speaks(tmp_path: Path) -> None:  # N2
+    bears = "[{key: node.kubernetes.io/unreachable, operator: Exists, effect: NoExecute}]"
+    cluster = await begin(tmp_path, ("Deployment", "web", 3), tolerations=bears)
+    before = {p.metadata.uid for p in up(cluster)}
+    cluster.hosts["host1"].cut_off = True
+    await asyncio.sleep(60)
+    [pod] = cluster.view.pods_on("host1")
+    condition = find(pod.status.conditions, "Ready")
+    assert (condition.status, condition.reason, is_deleting(pod)) == ("False", "NodeNotReady", False)
+    assert cluster.view.get(Key("Deployment", "default", "web")).status.available_replicas == 2
+    cluster.hosts["host1"].cut_off = False
+    await cluster.until(lambda: len(up(cluster)) == 3, 60)
+    assert {p.metadata.uid for p in up(cluster)} == before
     await cluster.stop()
 
 
@@ -120,7 +222,7 @@ async def test_a_short_partition_costs_nothing_and_a_longer_one_its_pods(tmp_pat
     cluster = await begin(tmp_path, ("Deployment", "web", 3))
     before = {p.metadata.uid for p in up(cluster)}
     cluster.hosts["host1"].cut_off = True
-    await asyncio.sleep(7)
+    await asyncio.sleep(6)
     cluster.hosts["host1"].cut_off = False
     await asyncio.sleep(60)
     assert {p.metadata.uid for p in up(cluster)} == before

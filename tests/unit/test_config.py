@@ -65,6 +65,7 @@ def test_every_mistake_is_named_at_once() -> None:
         ('listen = ["a:70000"]', "listen[0]"),
         ("node_silence_seconds = 0", "node_silence_seconds"),
         ("node_silence_seconds = true", "node_silence_seconds"),
+        ("silent_but_alive_seconds = -1", "silent_but_alive_seconds"),
         ("pki = 3", None),
     ],
 )

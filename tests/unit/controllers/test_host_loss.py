@@ -4,8 +4,10 @@ import pytest
 
 from mesh.admission.admit import Stamp, update
 from mesh.controllers.evictions import Evictions
-from mesh.controllers.nodes import EVERYONE, NOT_READY, OUT_OF_SERVICE, UNREACHABLE, ZONE, Nodes, pace_of
+from mesh.controllers.nodes import EVERYONE, NOT_READY, OUT_OF_SERVICE, UNREACHABLE, ZONE, Nodes, pace_of, silent
+from mesh.controllers.unheard import Unheard
 from mesh.model.conditions import find
+from mesh.model.hosts import REACHABLE
 from mesh.model.keys import Key
 from mesh.model.kinds import Object
 from mesh.model.times import SECOND, from_timestamp
@@ -95,6 +97,61 @@ def test_turns_are_looked_at_when_a_host_changes_its_standing_alone() -> None:
     assert [*Nodes().keys(Change(1, key, down, up))] == [key, EVERYONE]
     assert [*Nodes().keys(Change(1, key, up, up))] == [key]
     assert [*Nodes().keys(Change(1, key, None, up))] == [EVERYONE]
+
+
+# ---- a host that answers though its agent does not
+
+
+def spared(name: str = "a", lost: int = 0, answers: str = "True") -> Node:
+    made = node(name, lost=lost)
+    made.status.conditions.append(NodeCondition(type=REACHABLE, status=answers))
+    return made
+
+
+def test_a_host_that_answers_keeps_its_pods_for_a_time() -> None:
+    up = node("b", "True")
+    assert Nodes().reconcile(EVERYONE, view_of(spared(lost=10), up), NOW) == Plan([], 290)
+    assert driven(Nodes().reconcile(EVERYONE, view_of(spared(lost=300), up), NOW)) == ["a"]
+    assert driven(Nodes(20).reconcile(EVERYONE, view_of(spared(lost=20), up), NOW)) == ["a"]
+    assert driven(Nodes().reconcile(EVERYONE, view_of(spared(lost=10, answers="False"), up), NOW)) == ["a"]
+    others = [spared(lost=10), node("c", lost=2), up]
+    plan = Nodes().reconcile(EVERYONE, view_of(*others), NOW)
+    assert (driven(plan), plan.requeue_after) == (["c"], 290)
+
+
+def test_a_host_that_answers_after_all_is_no_longer_emptied() -> None:
+    late = spared(lost=3)
+    late.spec.taints.extend(Taint(key=UNREACHABLE, effect=e) for e in ("NoSchedule", "NoExecute"))
+    late.spec.taints.add(key="dedicated", effect="NoExecute")
+    [write] = Nodes().reconcile(Key("Node", "", "a"), view_of(late), NOW).writes
+    assert isinstance(write.object, Node)
+    assert {(t.key, t.effect) for t in write.object.spec.taints} == {
+        ("dedicated", "NoExecute"), (UNREACHABLE, "NoSchedule"),
+    }  # fmt: skip
+    assert Nodes(2).reconcile(Key("Node", "", "a"), view_of(late), NOW) == Plan()  # too late
+    late.status.conditions[0].status = "False"  # it speaks, and says that it is not well
+    [write] = Nodes().reconcile(Key("Node", "", "a"), view_of(late), NOW).writes
+    assert isinstance(write.object, Node)
+    assert (NOT_READY, "NoExecute") in {(t.key, t.effect) for t in write.object.spec.taints}
+
+
+def test_what_a_silent_host_answers_is_said_as_it_changes() -> None:
+    def reachable(answers: bool | None, *nodes: Node) -> tuple[str, str] | None:
+        view = view_of(*nodes)
+        [held] = [w.object for w in silent("a", view, NOW, answers) if isinstance(w.object, Node)] or [nodes[0]]
+        found = find(held.status.conditions, REACHABLE)
+        assert [c.status for c in held.status.conditions if c.type == "Ready"] == ["Unknown"]
+        return (found.status, found.reason) if found is not None else None
+
+    assert reachable(None, node("a", "True")) is None
+    assert reachable(True, node("a", "True")) == ("True", "HostAnswers")
+    assert reachable(False, spared()) == ("False", "HostDoesNotAnswer")
+    assert reachable(None, spared()) == ("Unknown", "NotAsked")
+    [first] = [w.object for w in silent("a", view_of(node("a")), NOW, True)]
+    assert isinstance(first, Node)
+    assert silent("a", view_of(first), NOW + 5 * SECOND, True) == []
+    key, up = Key("Node", "", "a"), node("a")
+    assert [*Nodes().keys(Change(1, key, first, up))] == [key, EVERYONE]
 
 
 # ---- which pod, when (N3)
@@ -227,3 +284,41 @@ def test_taints_of_users_say_since_when_they_drive_pods_away() -> None:
     second = update(again, first, view_of(first), Stamp(NOW + 60 * SECOND, "u", "")).object
     assert isinstance(second, Node)
     assert [from_timestamp(t.time_added) for t in second.spec.taints] == [NOW, 0]
+
+
+# ---- what becomes of readiness (N2)
+
+
+def up(name: str = "p", ready: str = "True") -> Pod:
+    made = pod(name=name)
+    made.status.phase = "Running"
+    made.status.conditions.add(type="Ready", status=ready)
+    return made
+
+
+def test_pods_of_a_host_that_is_given_up_are_not_ready() -> None:
+    key = Key("Node", "", "a")
+    ended = up("done")
+    ended.status.phase = "Succeeded"
+    plan = Unheard(5).reconcile(
+        key, view_of(tainted("a", (UNREACHABLE, "NoExecute", 5)), up(), up("q", "False"), ended), NOW
+    )
+    [told] = [w.object for w in plan.writes if isinstance(w.object, Pod)]
+    condition = find(told.status.conditions, "Ready")
+    assert condition is not None
+    assert (told.metadata.name, condition.status, condition.reason) == ("p", "False", "NodeNotReady")
+    assert from_timestamp(condition.last_transition_time) == NOW
+    assert [w.object.reason for w in plan.writes if isinstance(w.object, Event)] == ["NodeNotReady"]
+    assert Unheard(5).reconcile(key, view_of(tainted("a", GONE), up()), NOW) == Plan([], 2)
+    for host in (tainted("a", (UNREACHABLE, "NoSchedule", 99)), tainted("a", GONE, ready="True"), node("b")):
+        assert Unheard(5).reconcile(key, view_of(host, up()), NOW) == Plan()
+
+
+def test_a_pod_is_looked_at_when_its_host_is_given_up() -> None:
+    it, key = Unheard(), Key("Node", "", "a")
+    word = Change(1, Key("Pod", "default", "p"), up(), up())
+    assert [*it.keys(word)] == []
+    assert [*it.keys(Change(1, key, tainted("a", GONE), None))] == [key]
+    assert [*it.keys(word)] == [key]
+    assert [*it.keys(Change(1, key, tainted("a", GONE, ready="True"), None))] == []
+    assert [*it.keys(word)] == []
