@@ -10,7 +10,7 @@ from typing import Any
 from mesh.model import quantity
 from mesh.model.digest import LAST_APPLIED
 from mesh.model.fieldpaths import KEYED
-from mesh.model.pods import container_named
+from mesh.model.pods import container_named, own_limits
 from mesh.v1.core_pb2 import Pod, ResourceFieldSelector
 
 _NAMES = {"\\": "\\\\", '"': '\\"', "\a": "\\a", "\b": "\\b", "\f": "\\f", "\n": "\\n", "\r": "\\r", "\t": "\\t",
@@ -73,13 +73,15 @@ def _code(point: int) -> str:
 
 
 def resource(pod: Pod, selector: ResourceFieldSelector, container_name: str, allocatable: Allocatable) -> str | None:
-    """An amount in units of the divisor, rounded up; a limit that is not set is what the host could give.
+    """An amount in units of the divisor, rounded up; a limit that is not set is the whole pod's, else what the host
+    could give.
 
     None for a container or a resource that is not there.
     """
     container = container_named(pod.spec, selector.container_name or container_name)
     group, _, name = selector.resource.partition(".")
     unset = {"cpu": allocatable.cpu, "memory": allocatable.memory, "ephemeral-storage": allocatable.storage}
+    unset.update(own_limits(pod.spec))
     if container is None or group not in ("limits", "requests") or name not in unset:
         return None
     of: Any = container.resources.limits if group == "limits" else container.resources.requests

@@ -10,7 +10,7 @@ from mesh.errors import Violation
 from mesh.model import configchecks, formats, placementchecks, quantity, restarts, securitychecks
 from mesh.model.configchecks import exactly_one
 from mesh.model.fields import has
-from mesh.model.pods import containers
+from mesh.model.pods import OWN_RESOURCES, containers, containers_requests, requests_of
 from mesh.v1.core_pb2 import (
     Container,
     LifecycleHandler,
@@ -28,6 +28,7 @@ def check(spec: PodSpec, path: str, claimed: Collection[str] = ()) -> list[Viola
     """Everything wrong with a completed spec (`poddefaults.fill`). `claimed`: volumes that a StatefulSet will add."""
     return [
         *_check_containers(spec, path, claimed),
+        *_check_own_resources(spec, f"{path}.resources"),
         *_check_volumes(spec, path),
         *_check_dns(spec, path),
         *securitychecks.check_pod(spec, path),
@@ -164,6 +165,26 @@ def _check_resources(resources: ResourceRequirements, path: str) -> Iterator[Vio
         if name in resources.limits and _read(resources.requests, name) > _read(resources.limits, name):
             limit, request = resources.limits[name], resources.requests[name]
             yield Violation(f"{path}.requests.{name}", f"must be at most the limit {limit}, is {request}")
+
+
+def _check_own_resources(spec: PodSpec, path: str) -> Iterator[Violation]:
+    """Of a pod as a whole: its request holds all that its containers ask for, its limit the limit of each (R3)."""
+    own = spec.resources
+    for group, amounts in (("limits", own.limits), ("requests", own.requests)):
+        for name in sorted(set(amounts) - set(OWN_RESOURCES)):
+            yield Violation(f"{path}.{group}.{name}", "a pod as a whole has cpu and memory alone")
+    yield from (v for v in _check_resources(own, path) if v.field.rpartition(".")[2] in OWN_RESOURCES)
+    for name, amount in containers_requests(spec).items():
+        if name in own.requests and requests_of(own)[name] < amount:
+            together = quantity.told(name, amount)
+            why = f"must be at least what the containers ask for, {together}, is {own.requests[name]}"
+            yield Violation(f"{path}.requests.{name}", why)
+    for group, found in (("initContainers", spec.init_containers), ("containers", spec.containers)):
+        for index, container in enumerate(found):
+            for name, limit in sorted(container.resources.limits.items()):
+                if name in own.limits and _read(own.limits, name) < _read(container.resources.limits, name):
+                    where = f"{path.removesuffix('resources')}{group}[{index}].resources.limits.{name}"
+                    yield Violation(where, f"must be at most the whole pod's limit {own.limits[name]}, is {limit}")
 
 
 def _read(amounts: Mapping[str, str], name: str) -> quantity.Quantity:

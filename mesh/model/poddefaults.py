@@ -9,7 +9,7 @@ from google.protobuf.message import Message
 
 from mesh.model import quantity
 from mesh.model.fields import has, part
-from mesh.model.pods import DEFAULT_GRACE, containers
+from mesh.model.pods import DEFAULT_GRACE, OWN_RESOURCES, containers, containers_requests
 from mesh.v1.core_pb2 import Container, PodSpec, ResourceRequirements, Volume
 
 TERMINATION_LOG = "/dev/termination-log"
@@ -29,8 +29,7 @@ def fill(spec: PodSpec) -> None:
         _fill_container(container, host_network=spec.host_network)
     for volume in spec.volumes:
         _fill_volume(volume)
-    if spec.HasField("resources"):
-        _fill_resources(spec.resources)
+    _fill_own_resources(spec)
     _round(spec.overhead)
 
 
@@ -66,6 +65,18 @@ def _fill_resources(resources: ResourceRequirements) -> None:
             resources.requests[name] = limit  # (R2)
     _round(resources.limits)
     _round(resources.requests)
+
+
+def _fill_own_resources(spec: PodSpec) -> None:
+    """Beside a limit of the whole pod, what its containers ask for together is its request, else the limit is (R2)."""
+    own = spec.resources
+    if own.limits:
+        for name, amount in containers_requests(spec).items():
+            if name in OWN_RESOURCES and name not in own.requests:
+                own.requests[name] = quantity.told(name, amount)
+        _fill_resources(own)
+    elif own.requests:
+        _round(own.requests)
 
 
 def _round(amounts: MutableMapping[str, str]) -> None:

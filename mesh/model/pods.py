@@ -14,6 +14,7 @@ TERMINAL = ("Succeeded", "Failed")
 DEFAULT_GRACE = 30  # seconds (L9)
 DRAIN = "mesh/drain-seconds"  # annotation: how long a deleted pod may wait for its connections to finish
 DEFAULT_DRAIN, LONGEST_DRAIN = 15, 3600  # seconds
+OWN_RESOURCES = ("cpu", "memory")  # what a pod can ask for as a whole
 NOW = 1  # a deletion with no more grace than this (--now) waits for nobody
 
 
@@ -130,14 +131,25 @@ def effective_requests(pod: Pod) -> dict[str, int]:
 
     An init container runs beside the sidecars started before it; the containers run beside all of them.
     """
-    result = _effective(pod.spec, lambda container: requests_of(container.resources))
-    result.update(requests_of(pod.spec.resources))  # pod-level resources override the sum
-    return _sum(result, _amounts(pod.spec.overhead))
+    own = pod.spec.resources
+    given = {**_amounts(own.limits), **containers_requests(pod.spec), **_amounts(own.requests)}
+    return _sum(given, _amounts(pod.spec.overhead))
+
+
+def containers_requests(spec: PodSpec) -> dict[str, int]:
+    """What the containers of a pod ask for together (L12), whatever the pod asks for as a whole."""
+    return _effective(spec, lambda container: requests_of(container.resources))
 
 
 def effective_limits(pod: Pod) -> dict[str, int]:
-    """What a pod may take at most, of the resources for which any container has a limit; put together as requests."""
-    return _effective(pod.spec, lambda container: _amounts(container.resources.limits))
+    """What a pod may take at most, of the resources for which it or any container has a limit; its own goes first."""
+    together = _effective(pod.spec, lambda container: _amounts(container.resources.limits))
+    return {**together, **own_limits(pod.spec)}
+
+
+def own_limits(spec: PodSpec) -> dict[str, int]:
+    """The limits that a pod has as a whole, over all of its containers; none of what is 0."""
+    return {name: amount for name, amount in _amounts(spec.resources.limits).items() if amount > 0}
 
 
 def _effective(spec: PodSpec, of: Callable[[Container], Mapping[str, int]]) -> dict[str, int]:
@@ -158,7 +170,8 @@ def _effective(spec: PodSpec, of: Callable[[Container], Mapping[str, int]]) -> d
 
 def qos_class(spec: PodSpec) -> str:
     """Guaranteed, Burstable or BestEffort (R3)."""
-    given = [spec.resources] if spec.HasField("resources") else [c.resources for c in containers(spec)]
+    whole = spec.resources.limits or spec.resources.requests
+    given = [spec.resources] if whole else [c.resources for c in containers(spec)]
     if not any(_positive(r.requests) or _positive(r.limits) for r in given):
         return "BestEffort"
     return "Guaranteed" if all(_is_guaranteed(r) for r in given) else "Burstable"

@@ -135,6 +135,12 @@ def amount(resource: str, text: str) -> int:
     return quantity.millis if resource == "cpu" else quantity.whole
 
 
+def told(resource: str, count: int) -> str:
+    """The canonical text of what `amount` counts."""
+    unit = _NANO // 1000 if resource == "cpu" else _NANO
+    return str(Quantity(count * unit, "decimal" if resource == "cpu" else "binary"))
+
+
 def total(quantities: Iterable[Quantity]) -> Quantity:
     """The sum; 0 of nothing."""
     result = Quantity(0)

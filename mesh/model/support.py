@@ -103,7 +103,7 @@ _POD_SPEC: dict[str, Support] = {
     "hostUsers": _refused("user namespaces are not honoured yet", _values(True)),
     "schedulingGates": _YES,
     "resourceClaims": _DEVICES,
-    "resources": _refused("resources of a whole pod are not honoured yet: give them to its containers"),
+    "resources": _YES,
     "hostnameOverride": _YES,
 }
 

@@ -7,10 +7,9 @@ RuntimeFailure(CreateContainerConfigError) in words.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from mesh.model import quantity
-from mesh.model.pods import qos_class
+from mesh.model import pods, quantity
 from mesh.model.restarts import MOST
-from mesh.v1.core_pb2 import ConfigMap, Container, Pod
+from mesh.v1.core_pb2 import ConfigMap, Container, Pod, PodSpec
 from nodeagent.fieldrefs import Allocatable, Around
 from nodeagent.names import NO_NAMES, Names
 from nodeagent.pods.confinement import security
@@ -20,7 +19,7 @@ from nodeagent.runtime.port import ContainerSpec, Image, Limits, Mount, RuntimeF
 from nodeagent.runtime.seen import Role
 from nodeagent.secrets import NONE, Secrets, Veil
 
-SIGNALS_PREFIX = "SIG"
+NODE_CRITICAL = "system-node-critical"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,13 +87,25 @@ def sandbox_spec(pod: Pod, node_name: str, names: Names = NO_NAMES) -> SandboxSp
         pod_uid=pod.metadata.uid, namespace=pod.metadata.namespace, name=pod.metadata.name,
         hostname=hostname_of(pod, node_name, names), host_network=pod.spec.host_network, host_ipc=pod.spec.host_ipc,
         sysctls=tuple((sysctl.name, sysctl.value) for sysctl in pod.spec.security_context.sysctls),
-        share_processes=pod.spec.share_process_namespace, cgroup=pod_cgroup(pod),
+        share_processes=pod.spec.share_process_namespace, cgroup=pod_cgroup(pod), limits=own_limits(pod),
     )  # fmt: skip
 
 
 def pod_cgroup(pod: Pod) -> str:
     """Where the pod's control groups lie (R7)."""
-    return f"/mesh/{qos_class(pod.spec).lower()}/pod{pod.metadata.uid}"
+    return f"/mesh/{pods.qos_class(pod.spec).lower()}/pod{pod.metadata.uid}"
+
+
+def own_limits(pod: Pod) -> Limits | None:
+    """What all containers of the pod may take together, if it says so as a whole (R7)."""
+    most = pods.own_limits(pod.spec)
+    if not most:
+        return None
+    return Limits(
+        cpu_shares=_shares(pods.effective_requests(pod).get("cpu", 0)),
+        cpu_quota=_quota(most.get("cpu", 0)),
+        memory=most.get("memory", 0),
+    )
 
 
 def container_spec(  # noqa: PLR0913 - each is one thing a container is made of
@@ -149,14 +160,38 @@ def limits(pod: Pod, container: Container, host_memory: int) -> Limits:
     """R4, R5, R6."""
     limit, request = container.resources.limits, container.resources.requests
     cpu = _millis(request.get("cpu") or limit.get("cpu"))
-    cpu_limit = _millis(limit.get("cpu"))
-    memory = _whole(request.get("memory") or limit.get("memory"))
     return Limits(
-        cpu_shares=max(2, cpu * 1024 // 1000),
-        cpu_quota=max(1000, cpu_limit * 100) if cpu_limit else 0,
+        cpu_shares=_shares(cpu),
+        cpu_quota=_quota(_millis(limit.get("cpu"))),
         memory=_whole(limit.get("memory")),
-        oom_score_adj=oom_score_adj(qos_class(pod.spec), memory, host_memory),
+        oom_score_adj=oom_score_adj(_oom_class(pod.spec), _counted_memory(pod, container), host_memory),
     )
+
+
+def _shares(millis: int) -> int:
+    return max(2, millis * 1024 // 1000)
+
+
+def _quota(millis: int) -> int:
+    return max(1000, millis * 100) if millis else 0
+
+
+def _oom_class(spec: PodSpec) -> str:
+    """The class, but what its node can't do without is spared as a Guaranteed pod is (R6)."""
+    return "Guaranteed" if spec.priority_class_name == NODE_CRITICAL else pods.qos_class(spec)
+
+
+def _counted_memory(pod: Pod, container: Container) -> int:
+    """What R6 counts: a container's request for memory, a sidecar's being no less than the least of the containers it
+    serves, and its equal share of what the pod asks for as a whole beyond them all."""
+    own = _asked_memory(container)
+    if any(pods.is_sidecar(c) and c.name == container.name for c in pod.spec.init_containers):
+        own = max(own, min(map(_asked_memory, pod.spec.containers), default=0))
+    whole = pods.requests_of(pod.spec.resources).get("memory", 0)
+    if not whole:
+        return own
+    count = len(pod.spec.containers) + len(pod.spec.init_containers)
+    return own + max(whole - pods.containers_requests(pod.spec).get("memory", 0), 0) // count
 
 
 def oom_score_adj(qos: str, memory_request: int, capacity: int) -> int:
@@ -174,6 +209,10 @@ def _millis(text: str | None) -> int:
 
 def _whole(text: str | None) -> int:
     return quantity.amount("memory", text) if text else 0
+
+
+def _asked_memory(container: Container) -> int:
+    return pods.requests_of(container.resources).get("memory", 0)
 
 
 # ---- mounts

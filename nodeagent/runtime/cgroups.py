@@ -68,6 +68,18 @@ def processes(path: str, root: Path = ROOT) -> int:
         return 0
 
 
+def make(path: str, root: Path = ROOT) -> None:
+    """Makes a cgroup that can be given cpu and memory; one that is there stays. Raises OSError."""
+    places = [root] if version(root) == 2 else [root / "cpu", root / "memory"]
+    for place in places:
+        (place / path.lstrip("/")).mkdir(parents=True, exist_ok=True)
+    if version(root) == 2:
+        above = root
+        for name in path.strip("/").split("/"):
+            (above / "cgroup.subtree_control").write_text("+cpu +memory +pids")
+            above /= name
+
+
 def limit(path: str, limits: Limits, root: Path = ROOT) -> None:
     """Gives a cgroup other cpu shares, cpu quota and memory (0: none); raises OSError, or ValueError for a memory limit
     below what is in use, which would kill (L20)."""

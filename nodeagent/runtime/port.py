@@ -36,6 +36,17 @@ class Mount:
 
 
 @dataclass(frozen=True, slots=True)
+class Limits:
+    """cgroup settings; 0 leaves the kernel's default. cpu_shares as R4; oom_score_adj as R6."""
+
+    cpu_shares: int = 0
+    cpu_quota: int = 0  # microseconds per 100 ms period
+    memory: int = 0  # bytes
+    pids: int = 0
+    oom_score_adj: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class SandboxSpec:
     """A pod's namespaces to make: network (with address and route), IPC and UTS (with the hostname), PID if shared."""
 
@@ -48,17 +59,7 @@ class SandboxSpec:
     sysctls: tuple[tuple[str, str], ...] = ()  # of the namespaces made, names as in a manifest
     share_processes: bool = False  # a PID namespace too, whose first process is nobody's
     cgroup: str = ""  # the pod's, where that process lies; empty: what the runtime gives
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """cgroup settings; 0 leaves the kernel's default. cpu_shares as R4; oom_score_adj as R6."""
-
-    cpu_shares: int = 0
-    cpu_quota: int = 0  # microseconds per 100 ms period
-    memory: int = 0  # bytes
-    pids: int = 0
-    oom_score_adj: int = 0
+    limits: Limits | None = None  # of that cgroup, over all containers; none: only theirs
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ import structlog
 
 from nodeagent.runtime import addresses, cgroups, names, netns, network, podinit, syscalls
 from nodeagent.runtime.places import Places
-from nodeagent.runtime.port import RuntimeFailure, SandboxSpec
+from nodeagent.runtime.port import Limits, RuntimeFailure, SandboxSpec
 from nodeagent.runtime.rest import Rest
 from nodeagent.runtime.seen import SeenSandbox
 from nodeagent.runtime.translate import Joined
@@ -167,6 +167,8 @@ class Sandboxes:
         cgroup = spec.cgroup or names.pod_cgroup(spec.pod_uid)
         netns.make(files, kinds, spec.hostname, link, spec.sysctls)
         init = self._share(files, cgroup) if spec.share_processes else 0
+        if spec.limits is not None:
+            self._limit(files, cgroup, spec.limits)
         paths = {kind: str(files.of(kind)) if kind in kinds else "" for kind in netns.KINDS}
         seen = SeenSandbox(
             pod_uid=spec.pod_uid, namespace=spec.namespace, name=spec.name, ip=address, created_at=time.time_ns(),
@@ -185,6 +187,16 @@ class Sandboxes:
         except OSError:
             netns.remove(files)
             raise
+
+    @staticmethod
+    def _limit(files: netns.Files, cgroup: str, limits: Limits) -> None:
+        try:
+            cgroups.make(cgroup)
+            cgroups.limit(cgroup, limits)
+        except (OSError, ValueError) as error:
+            netns.remove(files)
+            cgroups.remove(cgroup)
+            raise OSError(f"its control group {cgroup} can't be limited: {error}") from error
 
     def _remove(self, uid: str, cgroup: str) -> None:
         self._marker(uid).write_text(cgroup)

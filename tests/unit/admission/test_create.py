@@ -126,6 +126,26 @@ def test_a_limit_is_a_request_and_amounts_are_canonical(view: View, stamp: Stamp
     assert made.status.qos_class == "Burstable"
 
 
+@pytest.mark.parametrize(
+    ("own", "container", "requests"),
+    [
+        ("limits: {cpu: 2, memory: 1Gi}", "", {"cpu": "2", "memory": "1Gi"}),
+        ("limits: {cpu: 2, memory: 1Gi}", "requests: {cpu: 300m, memory: 64Mi}", {"cpu": "300m", "memory": "64Mi"}),
+        ("limits: {cpu: 2}", "limits: {memory: 64Mi}", {"cpu": "2", "memory": "64Mi"}),
+        ("limits: {cpu: 2}, requests: {cpu: 0.5}", "requests: {cpu: 100m}", {"cpu": "500m"}),
+        ("requests: {cpu: 0.5}", "requests: {memory: 1Mi}", {"cpu": "500m"}),  # a request alone adds nothing
+    ],
+)
+def test_what_a_whole_pod_asks_for_by_default(  # R2
+    view: View, stamp: Stamp, read: Read, own: str, container: str, requests: dict[str, str]
+) -> None:
+    text = POD.replace("image: nginx", f"image: nginx, resources: {{{container}}}")
+    text = text.replace("containers:", f"resources: {{{own}}}, containers:")
+    made = pod_of(admit.create(read(text), view, stamp))
+    assert dict(made.spec.resources.requests) == requests
+    assert made.spec.containers[0].resources.limits.get("cpu") is None  # the pod's limit is not the container's
+
+
 def test_a_volume_without_source_is_an_empty_dir(view: View, stamp: Stamp, read: Read) -> None:
     made = pod_of(admit.create(read(POD.replace("containers:", "volumes: [{name: v}], containers:")), view, stamp))
     assert made.spec.volumes[0].HasField("empty_dir")

@@ -27,6 +27,13 @@ def test_resources_fit_to_the_last_millicore() -> None:
     assert fit.why_not(pod(), NODE, {"pods": 2, "cpu": 5000}) == ()  # who asks for nothing fits always
 
 
+def test_a_pod_that_asks_as_a_whole() -> None:  # R3
+    asking = pod("100m", resources={"requests": {"cpu": "500m"}})
+    assert fit.used_by([asking, asking]) == {"pods": 2, "cpu": 1000}
+    assert fit.why_not(asking, NODE, {"cpu": 1500}) == ()
+    assert fit.why_not(asking, NODE, {"cpu": 1501}) == ("Insufficient cpu",)
+
+
 def test_pods_are_counted_and_the_ended_are_not() -> None:
     over = pod("2")
     over.status.phase = "Failed"

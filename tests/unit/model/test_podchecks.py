@@ -202,3 +202,23 @@ def test_a_port_of_the_host_may_differ_unless_the_network_is_the_hosts() -> None
     ports = "containers: [{name: c, image: i, ports: [{containerPort: 80, hostPort: 8081}]}]"
     assert wrong(ports) == {}
     assert list(wrong(f"hostNetwork: true, {ports}")) == ["spec.containers[0].ports[0].hostPort"]
+
+
+@pytest.mark.parametrize(
+    ("own", "container", "field"),
+    [
+        ("limits: {cpu: 1, memory: 2Gi}", "requests: {cpu: 500m, memory: 1Gi}, limits: {memory: 2Gi}", ""),
+        ("limits: {cpu: 1}", "requests: {cpu: 1m}, limits: {cpu: 1001m}", "containers[0].resources.limits.cpu"),
+        ("limits: {cpu: 1}", "limits: {memory: 9Gi}", ""),
+        ("requests: {memory: 1Mi}", "requests: {memory: 1Mi}", "resources.requests.memory"),  # each of two
+        ("requests: {memory: 2Mi}", "requests: {memory: 1Mi}", ""),
+        ("requests: {memory: 2Mi}, limits: {memory: 1Mi}", "", "resources.requests.memory"),
+        ("requests: {ephemeral-storage: 1Gi}", "", "resources.requests.ephemeral-storage"),
+        ("limits: {hugepages-2Mi: 2Mi}", "", "resources.limits.hugepages-2Mi"),
+        ("requests: {cpu: -1}", "", "resources.requests.cpu"),
+    ],
+)
+def test_resources_of_a_whole_pod(own: str, container: str, field: str) -> None:  # R3
+    both = ", ".join(f"{{name: {name}, image: i, resources: {{{container}}}}}" for name in "ab")
+    found = [f for f in wrong(f"containers: [{both}], resources: {{{own}}}") if "containers[1]" not in f]
+    assert found[:1] == ([f"spec.{field}"] if field else [])

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from mesh.model import pods
-from mesh.v1.core_pb2 import Pod, PodSpec
+from mesh.v1.core_pb2 import Pod, PodSpec, ResourceRequirements
 from mesh.v1.meta_pb2 import IntOrString
 
 
@@ -82,10 +82,36 @@ def test_what_a_resize_holds() -> None:  # L20
         (pod({"limits": FULL}, init=[{"resources": {"limits": FULL}}]), "Guaranteed"),
         (pod({}, resources={"limits": FULL}), "Guaranteed"),  # the pod's own resources decide alone
         (pod({"limits": FULL}, resources={"requests": {"cpu": "1"}}), "Burstable"),
+        (pod({"limits": FULL}, resources={}), "Guaranteed"),  # that says nothing
+        (pod({}, {}, resources={"limits": {"cpu": "1"}}), "Burstable"),
     ],
 )
 def test_qos_class(made: Pod, qos: str) -> None:
     assert pods.qos_class(made.spec) == qos
+
+
+@pytest.mark.parametrize(
+    ("own", "requests", "limits"),
+    [
+        ({}, {"cpu": 600, "memory": 1024}, {"cpu": 1000}),
+        ({"requests": {"cpu": "2"}}, {"cpu": 2000, "memory": 1024}, {"cpu": 1000}),
+        ({"limits": {"memory": "4Ki"}}, {"cpu": 600, "memory": 1024}, {"cpu": 1000, "memory": 4096}),
+        ({"limits": {"cpu": "3"}, "requests": {"cpu": "1"}}, {"cpu": 1000, "memory": 1024}, {"cpu": 3000}),
+        ({"requests": {"memory": "1Mi"}}, {"cpu": 600, "memory": 1 << 20}, {"cpu": 1000}),
+    ],
+)
+def test_what_a_pod_asks_for_as_a_whole_goes_over_the_sum(
+    own: dict[str, Any], requests: dict[str, int], limits: dict[str, int]
+) -> None:  # R3
+    first = {"requests": {"cpu": "100m", "memory": "1Ki"}, "limits": {"cpu": "500m"}}
+    made = pod(first, {"limits": {"cpu": "500m"}}, resources=own)
+    assert pods.effective_requests(made) == requests
+    assert pods.effective_limits(made) == limits
+
+
+def test_a_limit_of_the_whole_pod_is_its_request_where_nobody_asks() -> None:
+    whole = pods.requests_of(ResourceRequirements(limits=FULL))
+    assert pods.effective_requests(pod({}, resources={"limits": FULL})) == whole
 
 
 def test_grace() -> None:

@@ -45,6 +45,13 @@ def test_resources(requests: dict[str, str], used: dict[str, int], reason: str, 
     assert asked(a_pod("web", containers=asking(**requests)), **used) == (reason, words)
 
 
+def test_a_pod_that_asks_as_a_whole() -> None:  # R3
+    pod = a_pod("web", containers=asking(cpu="1"), resources=ResourceRequirements(requests={"cpu": "3"}))
+    assert asked(pod, cpu=1000) == ("", "")
+    words = "Node didn't have enough resource: cpu, requested: 3000, used: 1001, capacity: 4000"
+    assert asked(pod, cpu=1001) == ("OutOfcpu", words)
+
+
 def test_affinity_is_asked_when_labels_are_known() -> None:
     pod = a_pod("web", node_selector={"disk": "ssd"})
     assert asked(pod) == ("", "")

@@ -7,7 +7,7 @@ import pytest
 from mesh.v1.core_pb2 import Capabilities, PodSecurityContext, ResourceRequirements, SecurityContext, VolumeMount
 from nodeagent.pods.confinement import security
 from nodeagent.pods.spec import Ground, Host, container_spec, limits, mounts, oom_score_adj, sandbox_spec
-from nodeagent.runtime.port import Image, RuntimeFailure
+from nodeagent.runtime.port import Image, Limits, RuntimeFailure
 from nodeagent.runtime.seen import Role
 from tests.harness.agents import a_container, a_pod
 
@@ -47,6 +47,37 @@ def test_memory() -> None:  # R5
 )  # fmt: skip
 def test_who_is_killed_first(qos: str, request_: int, expected: int) -> None:  # R6
     assert oom_score_adj(qos, request_, 8 * GIB) == expected
+
+
+def test_a_critical_pod_of_the_node_is_spared() -> None:  # R6
+    pod = a_pod("p", priority_class_name="system-node-critical")
+    assert limits(pod, pod.spec.containers[0], 8 * GIB).oom_score_adj == -997
+
+
+def test_a_sidecar_goes_no_earlier_than_whom_it_serves() -> None:  # R6
+    def of_memory(name: str, memory: str, **fields: Any) -> Any:
+        return a_container(name, resources=ResourceRequirements(requests={"memory": memory}), **fields)
+
+    sidecar = of_memory("s", "1Mi", restart_policy="Always")
+    first = of_memory("i", "1Mi")
+    pod = a_pod("p", containers=(of_memory("a", "4Gi"), of_memory("b", "1Gi")), init=(first, sidecar))
+    scores = [limits(pod, c, 8 * GIB).oom_score_adj for c in (*pod.spec.containers, first, sidecar)]
+    assert scores == [500, 875, 999, 875]
+
+
+def test_resources_of_a_whole_pod() -> None:  # R3, R6, R7
+    given = a_container("a", resources=ResourceRequirements(requests={"memory": "1Gi"}, limits={"cpu": "100m"}))
+    own = ResourceRequirements(requests={"memory": "3Gi", "cpu": "500m"}, limits={"memory": "4Gi", "cpu": "1500m"})
+    pod = a_pod("p", containers=(given, a_container("b")), resources=own)
+    whole = sandbox_spec(pod, "node1")
+    assert whole.limits == Limits(cpu_shares=512, cpu_quota=150_000, memory=4 * GIB)
+    assert whole.cgroup == "/mesh/burstable/poduid-p"
+    first, second = (limits(pod, c, 8 * GIB) for c in pod.spec.containers)
+    assert (first.cpu_quota, first.memory, second.cpu_quota, second.memory) == (10_000, 0, 0, 0)
+    assert (first.oom_score_adj, second.oom_score_adj) == (1000 - 250, 1000 - 125)  # 2 GiB nobody has: a half each
+    assert sandbox_spec(a_pod("p", containers=(given,)), "node1").limits is None
+    only = ResourceRequirements(requests={"cpu": "1"})
+    assert sandbox_spec(a_pod("p", resources=only), "node1").limits is None
 
 
 def test_security_of_the_container_wins() -> None:  # E11

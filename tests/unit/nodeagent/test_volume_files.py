@@ -163,3 +163,15 @@ def test_a_limit_that_is_not_set_is_what_the_host_could_give() -> None:  # E5
         for name in ("limits.cpu", "limits.memory", "requests.cpu")
     ]
     assert found == ["4", str(8 << 30), "0"]
+
+
+def test_a_limit_of_the_whole_pod_stands_for_a_containers_own() -> None:  # E5, R3
+    own = ResourceRequirements(limits={"memory": "64Mi"})
+    limited = a_container("b", resources=ResourceRequirements(limits={"memory": "1Mi"}))
+    pod = a_pod("p", containers=(a_container(), limited), resources=own)
+    selectors = [("main", "limits.memory"), ("main", "limits.cpu"), ("b", "limits.memory")]
+    found = [
+        fieldrefs.resource(pod, ResourceFieldSelector(resource=name), container, Allocatable(3900, 8 << 30))
+        for container, name in selectors
+    ]
+    assert found == [str(64 << 20), "4", str(1 << 20)]

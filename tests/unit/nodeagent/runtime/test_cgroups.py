@@ -142,3 +142,18 @@ def test_a_resize_under_version_one(hybrid: Path) -> None:  # L20, R4
     cgroups.limit("/mesh/podu/libpod-c", Limits(cpu_shares=2), hybrid)
     assert (cpu / "cpu.cfs_quota_us").read_text() == "-1"
     assert (memory / "memory.limit_in_bytes").read_text() == "-1"
+
+
+def test_a_pods_cgroup_is_made_before_its_containers(hybrid: Path) -> None:  # R7
+    cgroups.make("/mesh/burstable/podx", hybrid)
+    cgroups.make("/mesh/burstable/podx", hybrid)
+    assert all((hybrid / kind / "mesh/burstable/podx").is_dir() for kind in ("cpu", "memory"))
+
+
+def test_under_version_two_it_gets_its_controllers_from_above(unified: Path) -> None:  # R7
+    for place in (".", "mesh", "mesh/burstable"):
+        (unified / place).mkdir(exist_ok=True)
+    cgroups.make("/mesh/burstable/podx", unified)
+    given = [(unified / p / "cgroup.subtree_control").read_text() for p in (".", "mesh", "mesh/burstable")]
+    assert given == ["+cpu +memory +pids"] * 3
+    assert list((unified / "mesh/burstable/podx").iterdir()) == []
