@@ -5,24 +5,22 @@ host goes on where the last one stopped, restarts nothing, and removes nothing b
 """
 
 import asyncio
-import random
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
 import structlog
 
 from mesh.errors import MeshError
-from mesh.model.pauses import Pauses
-from mesh.model.pods import is_deleting
 from mesh.v1 import node_pb2
 from mesh.v1.core_pb2 import Pod
 from nodeagent.board import Board
 from nodeagent.census import Census
 from nodeagent.checkpoint import Checkpoint, Keeper
 from nodeagent.config import AgentConfig
-from nodeagent.desired import Desired, accept, restored, same
+from nodeagent.crew import Crew
+from nodeagent.desired import accept, restored
 from nodeagent.events import Events
 from nodeagent.identity import Identity
 from nodeagent.imagegc import ImageGc, images_of, used_by
@@ -30,6 +28,7 @@ from nodeagent.images import Images
 from nodeagent.imagestreams import ImageStreams
 from nodeagent.ingress import opened
 from nodeagent.installation import installation
+from nodeagent.lookout import Lookout
 from nodeagent.machine import Machine, amounts
 from nodeagent.pods.execute import Executor
 from nodeagent.pods.failures import Failures
@@ -46,13 +45,12 @@ from nodeagent.room import Room
 from nodeagent.rotation import LogRotation
 from nodeagent.runtime.places import Places
 from nodeagent.runtime.port import Runtime, RuntimeFailure
-from nodeagent.runtime.seen import SeenContainer, SeenPod, State
+from nodeagent.runtime.seen import SeenPod
 from nodeagent.services import HostNetwork, Services, telling
 from nodeagent.shutdown import TROUBLE, Shutdown
 from nodeagent.static import StaticPods
 from nodeagent.stats.hoststats import HostStats
 from nodeagent.streams import Connect, StreamCalls, Streams
-from nodeagent.sweep import leftovers, manifest_of
 from nodeagent.usage import Measure
 from nodeagent.vitals import Vitals, read_vitals
 from nodeagent.volumes import memory
@@ -62,10 +60,7 @@ from nodeagent.waiting import until
 
 log = structlog.get_logger()
 
-RESYNC = (60.0, 90.0)  # L21
 HEARTBEAT = 10.0  # G12: how often the host's state is computed
-SEARCH = (1.0, 10.0)  # how often a runtime that is away is looked for
-CALM = 1.0  # at most one look at everything per this many seconds
 
 
 class Agent(StreamCalls):
@@ -88,59 +83,63 @@ class Agent(StreamCalls):
         gauge = Gauge(config.eviction)
         self._machine = Machine(config, runtime_version, gauge)
         self._tree = Tree(config.state_dir, config.log_dir, config.memory_dir, exposure)
-        self.stats = HostStats(config, self._tree, lambda: list(self._workers.values()), clock)
+        self._static = StaticPods(config.manifest_dir, config.node_name, self._static_changed)
+        self._crew = Crew(self._static, self.board, self._engage, self._spawn)
+        self.stats = HostStats(config, self._tree, lambda: list(self._crew.workers.values()), clock)
         self._runtime = runtime = self.stats.counted(runtime)
+        self._lookout = Lookout(runtime, self._tree, self._crew, clock, lambda: self._assigned, self._back)
         self._checkpoint = Checkpoint(config.state_dir / "checkpoint")
         self._keeper = Keeper(self._checkpoint)
-        self._desired = Desired()
         self._assigned = False
         self._configured: tuple[str, str] | None = None
         self._trouble = ""  # why no pod can be run, in words
-        self._static = StaticPods(config.manifest_dir, config.node_name, self._static_changed)
-        self._workers: dict[str, Worker] = {}
-        self._empty = asyncio.Event()
-        self._empty.set()
-        self._gone: set[str] = set()
-        self._seen: dict[str, SeenPod] = {}  # of the last look at everything
-        self._blind = True  # that look has not come yet
-        self._away_since = 0
-        self._look = asyncio.Event()
         self._beat = asyncio.Event()
         self._started = asyncio.Event()
         self._group: asyncio.TaskGroup | None = None
         events = Events(self.board, clock)
-        said = telling(self.board.hold_route, lambda why: events.host_warning("ProxyProblem", why))
-        self._services = Services(config, proxy(said) if proxy else None, network, self._placed)
-        self.stats.meter.carried = self._services.flows if proxy else None
-        self.board.on_pod = self._services.refresh
+        self._services = self._serving(events, proxy, network)
         self._census = Census(runtime, self._beat)
         self._images = Images(runtime, clock, self._spawn, config.max_parallel_pulls)
         self._gc = ImageGc(config, runtime, clock, self._vitals, self._images_in_use)
-        now = self._vitals()
-        host = Host(config.node_name, config.node_ip, now.memory, amounts(now, config), str(config.seccomp_dir),
-                    config.crash_loop_max_seconds)  # fmt: skip
         checks = checks or RealChecks(runtime)
         self._bench = Bench(checks, events, clock)
-        anyway, failures = config.env_in_swap == "anyway", Failures(self._images, events, clock)
-        self._executor = Executor(
-            runtime, self._images, self._tree, events, host, clock, self._poke_timer, self._keeper.kept,
-            Hooks(checks, events, host.ip, clock, self._poke_timer, self._spawn),
-            failures, Pulling(self._images, events, self.vault, failures, self._poke_timer), self.vault,
-            Reactions(runtime, checks, events, self._spawn),
-            lambda: "" if anyway else exposure(config.run_dir),
-            lambda pod: self._desired.names_of(pod),  # noqa: PLW0108 - of the newest order
-            lambda uid: self._desired.held.get(uid, ""),
-        )  # fmt: skip
+        self._executor = self._hands(checks, events, exposure)
         self._room = Room(
-            config, self._tree, self._workers, lambda: self._desired.node_labels, vitals=self._vitals, clock=clock,
-            gauge=gauge, measure=measure, events=events, images=self._gc, remove=runtime.remove,
+            config, self._tree, self._crew.workers, lambda: self._crew.desired.node_labels, vitals=self._vitals,
+            clock=clock, gauge=gauge, measure=measure, events=events, images=self._gc, remove=runtime.remove,
             weigh=runtime.weigh,
         )  # fmt: skip
-        self._shutdown = Shutdown(config.run_dir, self._workers, self.board, self._beat.set)
+        self._shutdown = Shutdown(config.run_dir, self._crew.workers, self.board, self._beat.set)
         self._room.closing = self._services.leaving = lambda: self._shutdown.closing
         images = ImageStreams(runtime, config.podman_dir / "tmp", self._census.changed)
-        self._rotation = LogRotation(config, runtime, self._running, clock)
-        self._streams = Streams(runtime, self._tree, self._workers.get, self._spawn, images, self.stats, connect)
+        self._rotation = LogRotation(config, runtime, self._crew.running, clock)
+        self._streams = Streams(runtime, self._tree, self._crew.workers.get, self._spawn, images, self.stats, connect)
+
+    def _serving(
+        self, events: Events, proxy: Callable[[OnHeld], ProxyPort] | None, network: HostNetwork | None
+    ) -> Services:
+        """The host's part of Services."""
+        said = telling(self.board.hold_route, lambda why: events.host_warning("ProxyProblem", why))
+        services = Services(self.config, proxy(said) if proxy else None, network, self._crew.placed)
+        self.stats.meter.carried = services.flows if proxy else None
+        self.board.on_pod = services.refresh
+        return services
+
+    def _hands(self, checks: Checks, events: Events, exposure: Callable[[Path], str]) -> Executor:
+        """What all workers act with."""
+        config, clock, now, poke = self.config, self._clock, self._vitals(), self._crew.poke_timer
+        host = Host(config.node_name, config.node_ip, now.memory, amounts(now, config), str(config.seccomp_dir),
+                    config.crash_loop_max_seconds)  # fmt: skip
+        anyway, failures = config.env_in_swap == "anyway", Failures(self._images, events, clock)
+        return Executor(
+            self._runtime, self._images, self._tree, events, host, clock, poke, self._keeper.kept,
+            Hooks(checks, events, host.ip, clock, poke, self._spawn),
+            failures, Pulling(self._images, events, self.vault, failures, poke), self.vault,
+            Reactions(self._runtime, checks, events, self._spawn),
+            lambda: "" if anyway else exposure(config.run_dir),
+            lambda pod: self._crew.desired.names_of(pod),  # noqa: PLW0108 - of the newest order
+            lambda uid: self._crew.desired.held.get(uid, ""),
+        )  # fmt: skip
 
     # ---- the port
     async def assign(self, assignment: node_pb2.Assignment) -> node_pb2.AssignReply:
@@ -148,31 +147,31 @@ class Agent(StreamCalls):
         an order that meshd has not signed, Invalid."""
         await self._started.wait()
         assignment = self._identity.order(assignment, self._clock() // 1_000_000_000)
-        desired = accept(self._desired, assignment, self.config.node_name)
+        desired = accept(self._crew.desired, assignment, self.config.node_name)
         self.vault.take(assignment.sealed_secrets)
-        before, self._desired = self._desired, desired
+        before, self._crew.desired = self._crew.desired, desired
         self._keeper.keep(assignment)
         await self._configure()
         await self._services.follow(desired)
         self._services.entrust(opened(desired, self.vault))
         first, self._assigned = not self._assigned, True
-        self._spread()
+        self._crew.spread()
         self._spawn(self._retire([v.name for v in desired.volumes if v.retired]))
         for uid in before.held.keys() | desired.held.keys():
             if before.held.get(uid) != desired.held.get(uid):
-                self._poke_timer(uid)
+                self._crew.poke_timer(uid)
         self.board.hold(desired.wire_fence, desired.digest)
         if first:
             log.info("first_assignment", pods=len(desired.pods))
-            for worker in self._workers.values():
+            for worker in self._crew.workers.values():
                 worker.poke(look=False)
-            self._look.set()  # and sweep
+            self._lookout.look()  # and sweep
         return node_pb2.AssignReply(fence=desired.wire_fence, run_digest=desired.digest)
 
     async def program(self, table: node_pb2.ServiceTable) -> node_pb2.AssignReply:
         """Gives the host's proxy a piece of its table; raises Unavailable while it is away."""
         self._services.program(table)
-        return node_pb2.AssignReply(fence=self._desired.wire_fence, run_digest=self._desired.digest)
+        return node_pb2.AssignReply(fence=self._crew.desired.wire_fence, run_digest=self._crew.desired.digest)
 
     async def flows(self, request: node_pb2.FlowsRequest) -> node_pb2.Flows:
         """What the host's proxy carries; raises Unavailable."""
@@ -186,7 +185,7 @@ class Agent(StreamCalls):
 
     async def emptied(self) -> None:
         """Returns once nothing of any pod is on this host."""
-        await self._empty.wait()
+        await self._crew.empty.wait()
 
     async def run(self) -> None:
         """Until cancelled; containers go on."""
@@ -194,7 +193,7 @@ class Agent(StreamCalls):
         try:
             async with asyncio.TaskGroup() as self._group:
                 await self._start()
-                for loop in (self._resync(), self._heartbeat(), self._keeper.run(), self._static.run(),
+                for loop in (self._lookout.run(), self._heartbeat(), self._keeper.run(), self._static.run(),
                              self._gc.run(lambda: self._assigned, self._census.changed), self.stats.run(),
                              self._rotation.run(), self._room.run(lambda: self._assigned),
                              self._services.run(), self._shutdown.run()):  # fmt: skip
@@ -208,24 +207,19 @@ class Agent(StreamCalls):
         kept = await asyncio.to_thread(self._checkpoint.read)
         if kept is not None:
             try:
-                self._desired = restored(kept, self.config.node_name)
+                self._crew.desired = restored(kept, self.config.node_name)
             except MeshError as error:
                 log.error("checkpoint_refused", why=error.message)
-            self.board.hold(self._desired.wire_fence, "")
+            self.board.hold(self._crew.desired.wire_fence, "")
         await self._static.scan()
-        self._runtime.on_change(self._poked)
+        self._runtime.on_change(self._lookout.poked)
         self._runtime.on_images(self._census.stirred)
         self.board.put_report(self._report())
-        try:
-            self._seen = await self._runtime.pods()
-            self._blind = False
-        except RuntimeFailure as failure:
-            log.warning("runtime_away", why=failure.message)
-            self._away()
+        await self._lookout.first()
         await self._configure()
-        await self._services.follow(self._desired)
-        self._spread()
-        log.info("agent_started", node=self.config.node_name, boot=self.board.boot, pods=len(self._workers))
+        await self._services.follow(self._crew.desired)
+        self._crew.spread()
+        log.info("agent_started", node=self.config.node_name, boot=self.board.boot, pods=len(self._crew.workers))
         self._started.set()
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
@@ -236,129 +230,22 @@ class Agent(StreamCalls):
 
     # ---- pods
 
-    def _wanted(self) -> Mapping[str, Pod]:
-        return {**self._desired.pods, **self._static.pods}
-
-    def _spread(self) -> None:
-        """Tells every worker what its pod is to be."""
-        wanted = self._wanted()
-        for uid, pod in wanted.items():
-            worker = self._workers.get(uid)
-            given = self._desired.given(pod)
-            if worker is not None:
-                if (worker.pod is not pod and worker.pod != pod) or worker.absent or not same(worker.given, given):
-                    worker.want(pod, given)
-            elif uid not in self._gone or not is_deleting(pod):
-                self._gone.discard(uid)
-                self._hire(pod)
-        for uid, worker in self._workers.items():
-            if uid not in wanted and not worker.absent:
-                worker.want(None)
-        for uid in [u for u in self._gone if u not in wanted]:
-            self._gone.discard(uid)
-            self.board.drop_pod(uid)
-
-    def _hire(self, pod: Pod, *, leftover: bool = False) -> None:
-        uid = pod.metadata.uid
-        worker = Worker(
-            pod, self._executor, self.board, lambda: self._assigned, self._away, self._bench, door=self._room,
-            seen=self._seen.pop(uid, None), mirror=uid in self._static.pods, quiet=leftover,
-            given=self._desired.given(pod),
+    def _engage(self, pod: Pod, seen: SeenPod | None, leftover: bool) -> Worker:
+        return Worker(
+            pod, self._executor, self.board, lambda: self._assigned, self._lookout.away, self._bench, door=self._room,
+            seen=seen, mirror=pod.metadata.uid in self._static.pods, quiet=leftover,
+            given=self._crew.desired.given(pod),
         )  # fmt: skip
-        if self._blind:
-            worker.poke()
-        self._workers[uid] = worker
-        self._empty.clear()
-        self._spawn(self._employ(uid, worker))
-
-    async def _employ(self, uid: str, worker: Worker) -> None:
-        await worker.run()
-        del self._workers[uid]
-        self._gone.add(uid)
-        if not self._workers:
-            self._empty.set()
-        if worker.absent and uid in self._wanted():
-            self._spread()
-
-    def _placed(self) -> list[tuple[Pod, str]]:
-        """Pods of this host that have an address of their own."""
-        seen = ((worker.pod, worker.seen) for worker in self._workers.values())
-        return [(pod, found.sandbox.ip) for pod, found in seen if found and found.sandbox]
-
-    def _running(self) -> list[SeenContainer]:
-        seen = (worker.seen.containers for worker in self._workers.values() if worker.seen)
-        return [c for containers in seen for c in containers if c.state is State.RUNNING]
 
     def _static_changed(self) -> None:
         if self._started.is_set():
-            self._spread()
-
-    # ---- pokes and looks
-
-    def _poked(self, uid: str) -> None:
-        """From the runtime: a container of `uid` ended, or ("") anything may have changed."""
-        if uid in self._workers:
-            self._workers[uid].poke()
-        else:
-            self._look.set()
-
-    def _poke_timer(self, uid: str) -> None:
-        if uid in self._workers:
-            self._workers[uid].poke(look=False)
-
-    def _away(self) -> None:
-        """The runtime does not answer."""
-        if not self._away_since:
-            self._away_since = self._clock()
-            self._look.set()
-
-    async def _resync(self) -> None:
-        """Looks at everything now and then (L21), when told to, and often while the runtime is away."""
-        pauses = Pauses(*SEARCH)
-        while True:
-            wait = pauses.next() if self._away_since else random.uniform(*RESYNC)  # noqa: S311 - jitter
-            await until(self._look, wait)
-            self._look.clear()
-            try:
-                seen = await self._runtime.pods()
-            except RuntimeFailure as failure:
-                log.warning("runtime_away", why=failure.message)
-                self._away_since = self._away_since or self._clock()
-                continue
-            pauses.reset()
-            was_away, self._away_since = bool(self._away_since), 0
-            if was_away:
-                self._beat.set()
-                await self._configure()
-            self._compare(seen, poke_all=was_away or self._blind)
-            self._blind = False
-            await self._sweep(seen)
-            await asyncio.sleep(CALM)
-
-    def _compare(self, seen: dict[str, SeenPod], *, poke_all: bool) -> None:
-        for uid, worker in self._workers.items():
-            if poke_all or worker.seen != seen.get(uid):
-                worker.poke()
-
-    async def _sweep(self, seen: dict[str, SeenPod]) -> None:
-        if not self._assigned:
-            return
-        known = {*self._workers, *self._wanted()}
-        found = await asyncio.to_thread(leftovers, seen, self._tree, known)
-        for uid, pod in found.pods.items():
-            if uid not in self._workers and uid not in self._wanted():
-                log.info("leftover_pod", pod=f"{pod.namespace}/{pod.name}", uid=uid)
-                self._seen[uid] = pod
-                self._hire(manifest_of(pod), leftover=True)
-        for uid in found.files:
-            if uid not in self._workers and uid not in self._wanted():
-                await asyncio.to_thread(self._tree.remove, uid)
+            self._crew.spread()
 
     # ---- the host
 
     async def _configure(self) -> None:
         """Tells the runtime which addresses are ours; a failure is told as the host's trouble and tried again."""
-        wanted = (self._desired.pod_cidr or self.config.pod_cidr, self._desired.cluster_cidr)
+        wanted = (self._crew.desired.pod_cidr or self.config.pod_cidr, self._crew.desired.cluster_cidr)
         if not wanted[0] or wanted == self._configured:
             return
         try:
@@ -367,22 +254,27 @@ class Agent(StreamCalls):
             log.warning("network_not_ready", why=failure.message)
             self._trouble = f"the pod network is not ready: {failure.message}"
             if failure.transient:
-                self._away()
+                self._lookout.away()
         else:
             self._configured, self._trouble = wanted, ""
         self._beat.set()
 
+    async def _back(self) -> None:
+        """The runtime answers again."""
+        self._beat.set()
+        await self._configure()
+
     async def _heartbeat(self) -> None:
         """Keeps what is said of the host true (G12)."""
         while True:
-            if self._trouble and not self._away_since:
+            if self._trouble and not self._lookout.away_since:
                 await self._configure()
             self._beat.clear()  # what was told until here is in the report below
-            if not self._away_since and (images := await self._census.look()) is not None:
+            if not self._lookout.away_since and (images := await self._census.look()) is not None:
                 self._machine.images = images
                 self._gc.saw(images)
             self.board.put_report(self._report())
-            await self._services.follow(self._desired)
+            await self._services.follow(self._crew.desired)
             await until(self._beat, HEARTBEAT)
 
     async def _retire(self, volumes: list[str]) -> None:
@@ -391,8 +283,10 @@ class Agent(StreamCalls):
         self._beat.set()
 
     async def _images_in_use(self) -> set[str]:
-        return await used_by(self._runtime, images_of(self._wanted().values()))
+        return await used_by(self._runtime, images_of(self._crew.wanted().values()))
 
     def _report(self) -> node_pb2.NodeReport:
         why = TROUBLE if self._shutdown.closing else self._trouble
-        return self._machine.report(self._vitals(), self._clock(), runtime_away_since=self._away_since, trouble=why)
+        return self._machine.report(
+            self._vitals(), self._clock(), runtime_away_since=self._lookout.away_since, trouble=why
+        )
