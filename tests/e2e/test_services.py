@@ -97,6 +97,30 @@ def test_it_is_described_with_its_pods_and_has_a_name(web: list[FakeHost]) -> No
     assert answer_in_pod(first, "client-host3", "web.default.svc.cluster.local", 80) in everyone
 
 
+def test_a_port_of_the_host_leads_to_another_port_of_the_pod(web: list[FakeHost]) -> None:  # E13
+    first, second, third = web
+    pod = json.loads(python_pod("direct", "http_server.py", "8080", "direct", node="host2", ports=(8080,)))
+    pod["spec"]["containers"][0]["ports"][0]["hostPort"] = 18080
+    first.mesh("apply", "-f", "-", "--wait", "--timeout=60s", text=json.dumps(pod))
+    for host in web:
+        until(lambda h=host: not is_refused(h, second.ip, 18080), 30, "the port is open")  # type: ignore[misc]
+        assert answer(host, second.ip, 18080) == "direct"
+    with pytest.raises(Failed, match="refused"):
+        answer(third, third.ip, 18080)  # a port of its pod's host alone
+    with pytest.raises(Failed, match="refused"):
+        answer(second, second.ip, 8080)
+    first.mesh("delete", "pod", "direct", "--now", "--timeout=60s")
+    until(lambda: is_refused(third, second.ip, 18080), 30, "the port is closed with its pod")
+
+
+def is_refused(host: FakeHost, address: str, port: int) -> bool:
+    """Whether nobody listens there."""
+    with suppress(Failed):
+        answer(host, address, port)
+        return False
+    return True
+
+
 def test_what_goes_between_hosts_can_be_encrypted(web: list[FakeHost]) -> None:
     first, second = web[0], web[1]
     everyone = {f"web-{n}.0" for n in range(PODS)}
