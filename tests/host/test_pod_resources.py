@@ -58,7 +58,9 @@ async def test_containers_that_hold_too_much_together_are_killed_for_memory(node
     pod = a_pod(2, a_container("hungry", command=hold), a_container("calm"), resources=OWN, restart_policy="Never")
     await node.assign(pod)
     uid = pod.metadata.uid
-    await node.until(lambda heard: any(s.state.HasField("terminated") for s in heard[uid].status.container_statuses))
+    await node.until(
+        lambda heard: uid in heard and any(s.state.HasField("terminated") for s in heard[uid].status.container_statuses)
+    )
     hungry, calm = node.heard[uid].status.container_statuses
     assert (hungry.state.terminated.reason, hungry.state.terminated.exit_code) == ("OOMKilled", 137)
     assert calm.state.HasField("running")
