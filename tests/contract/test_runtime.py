@@ -1,156 +1,16 @@
 """What every container runtime promises the agent: one suite for the fake and for a real Podman."""
 
 import asyncio
-import itertools
 import subprocess
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import replace
 
 import pytest
 
-from nodeagent.runtime import syscalls
-from nodeagent.runtime.podman import PodmanRuntime
-from nodeagent.runtime.port import ContainerSpec, Limits, Runtime, RuntimeFailure, SandboxSpec
-from nodeagent.runtime.seen import Role, SeenContainer, SeenPod, State
-from tests.harness.fake_runtime import FakeHost, FakeRuntime, Program
-from tests.harness.podman import IMAGE, PodmanHost, podman_host, wait_for_text
-
-DEADLINE = 20.0
-NUMBERS = itertools.count(1)
-
-
-@dataclass
-class Pokes:
-    """Collects pokes; `until` waits for the state that a test wants, looking again at every poke."""
-
-    seen: list[str] = field(default_factory=list)
-    more: asyncio.Event = field(default_factory=asyncio.Event)
-
-    def __call__(self, uid: str) -> None:
-        self.seen.append(uid)
-        self.more.set()
-
-    async def until(self, look: Callable[[], Awaitable[bool]]) -> None:
-        async with asyncio.timeout(DEADLINE):
-            while not await look():
-                self.more.clear()
-                await self.more.wait()
-
-
-class World:
-    """One kind of runtime: how to make agents on its host, and containers that do as told."""
-
-    def __init__(self, make: Callable[[], Runtime], cidr: str, fake: FakeHost | None) -> None:
-        self.make = make
-        self.cidr = cidr
-        self.fake = fake
-        self.image = IMAGE
-        self.runtimes: list[Runtime] = []
-
-    async def agent(self) -> Runtime:
-        runtime = self.make()
-        self.runtimes.append(runtime)
-        await runtime.configure(self.cidr, "10.199.0.0/16")
-        return runtime
-
-    async def close(self, runtime: Runtime) -> None:
-        self.runtimes.remove(runtime)
-        await runtime.close()
-
-    def container(
-        self, uid: str, name: str = "main", attempt: int = 0, program: Program | None = None
-    ) -> ContainerSpec:
-        program = program or Program()
-        if self.fake:
-            self.fake.programs[f"pod-{uid}/{name}"] = program
-        return ContainerSpec(
-            pod_uid=uid, namespace="default", pod_name=f"pod-{uid}", name=name, attempt=attempt, role=Role.APP,
-            spec_hash="h", image=self.image, image_id=self.image, command=script(program),
-            limits=Limits(memory=32 << 20) if program.oom else Limits(),
-        )  # fmt: skip
-
-
-def script(program: Program) -> list[str]:
-    """The program as a real command."""
-    if program.start_failure:
-        return ["no-such-command"]
-    if program.oom:
-        return ["sh", "-c", "tail /dev/zero"]
-    handler = f"trap 'exit {program.on_term}' TERM; " if program.on_term is not None else "trap '' TERM; "
-    wait = "sleep 100000" if program.exit_after is None else f"sleep {program.exit_after}"
-    return ["sh", "-c", f"{handler}{wait} & echo ready; wait $!; exit {program.exit_code}"]
-
-
-@pytest.fixture(scope="session", params=["fake", pytest.param("podman", marks=pytest.mark.host)])
-def host(request: pytest.FixtureRequest) -> Iterator[PodmanHost | None]:
-    with ExitStack() as stack:
-        yield stack.enter_context(podman_host()) if request.param == "podman" else None
-
-
-@pytest.fixture
-async def world(host: PodmanHost | None) -> AsyncIterator[World]:
-    if host:
-        world = World(lambda: PodmanRuntime(host.config), host.pod_cidr, None)
-    else:
-        fake = FakeHost(any_image=False)
-        fake.add_image(IMAGE)
-        world = World(lambda: FakeRuntime(fake), "10.199.1.0/24", fake)
-    yield world
-    last = await world.agent()
-    for pod in (await last.pods()).values():
-        for container in pod.containers:
-            await last.remove(container.id)
-        await last.remove_sandbox(pod.uid)
-    for runtime in list(world.runtimes):
-        await world.close(runtime)
-
-
-@pytest.fixture
-async def agent(world: World) -> Runtime:
-    return await world.agent()
-
-
-def new_uid() -> str:
-    return f"00000000-0000-4000-8000-{next(NUMBERS):012x}"
-
-
-def sandbox(uid: str, **kwargs: bool) -> SandboxSpec:
-    return SandboxSpec(pod_uid=uid, namespace="default", name=f"pod-{uid}", hostname="web", **kwargs)
-
-
-async def look(agent: Runtime, uid: str) -> SeenPod:
-    pod = await agent.pod(uid)
-    assert pod
-    return pod
-
-
-async def run(agent: Runtime, world: World, program: Program, **kwargs: int) -> SeenContainer:
-    """A started container in a pod of its own."""
-    uid = new_uid()
-    await agent.make_sandbox(sandbox(uid))
-    container_id = await agent.create(world.container(uid, program=program, **kwargs))
-    await agent.start(container_id)
-    return (await look(agent, uid)).containers[-1]
-
-
-async def ended(agent: Runtime, pokes: Pokes, container: SeenContainer) -> SeenContainer:
-    """The container once it has ended, which the pokes must tell."""
-    found: list[SeenContainer] = []
-
-    async def over() -> bool:
-        found[:] = [c for c in (await look(agent, container.pod_uid)).containers if c.id == container.id]
-        return found[0].state not in (State.CREATED, State.RUNNING)
-
-    await pokes.until(over)
-    return found[0]
-
-
-def listen(agent: Runtime) -> Pokes:
-    pokes = Pokes()
-    agent.on_change(pokes)
-    return pokes
+from nodeagent.runtime.port import Limits, Runtime, RuntimeFailure
+from nodeagent.runtime.seen import Role, SeenPod, State
+from tests.harness.fake_runtime import FakeRuntime, Program
+from tests.harness.podman import PodmanHost
+from tests.harness.runtimes import DEADLINE, World, ended, listen, look, new_uid, run, sandbox, settled
 
 
 async def test_a_pod_from_nothing_to_nothing(agent: Runtime, world: World) -> None:
@@ -209,12 +69,6 @@ async def test_kill_ends_what_ignores_term(agent: Runtime, world: World) -> None
     over = await ended(agent, pokes, container)
     assert (over.exit_code, over.oom_killed) == (137, False)
     await agent.kill(container.id, "KILL")
-
-
-async def settled(world: World, container: SeenContainer) -> None:
-    """Returns when a real shell has set its traps."""
-    if not world.fake:
-        await asyncio.to_thread(wait_for_text, Path(container.log_path), "ready", DEADLINE)
 
 
 async def test_attempts_stand_side_by_side(agent: Runtime, world: World) -> None:
@@ -306,67 +160,6 @@ async def test_no_container_without_a_sandbox(agent: Runtime, world: World) -> N
     with pytest.raises(RuntimeFailure, match="no sandbox") as failure:
         await agent.create(world.container(new_uid()))
     assert failure.value.reason == "CreateContainerError"
-
-
-async def test_images_here_and_not_here(agent: Runtime, world: World) -> None:
-    found = await agent.image(world.image)
-    assert found
-    assert world.image in found.names
-    assert await agent.image(found.id) == found
-    assert found.id in {i.id for i in await agent.images()}
-    assert await agent.image("localhost/not-here:1") is None
-    with pytest.raises(RuntimeFailure, match="UPPER") as failure:
-        await agent.image("localhost/UPPER case")
-    assert failure.value.reason == "InvalidImageName"
-    if world.fake:
-        words = "cannot pull image localhost:9/not-there:1: connection refused"
-        world.fake.registry["localhost:9/not-there:1"] = RuntimeFailure("RegistryUnavailable", words)
-    with pytest.raises(RuntimeFailure, match=r"image localhost:9/not-there:1: .*connection refused") as failure:
-        await agent.pull("localhost:9/not-there:1")
-    assert failure.value.reason == "RegistryUnavailable"
-
-
-async def test_an_image_as_a_directory(agent: Runtime, world: World, tmp_path: Path) -> None:  # I7
-    image, target = await agent.image(world.image), tmp_path / "volumes" / "data"
-    assert image
-    await agent.mount_image(image, target)
-    try:
-        other = await world.agent()
-        await other.mount_image(image, target)  # there already: nothing is mounted on top
-        assert image.id in await other.mounted_images()
-        if not world.fake:
-            assert len([m for m in syscalls.mounts() if m.place == str(target)]) == 1
-            assert (target / "bin" / "busybox").stat().st_size
-            with pytest.raises(OSError, match="Read-only"):
-                (target / "new").touch()
-        with pytest.raises(RuntimeFailure) as failure:
-            await other.remove_image(image)
-        assert failure.value.reason == "ImageInUse"
-        await world.close(other)
-    finally:
-        syscalls.unmount_all(target)
-    target.rmdir()
-    assert image.id not in await agent.mounted_images()
-    with pytest.raises(RuntimeFailure) as failure:
-        await agent.mount_image(replace(image, id="sha256:" + "f" * 64), target)
-    assert failure.value.reason == "FailedMount"
-
-
-async def test_images_that_someone_else_brings_are_told(agent: Runtime, world: World, host: PodmanHost | None) -> None:
-    told = asyncio.Event()
-    agent.on_images(told.set)
-    assert await agent.image("localhost/fresh:1") is None
-    if host:
-        await asyncio.to_thread(host.podman, "tag", IMAGE, "localhost/fresh:1")
-    elif world.fake:
-        world.fake.add_image("localhost/fresh:1")
-    await asyncio.wait_for(told.wait(), DEADLINE)
-    assert await agent.image("localhost/fresh:1") is not None
-    told.clear()
-    if host:
-        await asyncio.to_thread(host.podman, "untag", IMAGE, "localhost/fresh:1")
-        await asyncio.wait_for(told.wait(), DEADLINE)
-        assert await agent.image("localhost/fresh:1") is None
 
 
 async def test_a_command_that_cannot_start_is_said_in_words(agent: Runtime, world: World) -> None:

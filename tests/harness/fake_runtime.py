@@ -1,6 +1,6 @@
 """A container runtime of the mind: the Runtime port over a FakeHost, for tests of everything above the runtime.
 
-Rule: it passes tests/contract/test_runtime.py as Podman does. Its time is the running loop's clock, so a bent clock
+Rule: it passes tests/contract/test_runtime*.py as Podman does. Its time is the running loop's clock, so a bent clock
 bends it. What a container does is its Program, looked up by "pod/container", then "container", then the default.
 
     host = FakeHost()

@@ -10,6 +10,7 @@ import pytest
 
 from tests.harness.podman import PodmanHost, podman_host
 from tests.harness.podman_node import DEADLINE, Node
+from tests.harness.podman_runtime import Agent
 
 
 @pytest.fixture(scope="module")
@@ -32,3 +33,18 @@ async def node(host: PodmanHost) -> AsyncIterator[Node]:
     async with asyncio.timeout(DEADLINE):
         await made.agent.emptied()
     await made.kill()
+
+
+@pytest.fixture(scope="module", params=["crun", "runc"])
+def either_host(request: pytest.FixtureRequest) -> Iterator[PodmanHost]:
+    with podman_host(oci_runtime=request.param) as host:
+        yield host
+
+
+@pytest.fixture
+async def agent(either_host: PodmanHost) -> AsyncIterator[Agent]:
+    agent = Agent(either_host)
+    await agent.runtime.configure(either_host.pod_cidr, either_host.cluster_cidr)
+    yield agent
+    await agent.clear()
+    await agent.runtime.close()

@@ -1,15 +1,9 @@
 """What the runtime promises of a real Podman beyond the contract: namespaces, limits, identity, crashes, traces."""
 
 import asyncio
-import itertools
 import os
-import random
-import select
 import signal
 import subprocess
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,103 +11,13 @@ import pytest
 from nodeagent.runtime import cgroups
 from nodeagent.runtime.netns import socket_in
 from nodeagent.runtime.podman import PodmanRuntime
-from nodeagent.runtime.port import ContainerSpec, Credentials, Limits, Mount, RuntimeFailure, SandboxSpec, Security
-from nodeagent.runtime.seen import Role, SeenContainer, SeenSandbox, State
-from tests.harness.podman import IMAGE, PodmanHost, podman_host, root_file_system, wait_for_text
+from nodeagent.runtime.port import Credentials, Limits, Mount, RuntimeFailure, SandboxSpec, Security
+from nodeagent.runtime.seen import State
+from tests.harness.podman import root_file_system, wait_for_text
+from tests.harness.podman_runtime import DEADLINE, FOREVER, Agent
 from tests.harness.registry import registry
 
 pytestmark = pytest.mark.host
-DEADLINE = 30.0
-NUMBERS = itertools.count(1)
-
-
-@pytest.fixture(scope="module", params=["crun", "runc"])
-def host(request: pytest.FixtureRequest) -> Iterator[PodmanHost]:
-    with podman_host(oci_runtime=request.param) as host:
-        yield host
-
-
-class Agent:
-    """A runtime with a few shorthands; `changed` is set at every poke."""
-
-    def __init__(self, host: PodmanHost) -> None:
-        self.host = host
-        self.runtime = PodmanRuntime(host.config)
-        self.pokes: list[str] = []
-        self.waiting: set[asyncio.Event] = set()
-        self.runtime.on_change(self._poked)
-
-    def _poked(self, uid: str) -> None:
-        self.pokes.append(uid)
-        for event in self.waiting:
-            event.set()
-
-    @contextmanager
-    def poke(self) -> Iterator[asyncio.Event]:
-        """An event of one's own that every poke sets."""
-        event = asyncio.Event()
-        self.waiting.add(event)
-        yield event
-        self.waiting.discard(event)
-
-    async def sandbox(self, **kwargs: bool) -> SeenSandbox:
-        uid = f"{next(NUMBERS):08x}-aaaa-4000-8000-000000000000"
-        return await self.runtime.make_sandbox(SandboxSpec(uid, "default", "pod", "web", **kwargs))
-
-    async def run(self, command: Sequence[str], sandbox: SeenSandbox | None = None, **kwargs: object) -> SeenContainer:
-        """A started container of a pod."""
-        uid = (sandbox or await self.sandbox()).pod_uid
-        container_id = await self.runtime.create(replace(spec(uid, command), **kwargs))
-        await self.runtime.start(container_id)
-        return await self.see(uid, container_id)
-
-    async def see(self, uid: str, container_id: str) -> SeenContainer:
-        pod = await self.runtime.pod(uid)
-        assert pod
-        return next(c for c in pod.containers if c.id == container_id)
-
-    async def until(self, container: SeenContainer, *states: State) -> SeenContainer:
-        with self.poke() as poked:
-            async with asyncio.timeout(DEADLINE):
-                while True:
-                    poked.clear()
-                    seen = await self.see(container.pod_uid, container.id)
-                    if seen.state in states:
-                        return seen
-                    await poked.wait()
-
-    async def ended(self, container: SeenContainer) -> SeenContainer:
-        return await self.until(container, State.EXITED, State.LOST)
-
-    async def exec(self, container: SeenContainer, *command: str) -> str:
-        argv = self.runtime.exec_command(container, command)
-        done = await asyncio.to_thread(subprocess.run, argv, capture_output=True, text=True, check=True, timeout=30)
-        return done.stdout
-
-    async def clear(self) -> None:
-        for pod in (await self.runtime.pods()).values():
-            for container in pod.containers:
-                await self.runtime.remove(container.id)
-            await self.runtime.remove_sandbox(pod.uid)
-
-
-def spec(uid: str, command: Sequence[str], name: str = "main") -> ContainerSpec:
-    return ContainerSpec(
-        pod_uid=uid, namespace="default", pod_name="pod", name=name, attempt=0, role=Role.APP, spec_hash="h",
-        image=IMAGE, image_id=IMAGE, command=command,
-    )  # fmt: skip
-
-
-FOREVER = ["sleep", "100000"]
-
-
-@pytest.fixture
-async def agent(host: PodmanHost) -> AsyncIterator[Agent]:
-    agent = Agent(host)
-    await agent.runtime.configure(host.pod_cidr, host.cluster_cidr)
-    yield agent
-    await agent.clear()
-    await agent.runtime.close()
 
 
 async def test_containers_of_a_pod_share_network_ipc_uts_and_memory(agent: Agent) -> None:
@@ -305,106 +209,6 @@ async def test_output_is_a_cri_log_that_outlives_the_container(agent: Agent) -> 
     assert path.parent.stat().st_mode & 0o077 == 0
 
 
-async def test_a_kill_for_memory_is_known_to_an_agent_that_was_away(agent: Agent) -> None:
-    limits = Limits(memory=32 << 20)
-    container = await agent.run(["sh", "-c", "cat /pipe; tail /dev/zero"], limits=limits, mounts=[pipe(agent)])
-    await agent.runtime.close()
-    release(agent)
-    assert await asyncio.to_thread(agent.host.podman, "wait", container.id) == "137\n"
-    agent.runtime = PodmanRuntime(agent.host.config)
-    seen = (await agent.runtime.pods())[container.pod_uid].containers[0]
-    assert (seen.state, seen.exit_code, seen.oom_killed) == (State.EXITED, 137, True)
-
-
-def pipe(agent: Agent) -> Mount:
-    """A FIFO that a container reads until `release`."""
-    path = agent.host.config.root / "pipe"
-    path.unlink(missing_ok=True)
-    os.mkfifo(path)
-    return Mount("/pipe", str(path))
-
-
-def release(agent: Agent) -> None:
-    (agent.host.config.root / "pipe").write_text("go\n")
-
-
-async def test_an_exit_while_podmans_service_is_away_is_not_missed(agent: Agent) -> None:
-    container = await agent.run(["sh", "-c", "cat /pipe; exit 4"], mounts=[pipe(agent)])
-    agent.host.kill()
-    release(agent)
-    assert (await agent.ended(container)).exit_code == 4
-    agent.host.start()
-    seen = (await agent.runtime.pods())[container.pod_uid].containers[0]
-    assert (seen.state, seen.exit_code) == (State.EXITED, 4)
-
-
-async def test_a_container_whose_monitor_was_killed_is_lost_when_it_ends(agent: Agent) -> None:
-    container = await agent.run(FOREVER)
-    parent = int(Path(f"/proc/{container.pid}/stat").read_text().rsplit(")", 1)[1].split()[1])
-    assert Path(f"/proc/{parent}/comm").read_text().strip() == "conmon"
-    os.kill(parent, 9)
-    assert (await agent.see(container.pod_uid, container.id)).state is State.RUNNING
-    await agent.runtime.kill(container.id, "KILL")
-    assert (await agent.ended(container)).state is State.LOST
-    second = PodmanRuntime(agent.host.config)
-    assert (await second.pods())[container.pod_uid].containers[0].id == container.id
-    await second.close()
-    await agent.runtime.remove(container.id)
-    pod = await agent.runtime.pod(container.pod_uid)
-    assert pod
-    assert pod.containers == ()
-
-
-async def test_kill_of_the_service_in_the_middle_leaves_nothing_half_made(agent: Agent) -> None:
-    chance = random.Random(7)
-    for _ in range(4):
-        sandboxes = [await agent.sandbox() for _ in range(6)]
-        pods = [asyncio.create_task(drive(agent, sandbox.pod_uid)) for sandbox in sandboxes]
-        before = len(agent.pokes)
-        await asyncio.to_thread(select.select, [], [], [], chance.uniform(0.01, 0.15))  # each time in another call
-        await asyncio.to_thread(agent.host.restart)
-        async with asyncio.timeout(DEADLINE):
-            await asyncio.gather(*pods)
-        assert "" in agent.pokes[before:]
-        for pod in (await agent.runtime.pods()).values():
-            assert [c.state for c in pod.containers] == [State.RUNNING]
-        await agent.clear()
-    listed = await asyncio.to_thread(agent.host.podman, "ps", "--all", "--quiet")
-    assert listed == ""
-
-
-async def drive(agent: Agent, uid: str) -> None:
-    """Look, one step, look again: as the agent's worker does, until the pod runs."""
-    with agent.poke() as poked:
-        while True:
-            poked.clear()
-            try:
-                pod = await agent.runtime.pod(uid)
-                container = pod.latest("main") if pod else None
-                if container is None or container.state is State.LOST:
-                    await agent.runtime.create(spec(uid, FOREVER))
-                elif container.state is State.CREATED:
-                    await agent.runtime.start(container.id)
-                else:
-                    return
-            except RuntimeFailure as failure:
-                if failure.reason == "RuntimeUnavailable":
-                    await poked.wait()
-
-
-async def test_a_secret_in_the_environment_reaches_no_disk(agent: Agent) -> None:
-    secret = f"s3cret-{random.random()}"
-    container = await agent.run(FOREVER, env={"PASSWORD": secret})
-    await agent.exec(container, "true")
-    root = agent.host.config.root
-    found = await asyncio.to_thread(
-        subprocess.run, ["grep", "-rlaF", secret, root], capture_output=True, text=True, check=False
-    )
-    places = [Path(line) for line in found.stdout.splitlines()]
-    assert places  # it is in the bundle
-    assert [p for p in places if p.stat().st_dev == root.stat().st_dev] == []
-
-
 async def test_images_are_pulled_with_and_without_a_password(agent: Agent) -> None:
     with registry(root_file_system()) as served:
         image = await agent.runtime.pull(f"{served.address}/hello:1")
@@ -432,16 +236,3 @@ async def test_a_pods_cgroup_is_given_its_shares(agent: Agent) -> None:  # R7
     unified = cgroups.version() == 2
     file = cgroups.ROOT / ("" if unified else "cpu") / group.lstrip("/") / ("cpu.weight" if unified else "cpu.shares")
     assert file.read_text() == ("20\n" if unified else "512\n")
-
-
-async def test_nothing_is_left_of_a_pod(agent: Agent, host: PodmanHost) -> None:
-    sandbox = await agent.sandbox()
-    await agent.run(FOREVER, sandbox, name="one", cgroup_parent=f"/mesh/burstable/pod{sandbox.pod_uid}")
-    await agent.clear()
-    config = host.config
-    run = config.run_dir
-    for directory in ("netns", "sandboxes", "shm", "oci", "oom", "exec"):
-        assert list((run / directory).iterdir()) == [], directory
-    assert list((config.podman_dir / "root" / "overlay-containers").glob("*/userdata")) == []
-    assert not (cgroups.ROOT / "memory/mesh/burstable" / f"pod{sandbox.pod_uid}").exists()
-    assert await asyncio.to_thread(host.podman, "volume", "ls", "--quiet") == ""
