@@ -80,6 +80,27 @@ def test_a_host_without_power_comes_back_with_its_pods(mesh_of_three: list[FakeH
     assert [c["restartCount"] for c in statuses] == [1, 1]
 
 
+def test_pods_stay_where_ray_is_away_for_long(mesh_of_three: list[FakeHost]) -> None:
+    first, second, _ = mesh_of_three
+    first.mesh("apply", "-f", "-", "--wait", "--timeout=90s", text=pod("there", node=second.name))
+    before, running = first.mesh_json("get", "pod", "there"), second.containers()
+    ray = str(ROOT / "sv" / "mesh-ray")
+    second.run("sv", "-w", "30", "down", ray)
+    for condition in ("Ready=Unknown", "Reachable"):
+        first.mesh("wait", f"node/{second.name}", f"--for=condition={condition}", "--timeout=60s")
+    lost = time.time()
+    until(lambda: time.time() - lost > 8, 30, "silence lasts longer than pods are left on a host that is lost")
+    after = first.mesh_json("get", "pod", "there")
+    assert (after["metadata"]["uid"], after["status"]) == (before["metadata"]["uid"], before["status"])
+    assert "deletionTimestamp" not in after["metadata"]
+    taints = first.mesh_json("get", "node", second.name)["spec"]["taints"]
+    assert [t["effect"] for t in taints] == ["NoSchedule"]
+    second.run("sv", "up", ray)
+    first.mesh("wait", f"node/{second.name}", "--for=condition=Ready", "--timeout=60s")
+    assert second.containers() == running
+    first.mesh("delete", "pod", "there", "--now")
+
+
 def test_pods_of_a_dead_host_are_ready_elsewhere_within_ten_seconds(mesh_of_three: list[FakeHost]) -> None:
     first, second, _ = mesh_of_three
     first.mesh("apply", "-f", "-", "--wait", "--timeout=90s", text=workloads(second.name))
