@@ -153,7 +153,9 @@ async def test_a_secret_that_nobody_has_heard_of(cli: Cli) -> None:
 
 
 async def test_what_a_host_may_hold_of_secrets_is_bounded_and_said(agent: Agent, tmp_path: Path) -> None:
-    settings = Settings(limits=Limits(secret_bytes_per_host=1 << 20))
+    ahead = [0]
+    limits = Limits(secret_bytes_per_host=1 << 20)
+    settings = Settings(limits=limits, clock=lambda: time.time_ns() + ahead[0])
     async with control(agents={"a": agent}, store=MemoryStore(), settings=settings) as mesh:
         cli = Cli(mesh, tmp_path)
         await cli("wait", "node/a", "--for=create", "--timeout=10s")
@@ -163,6 +165,7 @@ async def test_what_a_host_may_hold_of_secrets_is_bounded_and_said(agent: Agent,
         pod = POD.replace("env:", "args: [] #")
         assert (await cli("apply", "-f", "-", "--wait", "--timeout=20s", stdin=pod)).code == 0
         second = pod.replace("web", "two").replace("login", "more")
+        ahead[0] = 1_000_000_000  # pods are told apart by seconds: of one second, either may be the one that waits
         result = await cli("apply", "-f", "-", "--wait", "--timeout=20s", stdin=second)
         assert result.code == 1
         assert "a host may hold 1048576 bytes of Secrets" in result.err
