@@ -5,9 +5,9 @@ Rule: whatever goes wrong on a call is raised as a MeshError of one clear senten
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 import grpc
 import grpc.aio
@@ -16,6 +16,7 @@ from google.rpc import error_details_pb2, status_pb2
 
 from mesh import errors
 from mesh.errors import MeshError, Unavailable, Violation
+from mesh.sdk.bearing import Bearing
 from mesh.sdk.context import Context
 
 T = TypeVar("T")
@@ -63,22 +64,9 @@ def open_channel(context: Context, server: str) -> grpc.aio.Channel:
     if not context.token:
         credentials = grpc.ssl_channel_credentials(context.pem("ca"), context.pem("key"), context.pem("certificate"))
         return grpc.aio.secure_channel(server, credentials, options=_OPTIONS)
-    bearer = grpc.metadata_call_credentials(_Bearer(Path(context.token)), name="service account")
-    credentials = grpc.composite_channel_credentials(grpc.ssl_channel_credentials(context.pem("ca")), bearer)
-    return grpc.aio.secure_channel(server, credentials, options=(*_OPTIONS, _SERVICE_NAME))
-
-
-class _Bearer(grpc.AuthMetadataPlugin):
-    """Brings with each call the token as its file says it then: it is renewed there."""
-
-    def __init__(self, file: Path) -> None:
-        self._file = file
-
-    def __call__(self, _: object, callback: Callable[[Any, Exception | None], None]) -> None:
-        try:
-            callback((("authorization", f"Bearer {self._file.read_text().strip()}"),), None)
-        except OSError as error:
-            callback((), error)
+    credentials = grpc.ssl_channel_credentials(context.pem("ca"))
+    channel = grpc.aio.secure_channel(server, credentials, options=(*_OPTIONS, _SERVICE_NAME))
+    return Bearing(channel, Path(context.token))
 
 
 async def reachable(servers: tuple[str, ...], timeout: float = 2.0) -> str:  # noqa: ASYNC109 - of each attempt

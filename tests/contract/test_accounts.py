@@ -228,6 +228,14 @@ async def test_a_token_is_renewed_before_it_expires_and_the_sdk_follows(place: P
         assert (await Access(client.over).whoami()).name == "system:serviceaccount:default:reader"
 
 
+async def test_a_token_that_is_not_there_is_said_where_the_call_is_made(place: Place) -> None:
+    directory = place.volume(await running(place))
+    async with place.client(directory) as client:
+        (directory / "token").unlink()
+        with pytest.raises(Unavailable, match=r"cannot read the token in .*: No such file"):
+            await client.get(Pod, "web")
+
+
 async def test_tokens_that_are_asked_for(place: Place, tmp_path: Path) -> None:
     await running(place)
     async with place.admin() as admin:
