@@ -56,23 +56,18 @@ def _owner(obj: Object, _now: float) -> str:
 
 _WIDE = (_containers("CONTAINERS", "name"), _containers("IMAGES", "image"), Column("SELECTOR", _selector, wide=True))
 
+_COPIES = (
+    NAME,
+    Column("DESIRED", lambda o, _: str(o.spec.replicas)),
+    Column("CURRENT", lambda o, _: str(o.status.replicas)),
+    Column("READY", lambda o, _: str(o.status.ready_replicas)),
+    AGE,
+    *_WIDE,
+)
+
 WORKLOADS: Mapping[str, Sequence[Column]] = {
-    "ReplicationController": (
-        NAME,
-        Column("DESIRED", lambda o, _: str(o.spec.replicas)),
-        Column("CURRENT", lambda o, _: str(o.status.replicas)),
-        Column("READY", lambda o, _: str(o.status.ready_replicas)),
-        AGE,
-        *_WIDE,
-    ),
-    "ReplicaSet": (
-        NAME,
-        Column("DESIRED", lambda o, _: str(o.spec.replicas)),
-        Column("CURRENT", lambda o, _: str(o.status.replicas)),
-        Column("READY", lambda o, _: str(o.status.ready_replicas)),
-        AGE,
-        *_WIDE,
-    ),
+    "ReplicationController": _COPIES,
+    "ReplicaSet": _COPIES,
     "Deployment": (
         NAME,
         Column("READY", lambda o, _: f"{o.status.ready_replicas}/{o.spec.replicas}"),

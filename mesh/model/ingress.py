@@ -10,6 +10,7 @@ from dataclasses import dataclass, fields
 
 from mesh.errors import Violation
 from mesh.model import formats
+from mesh.model.annotations import flag, one_of, whole
 from mesh.model.services import RESERVATION
 from mesh.v1.net_pb2 import Ingress, IngressBackend, IngressClass
 
@@ -44,24 +45,6 @@ class Options:
     balance: str = "round-robin"
 
 
-def _whole(low: int, high: int) -> Callable[[str], int]:
-    def read(text: str) -> int:
-        if not text.isascii() or not text.isdecimal() or not low <= int(text) <= high:
-            raise ValueError(f'must be a whole number of {low} to {high}, is "{text}"')
-        return int(text)
-
-    return read
-
-
-def _one_of(*words: str) -> Callable[[str], str]:
-    def read(text: str) -> str:
-        if text not in words:
-            raise ValueError(f'must be one of {", ".join(words)}, is "{text}"')
-        return text
-
-    return read
-
-
 def _named(check: Callable[[str], str]) -> Callable[[str], str]:
     def read(text: str) -> str:
         if why := check(text):
@@ -77,15 +60,15 @@ def _cookie(text: str) -> str:
 
 # Annotation -> field of Options, and how its text is read.
 OPTIONS: Mapping[str, tuple[str, Callable[[str], str | int | bool]]] = {
-    "mesh/redirect-to-https": ("redirect", lambda text: _one_of("true", "false")(text) == "true"),
-    "mesh/timeout-seconds": ("timeout", _whole(1, 86_400)),
-    "mesh/max-body-bytes": ("body", _whole(1, 1 << 40)),
+    "mesh/redirect-to-https": ("redirect", flag),
+    "mesh/timeout-seconds": ("timeout", whole(1, 86_400)),
+    "mesh/max-body-bytes": ("body", whole(1, 1 << 40)),
     "mesh/session-cookie": ("cookie", _named(_cookie)),
-    "mesh/requests-per-second": ("rate", _whole(1, 1_000_000)),
+    "mesh/requests-per-second": ("rate", whole(1, 1_000_000)),
     "mesh/canary-service": ("canary", _named(formats.dns_label)),
-    "mesh/canary-percent": ("weight", _whole(0, 100)),
+    "mesh/canary-percent": ("weight", whole(0, 100)),
     "mesh/basic-auth-secret": ("passwords", _named(formats.dns_subdomain)),
-    "mesh/balance": ("balance", _one_of("round-robin", "least-connections", "random")),
+    "mesh/balance": ("balance", one_of("round-robin", "least-connections", "random")),
 }
 
 

@@ -6,6 +6,7 @@ Rule: pure questions of one object. `claims_of` names whatever only one Service 
 from collections.abc import Callable, Iterator, Mapping
 
 from mesh.errors import Violation
+from mesh.model.annotations import flag, one_of, whole
 from mesh.model.keys import Key
 from mesh.model.kinds import Object
 from mesh.v1.net_pb2 import AddressReservation, Ingress, Service
@@ -90,37 +91,15 @@ PREFIX = "mesh/"
 BALANCES = ("random", "round-robin", "least-connections")
 
 
-def _whole(low: int, high: int) -> Callable[[str], int]:
-    def read(text: str) -> int:
-        if not text.isascii() or not text.isdecimal() or not low <= int(text) <= high:
-            raise ValueError(f'must be a whole number of {low} to {high}, is "{text}"')
-        return int(text)
-
-    return read
-
-
-def _one_of(*words: str) -> Callable[[str], str]:
-    def read(text: str) -> str:
-        if text not in words:
-            raise ValueError(f'must be one of {", ".join(words)}, is "{text}"')
-        return text
-
-    return read
-
-
-def _flag(text: str) -> bool:
-    return _one_of("true", "false")(text) == "true"
-
-
 # Annotation -> field of ProxyTuning, and how its text is read.
 TUNING: Mapping[str, tuple[str, Callable[[str], str | int | bool]]] = {
-    "mesh/balance": ("balance", _one_of(*BALANCES)),
-    "mesh/max-connections": ("max_connections", _whole(1, 1_000_000)),
-    "mesh/connect-timeout-milliseconds": ("connect_timeout_milliseconds", _whole(1, 600_000)),
-    "mesh/idle-timeout-seconds": ("idle_timeout_seconds", _whole(1, 86_400)),
-    "mesh/slow-start-seconds": ("slow_start_seconds", _whole(1, 3600)),
-    "mesh/proxy-protocol": ("proxy_protocol", _flag),
-    ENCRYPTED: ("encrypted", _flag),
+    "mesh/balance": ("balance", one_of(*BALANCES)),
+    "mesh/max-connections": ("max_connections", whole(1, 1_000_000)),
+    "mesh/connect-timeout-milliseconds": ("connect_timeout_milliseconds", whole(1, 600_000)),
+    "mesh/idle-timeout-seconds": ("idle_timeout_seconds", whole(1, 86_400)),
+    "mesh/slow-start-seconds": ("slow_start_seconds", whole(1, 3600)),
+    "mesh/proxy-protocol": ("proxy_protocol", flag),
+    ENCRYPTED: ("encrypted", flag),
 }
 
 

@@ -1,35 +1,15 @@
 """Attaching to containers of a real Podman: input, terminals, who leaves what open (G4)."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
 from mesh.v1.core_pb2 import Pod
 from mesh.v1.node_pb2 import AttachOptions, StreamClose, StreamOpen, StreamRead, StreamWrite
-from tests.harness.podman import PodmanHost, podman_host
 from tests.harness.podman_node import DEADLINE, Node, a_container, a_pod
 
 pytestmark = pytest.mark.host
 ECHO = ["sh", "-c", "while read l; do echo got $l; echo err $l >&2; done; echo over; exec sleep 100000"]
-
-
-@pytest.fixture(scope="module")
-def host() -> Iterator[PodmanHost]:
-    with podman_host() as made:
-        yield made
-
-
-@pytest.fixture
-async def node(host: PodmanHost) -> AsyncIterator[Node]:
-    made = Node(host)
-    (host.config.state_dir / "checkpoint").unlink(missing_ok=True)
-    await made.start()
-    yield made
-    await made.assign()
-    async with asyncio.timeout(DEADLINE):
-        await made.agent.emptied()
-    await made.kill()
 
 
 class Client:
