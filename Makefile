@@ -27,12 +27,13 @@ up: venv ## a real mesh on this machine, and examples/guestbook on it
 down: venv ## stop it; `.venv/bin/mesh down --purge` removes it
 	@$(SUDO) $(BIN)/mesh down
 
-lint: venv ## ruff, mypy, import contracts, generated code, docs/cli.md and docs/compatibility.md are current
+lint: venv ## ruff, mypy, import contracts, generated code, the wire as it was released, docs/cli.md and docs/compatibility.md are current
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python tools/generate.py --check
+	$(BIN)/python tools/wire.py --check
 	$(BIN)/python tools/cli_docs.py --check
 	$(BIN)/python tools/compatibility.py --check
 
