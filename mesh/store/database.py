@@ -11,36 +11,18 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
+import structlog
+
 from mesh.errors import Unavailable
+from mesh.store.schema import APPLICATION, SCHEMA, STEPS, VERSION
 
-APPLICATION = 0x4D455348  # "MESH" in the file's header: this is a store and no other database
-VERSION = 1  # of the schema, kept in the header's user_version
+log = structlog.get_logger()
 
-_SCHEMA = """
-PRAGMA auto_vacuum = INCREMENTAL;
-BEGIN;
-CREATE TABLE meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
-INSERT INTO meta VALUES ('revision', 0), ('compacted', 0);
-CREATE TABLE objects (
-    kind TEXT NOT NULL, namespace TEXT NOT NULL, name TEXT NOT NULL,
-    revision INTEGER NOT NULL, value BLOB NOT NULL,
-    PRIMARY KEY (kind, namespace, name)
-);
-CREATE TABLE history (
-    id INTEGER PRIMARY KEY, revision INTEGER NOT NULL, at INTEGER NOT NULL,
-    kind TEXT NOT NULL, namespace TEXT NOT NULL, name TEXT NOT NULL,
-    value BLOB, previous BLOB, previous_revision INTEGER, size INTEGER NOT NULL
-);
-CREATE INDEX history_by_revision ON history (revision);
-COMMIT;
-"""
-
-# From version n to n + 1, run in one transaction with the new version number; files only move forward.
-MIGRATIONS: dict[int, str] = {}
+KEPT = "{name}.schema-{version}.bak"  # the store as it was before its schema moved forward, beside it
 
 
 def open_database(path: Path) -> sqlite3.Connection:
-    """Opens for writing, makes the file when there is none, migrates and checks it; raises Unavailable.
+    """Opens for writing, makes the file when there is none, checks it and moves its schema forward; raises Unavailable.
 
     Every commit on the connection is on the disk when it returns (WAL, synchronous FULL).
     """
@@ -191,7 +173,7 @@ def _create(path: Path) -> None:
     fresh = private_file(path)
     try:
         with closing(connect(fresh)) as connection:
-            connection.executescript(_SCHEMA)
+            connection.executescript(SCHEMA)
             connection.execute(f"PRAGMA application_id = {APPLICATION}")
             connection.execute(f"PRAGMA user_version = {VERSION}")
         sync_file(fresh)
@@ -202,10 +184,32 @@ def _create(path: Path) -> None:
 
 
 def _migrate(connection: sqlite3.Connection, path: Path) -> None:
-    while (version := pragma(connection, "user_version")) < VERSION:
-        if version not in MIGRATIONS:
-            raise damaged(path, f"there was never a schema version {version}")
+    """Moves the schema forward, step by step, each all or nothing; before the first one a copy is put beside it."""
+    version = pragma(connection, "user_version")
+    if version < 1:
+        raise damaged(path, f"there was never a schema version {version}")
+    if version == VERSION:
+        return
+    kept = _keep(connection, path, version)
+    log.info("store_migrates", path=str(path), version=version, to=VERSION, kept=str(kept))
+    for number in range(version, VERSION):
         with transaction(connection):
-            for statement in MIGRATIONS[version].split(";"):
+            for statement in STEPS[number - 1]:
                 connection.execute(statement)
-            connection.execute(f"PRAGMA user_version = {version + 1}")
+            connection.execute(f"PRAGMA user_version = {number + 1}")
+
+
+def _keep(connection: sqlite3.Connection, path: Path, version: int) -> Path:
+    """A whole copy in one file, mode 0600, that a mesh of the former version opens; replaces an older one."""
+    kept = path.with_name(KEPT.format(name=path.name, version=version))
+    fresh = private_file(path)
+    try:
+        with closing(connect(fresh)) as copy:
+            connection.backup(copy)
+            copy.execute("PRAGMA journal_mode = DELETE")
+        sync_file(fresh)
+        fresh.rename(kept)
+        sync_directory(path.parent)
+    finally:
+        fresh.unlink(missing_ok=True)
+    return kept

@@ -152,23 +152,6 @@ async def test_another_programs_database_is_refused(path: Path):
         await SqliteStore.open(path, PlainCodec())
 
 
-async def test_a_newer_schema_is_refused_and_an_older_one_moves_forward(path: Path, monkeypatch: pytest.MonkeyPatch):
-    await filled(path, 3)
-    with closing(sqlite3.connect(path)) as file:
-        file.execute(f"PRAGMA user_version = {database.VERSION + 1}")
-    with pytest.raises(Unavailable, match="newer mesh"):
-        await SqliteStore.open(path, PlainCodec())
-    monkeypatch.setattr(database, "VERSION", database.VERSION + 2)
-    with pytest.raises(Unavailable, match="schema version"):
-        await SqliteStore.open(path, PlainCodec())
-    step = {database.VERSION - 1: "CREATE TABLE later (x INTEGER); INSERT INTO later VALUES (1)"}
-    monkeypatch.setattr(database, "MIGRATIONS", step)
-    assert await names(path) == {"0", "1", "2"}
-    with closing(sqlite3.connect(path)) as file:
-        assert file.execute("PRAGMA user_version").fetchone() == (database.VERSION,)
-        assert file.execute("SELECT * FROM later").fetchall() == [(1,)]
-
-
 async def test_opening_where_nothing_can_be_written_says_so(tmp_path: Path):
     (tmp_path / "file").write_text("")
     with pytest.raises(Unavailable, match="cannot use store"):
