@@ -184,4 +184,6 @@ def counted(store: Store, tally: Tally) -> Store:
         tally.add(COMMITS, labels({"result": result}))
         tally.observe(COMMIT_TOOK, "", seconds)
 
+    for result in ("ok", "conflict", "error"):
+        tally.add(COMMITS, labels({"result": result}), 0)  # so that the first failure is an increase
     return timed(store, ("commit",), told)

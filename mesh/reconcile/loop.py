@@ -76,7 +76,7 @@ class Loop:
                 result = "success"
             except (Conflict, AlreadyExists, NotFound) as error:
                 await self._feed.reached(await self._store.wait(-1))
-                wait = queue.retry(key, at_once=LOST_RACES)
+                wait, result = queue.retry(key, at_once=LOST_RACES), "requeue"
                 log.info("reconcile_again", controller=controller.name, key=str(key), why=error.message, seconds=wait)
             except Unavailable as error:
                 wait = queue.retry(key)

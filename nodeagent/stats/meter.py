@@ -53,7 +53,7 @@ class Meter:
         self._config = config
         self._workers = workers
         self._clock = clock
-        self._reader = reader or Reader()
+        self.reader = reader or Reader()
         self._known: dict[str, Subject] = {}
         self._last: tuple[float, Sample] | None = None  # by the loop's time
         self._began = clock()
@@ -142,8 +142,8 @@ class Meter:
         return sample
 
     def _read(self, now: int, subjects: Sequence[Subject]) -> Sample:
-        groups = {path: self._reader.group(path) for s in subjects for path in s.groups()}
-        return Sample(now, self._reader.host(), groups)
+        groups = {path: self.reader.group(path) for s in subjects for path in s.groups()}
+        return Sample(now, self.reader.host(), groups)
 
     def _before(self, subjects: Sequence[Subject]) -> Sample | None:
         """The last sample, if it makes a good rate of everything there is now."""

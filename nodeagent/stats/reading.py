@@ -4,7 +4,7 @@ Rule: blocking but short (some ten microseconds a file); call it in a thread. Wh
 """
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from nodeagent.runtime import cgroups
@@ -17,9 +17,13 @@ _CHUNK = 1 << 16
 class Reader:
     """This host's files, or those of a test."""
 
-    def __init__(self, cgroup: Path = cgroups.ROOT, proc: Path = Path("/proc")) -> None:
+    def __init__(
+        self, cgroup: Path = cgroups.ROOT, proc: Path = Path("/proc"),
+        statvfs: Callable[[str], os.statvfs_result] = os.statvfs,
+    ) -> None:  # fmt: skip
         self._cgroup = str(cgroup)
         self._proc = str(proc)
+        self._statvfs = statvfs
         self._version = cgroups.version(cgroup)
 
     def group(self, path: str, *, quick: bool = False) -> Group:
@@ -44,7 +48,7 @@ class Reader:
         found = []
         for device, kind, mountpoint in hostfiles.mounts(read(f"{self._proc}/self/mountinfo") or ""):
             try:
-                stat = os.statvfs(mountpoint)
+                stat = self._statvfs(mountpoint)
             except OSError:
                 continue
             size, unit = stat.f_blocks * stat.f_frsize, stat.f_frsize

@@ -58,6 +58,10 @@ class BentLoop(asyncio.SelectorEventLoop):
         """The wall clock of the simulation, in nanoseconds since the epoch."""
         return EPOCH * 1_000_000_000 + round(self._now * 1e9)
 
+    def stall(self, seconds: float) -> None:
+        """Time passes in which nobody is heard, as when something holds the loop."""
+        self._jump(seconds)
+
     def _jump(self, seconds: float) -> None:
         self._now += seconds
 

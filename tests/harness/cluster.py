@@ -32,7 +32,9 @@ from mesh.v1 import node_pb2
 from mesh.v1.core_pb2 import Node, Pod
 from nodeagent.agent import Agent
 from nodeagent.config import AgentConfig
+from nodeagent.probes.checks import Checks as ProbeChecks
 from nodeagent.runtime.seen import State
+from nodeagent.stats.reading import Reader
 from tests.harness.agents import VITALS
 from tests.harness.control import StaticHosts
 from tests.harness.fake_runtime import FakeHost, FakeRuntime
@@ -69,7 +71,10 @@ class SimHost:
         self.cut_off = False  # the host lives and nobody hears of it
         self.mute = False  # the host lives, and what would bear witness to that does not answer
         self.on = False
-        self._config = AgentConfig(name, f"192.0.2.{sum(name.encode()) % 200}", root)
+        self.config = AgentConfig(name, f"192.0.2.{sum(name.encode()) % 200}", root)
+        self.vitals = VITALS
+        self.checks: ProbeChecks | None = None  # in place of real ones
+        self.reader: Reader | None = None  # of files of a test, in place of this machine's
         self._misfortune = misfortune
         self._agent: Agent | None = None
         self._runtime: FakeRuntime | None = None
@@ -80,9 +85,10 @@ class SimHost:
         self.on = True
         self._runtime = FakeRuntime(self.host)
         self._agent = Agent(
-            self._config, self._runtime, clock=FakeRuntime.now, vitals=lambda: VITALS, exposure=lambda _: "",
-            identity=Unproven.at(self._config),
+            self.config, self._runtime, clock=FakeRuntime.now, vitals=lambda: self.vitals, exposure=lambda _: "",
+            identity=Unproven.at(self.config), checks=self.checks,
         )  # fmt: skip
+        self._agent.stats.meter.reader = self.reader or self._agent.stats.meter.reader
         self._task = asyncio.create_task(self._agent.run())
 
     async def kill(self) -> None:
@@ -111,12 +117,12 @@ class SimHost:
 
     def hidden(self, pod: Pod, volume: str) -> Path:
         """Where a volume lies whose content is secret."""
-        return self._config.memory_dir / pod.metadata.uid / volume
+        return self.config.memory_dir / pod.metadata.uid / volume
 
     @property
     def memory(self) -> Path:
         """Where all of them lie."""
-        return self._config.memory_dir
+        return self.config.memory_dir
 
     def running_names(self) -> list[str]:
         """Names of pods of which a container runs here."""
@@ -126,6 +132,12 @@ class SimHost:
     def running(self) -> set[str]:
         """Uids of pods of which a container runs here."""
         return {c.pod_uid for c in self.host.containers.values() if c.state is State.RUNNING}
+
+    async def figures(self) -> str:
+        """What its endpoint says; raises Unavailable while there is nobody to say it."""
+        if self._agent is None:
+            raise Unavailable(f"nobody listens on {self.name}")
+        return (await self._agent.stats.meter.answer("/metrics")).body.decode()
 
     # ---- the port, over a bad line
 
@@ -191,12 +203,15 @@ class SimHost:
 class Cluster:
     """See the module."""
 
-    def __init__(self, root: Path, rng: random.Random, hosts: int = 3, *, eviction: float = 3600.0) -> None:
+    def __init__(
+        self, root: Path, rng: random.Random, hosts: int = 3, *, eviction: float = 3600.0,
+        store: MemoryStore | None = None,
+    ) -> None:  # fmt: skip
         """`eviction`: how long pods stay on a silent host; long, for stories in which each pod has a name."""
         self.rng = rng
         self.misfortune = Misfortune(rng)
         self.hosts = {n: SimHost(n, root / n, self.misfortune) for n in (f"host{i}" for i in range(hosts))}
-        self.store = MemoryStore()
+        self.store = store or MemoryStore()
         self.settings = Settings(clock=FakeRuntime.now, eviction=eviction, witness=self._lives)
         self.asked = 0  # how often a host was asked whether it lives
         self.checks = Checks(self)
@@ -267,13 +282,15 @@ class Cluster:
         self._enter()
         await self._resources.Apply(pb.ApplyRequest(objects=[pack(o) for o in objects]), _NO_CONTEXT)
 
-    async def delete(self, name: str, grace: int | None = None) -> None:
-        """As `mesh delete pod`; nothing when it is gone already."""
+    async def delete(
+        self, name: str, grace: int | None = None, *, kind: str = "Pod", namespace: str = "default"
+    ) -> None:  # fmt: skip
+        """As `mesh delete`; nothing when it is gone already."""
         self._enter()
         held = self._feed.view.pod("default", name)
         if grace == 0 and held is not None:
             self.checks.forced.add(held.metadata.uid)
-        request = pb.DeleteRequest(key=pb.ObjectKey(kind="Pod", namespace="default", name=name))
+        request = pb.DeleteRequest(key=pb.ObjectKey(kind=kind, namespace=namespace, name=name))
         if grace is not None:
             request.grace_period_seconds = grace
         with suppress(MeshError):
