@@ -35,6 +35,7 @@ _CALL_SECONDS = 60.0  # for a call that is not a long-poll
 _POLL_MARGIN = 15.0  # beyond what a long-poll may wait
 _AGAIN = (0.1, 5.0)  # seconds between attempts to start the child: first, longest
 _TCP_PATIENCE = 2.0
+_JOIN_PATIENCE = (10.0, 60.0)  # seconds for a child to join Ray: first (a head that just died may hold it), longest
 
 log = structlog.get_logger(__name__)
 
@@ -164,10 +165,11 @@ class RayHosts:
 
     async def run(self) -> None:
         """Keeps the child alive until cancelled."""
-        pauses = Pauses(*_AGAIN)
+        pauses, patience = Pauses(*_AGAIN), Pauses(*_JOIN_PATIENCE)
         while True:
-            if await self._ports_answer() and await self._one_life():
+            if await self._ports_answer() and await self._one_life(int(patience.next())):
                 pauses.reset()
+                patience.reset()
             await asyncio.sleep(pauses.next())
 
     async def _ports_answer(self) -> bool:
@@ -187,11 +189,11 @@ class RayHosts:
                 return False
         return True
 
-    async def _one_life(self) -> bool:
+    async def _one_life(self, patience: int) -> bool:
         """Starts a child and listens to it until it ends; says whether it had reached Ray."""
         ours, theirs = socket.socketpair()
         try:
-            process = await self._spawn(theirs)
+            process = await self._spawn(theirs, patience)
         except OSError as error:  # no memory, no processes left: tried again
             ours.close()
             self._say(f"cannot start what talks to Ray: {error.strerror}")
@@ -213,12 +215,12 @@ class RayHosts:
         self._say("the connection to Ray was lost")
         return reached
 
-    async def _spawn(self, theirs: socket.socket) -> asyncio.subprocess.Process:
+    async def _spawn(self, theirs: socket.socket, patience: int) -> asyncio.subprocess.Process:
         address = self._address
         return await asyncio.create_subprocess_exec(
             sys.executable, "-P", "-m", "mesh.fleet.ray",
             f"--fd={theirs.fileno()}", f"--address={address.head}", f"--node-ip={address.node_ip}",
-            f"--actor={address.actor}", f"--parent={os.getpid()}",
+            f"--actor={address.actor}", f"--parent={os.getpid()}", f"--patience={patience}",
             env=_environment(os.environ, address), pass_fds=[theirs.fileno()], stdin=asyncio.subprocess.DEVNULL,
         )  # fmt: skip
 

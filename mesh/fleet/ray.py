@@ -32,7 +32,6 @@ _BUSY_LOOK = 1.0  # seconds between looks at Ray's nodes while something changes
 _IDLE_LOOK = 5.0  # and while nothing does
 _SETTLED = 15.0  # seconds without a change until that
 _HEAD_PATIENCE = 5.0  # seconds of a look that takes longer because the head is away, until that is said
-_INIT_PATIENCE = 30  # for ray.init, which may block for minutes
 
 
 class Nodes:
@@ -177,9 +176,9 @@ def _unavailable(call: bridge_pb2.BridgeCall, why: str) -> node_pb2.Reply:
     return node_pb2.Reply(error_kind=Unavailable.kind, error_message=message)
 
 
-def connect(address: str, node_ip: str) -> None:
-    """Joins Ray as a driver, or ends this process."""
-    signal.alarm(_INIT_PATIENCE)  # its default action ends the process, even inside of Ray's C++
+def connect(address: str, node_ip: str, patience: int) -> None:
+    """Joins Ray as a driver within so many seconds, or ends this process: ray.init may block for minutes."""
+    signal.alarm(patience)  # its default action ends the process, even inside of Ray's C++
     ray.init(
         address=address,
         namespace=NAMESPACE,
@@ -220,6 +219,7 @@ def main() -> int:
     parser.add_argument("--address", required=True)
     parser.add_argument("--node-ip", required=True)
     parser.add_argument("--actor", required=True)
+    parser.add_argument("--patience", type=int, required=True)
     parser.add_argument("--parent", type=int, required=True)
     told = parser.parse_args()
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
@@ -227,7 +227,7 @@ def main() -> int:
         return 1
     sock = socket.socket(fileno=told.fd)
     sock.setblocking(False)
-    connect(told.address, told.node_ip)
+    connect(told.address, told.node_ip, told.patience)
     asyncio.run(serve(sock, told.actor))
     return 0
 

