@@ -1,4 +1,4 @@
-"""A served mesh with one scripted host, the command `mesh` for it; and every kind of runtime and of agent."""
+"""A served mesh with one scripted host and the command `mesh` for it; every kind of runtime and agent; an ingress."""
 
 import asyncio
 import contextlib
@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 
 from nodeagent.agent import Agent
 from nodeagent.config import AgentConfig
@@ -17,6 +18,7 @@ from tests.harness.bodies import DEADLINE, Body
 from tests.harness.cli import Cli
 from tests.harness.control import RunningMeshd, control
 from tests.harness.fake_runtime import FakeHost, FakeRuntime
+from tests.harness.ingress import Mesh, serving
 from tests.harness.podman import IMAGE, PodmanHost, podman_host
 from tests.harness.runtimes import World
 from tests.harness.scripted_host import ScriptedHost
@@ -107,3 +109,22 @@ async def body(agent_host: PodmanHost | str) -> AsyncIterator[Body]:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
         await asyncio.get_running_loop().shutdown_default_executor()  # a write that a thread has begun is ended
+
+
+SERVICES = ("fallback", "foo", "foobar", "bar", "aaa", "wild", "any", "exact")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def ingress_host() -> AsyncIterator[Mesh]:
+    async with serving() as made:
+        for name in SERVICES:
+            await made.service(name, f"{name}-0")
+        yield made
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def mesh(ingress_host: Mesh) -> AsyncIterator[Mesh]:
+    """The module's ingress host, without an Ingress of the test before."""
+    yield ingress_host
+    ingress_host.remove("Ingress")
+    ingress_host.remove("IngressClass")
