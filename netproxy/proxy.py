@@ -138,6 +138,10 @@ class Proxy:
         flows.names.CopyFrom(self._dns.figures())
         flows.sync.extend(self._took.counts)
         flows.sync_sum = self._took.sum
+        if self._ingress is not None and not request.service:
+            figures = await self._ingress.figures()
+            if figures is not None:
+                flows.ingress.CopyFrom(figures)
         return flows
 
     def standing(self) -> Standing:

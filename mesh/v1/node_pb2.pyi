@@ -1967,6 +1967,7 @@ class Flows(_message.Message):
     WORKERS_FIELD_NUMBER: _builtins.int
     SYNC_FIELD_NUMBER: _builtins.int
     SYNC_SUM_FIELD_NUMBER: _builtins.int
+    INGRESS_FIELD_NUMBER: _builtins.int
     workers: _builtins.int
     """processes that carry connections"""
     sync_sum: _builtins.float
@@ -1979,6 +1980,10 @@ class Flows(_message.Message):
     def sync(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Orders by how long they took to carry out, as the latency of BackendFlows."""
 
+    @_builtins.property
+    def ingress(self) -> Global___IngressFigures:
+        """where this host serves Ingresses"""
+
     def __init__(
         self,
         *,
@@ -1987,14 +1992,190 @@ class Flows(_message.Message):
         workers: _builtins.int = ...,
         sync: _abc.Iterable[_builtins.int] | None = ...,
         sync_sum: _builtins.float = ...,
+        ingress: Global___IngressFigures | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["names", b"names"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["ingress", b"ingress", "names", b"names"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["names", b"names", "services", b"services", "sync", b"sync", "sync_sum", b"sync_sum", "workers", b"workers"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ingress", b"ingress", "names", b"names", "services", b"services", "sync", b"sync", "sync_sum", b"sync_sum", "workers", b"workers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Flows: _TypeAlias = Flows  # noqa: Y015
+
+@_typing.final
+class IngressFigures(_message.Message):
+    """What the host's ingress has carried, since its proxy began to follow it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    UP_FIELD_NUMBER: _builtins.int
+    DOOR_FIELD_NUMBER: _builtins.int
+    POOLS_FIELD_NUMBER: _builtins.int
+    ENDING_FIELD_NUMBER: _builtins.int
+    RELOADS_FIELD_NUMBER: _builtins.int
+    up: _builtins.bool
+    """HAProxy answers"""
+    ending: _builtins.int
+    """workers of former configurations that still end what they began"""
+    reloads: _builtins.int
+    @_builtins.property
+    def door(self) -> Global___IngressTraffic:
+        """all that came, also what no route was for"""
+
+    @_builtins.property
+    def pools(self) -> _containers.RepeatedCompositeFieldContainer[Global___IngressPool]: ...
+    def __init__(
+        self,
+        *,
+        up: _builtins.bool = ...,
+        door: Global___IngressTraffic | None = ...,
+        pools: _abc.Iterable[Global___IngressPool] | None = ...,
+        ending: _builtins.int = ...,
+        reloads: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["door", b"door"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["door", b"door", "ending", b"ending", "pools", b"pools", "reloads", b"reloads", "up", b"up"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___IngressFigures: _TypeAlias = IngressFigures  # noqa: Y015
+
+@_typing.final
+class IngressPool(_message.Message):
+    """Requests that routes of one Ingress led to one port of a Service."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    INGRESS_FIELD_NUMBER: _builtins.int
+    SERVICE_FIELD_NUMBER: _builtins.int
+    PORT_FIELD_NUMBER: _builtins.int
+    BACKENDS_FIELD_NUMBER: _builtins.int
+    TRAFFIC_FIELD_NUMBER: _builtins.int
+    ROUTES_FIELD_NUMBER: _builtins.int
+    namespace: _builtins.str
+    ingress: _builtins.str
+    service: _builtins.str
+    port: _builtins.str
+    """number, or name"""
+    backends: _builtins.int
+    """that take something new"""
+    @_builtins.property
+    def traffic(self) -> Global___IngressTraffic: ...
+    @_builtins.property
+    def routes(self) -> _containers.RepeatedCompositeFieldContainer[Global___IngressRoute]: ...
+    def __init__(
+        self,
+        *,
+        namespace: _builtins.str = ...,
+        ingress: _builtins.str = ...,
+        service: _builtins.str = ...,
+        port: _builtins.str = ...,
+        backends: _builtins.int = ...,
+        traffic: Global___IngressTraffic | None = ...,
+        routes: _abc.Iterable[Global___IngressRoute] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["traffic", b"traffic"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["backends", b"backends", "ingress", b"ingress", "namespace", b"namespace", "port", b"port", "routes", b"routes", "service", b"service", "traffic", b"traffic"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___IngressPool: _TypeAlias = IngressPool  # noqa: Y015
+
+@_typing.final
+class IngressRoute(_message.Message):
+    """"" as host: those that no rule names; as path: all of a default backend."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HOST_FIELD_NUMBER: _builtins.int
+    PATH_FIELD_NUMBER: _builtins.int
+    TYPE_FIELD_NUMBER: _builtins.int
+    host: _builtins.str
+    path: _builtins.str
+    type: _builtins.str
+    """Exact or Prefix"""
+    def __init__(
+        self,
+        *,
+        host: _builtins.str = ...,
+        path: _builtins.str = ...,
+        type: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["host", b"host", "path", b"path", "type", b"type"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___IngressRoute: _TypeAlias = IngressRoute  # noqa: Y015
+
+@_typing.final
+class IngressTraffic(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUESTS_FIELD_NUMBER: _builtins.int
+    OPEN_FIELD_NUMBER: _builtins.int
+    SESSIONS_FIELD_NUMBER: _builtins.int
+    BYTES_IN_FIELD_NUMBER: _builtins.int
+    BYTES_OUT_FIELD_NUMBER: _builtins.int
+    RESPONSES_FIELD_NUMBER: _builtins.int
+    DENIED_FIELD_NUMBER: _builtins.int
+    RETRIES_FIELD_NUMBER: _builtins.int
+    CONNECT_ERRORS_FIELD_NUMBER: _builtins.int
+    RESPONSE_ERRORS_FIELD_NUMBER: _builtins.int
+    QUEUE_TIME_FIELD_NUMBER: _builtins.int
+    CONNECT_TIME_FIELD_NUMBER: _builtins.int
+    RESPONSE_TIME_FIELD_NUMBER: _builtins.int
+    TOTAL_TIME_FIELD_NUMBER: _builtins.int
+    requests: _builtins.int
+    open: _builtins.int
+    """now"""
+    sessions: _builtins.int
+    bytes_in: _builtins.int
+    bytes_out: _builtins.int
+    denied: _builtins.int
+    retries: _builtins.int
+    connect_errors: _builtins.int
+    response_errors: _builtins.int
+    queue_time: _builtins.float
+    """Means of the last 1024 requests, in seconds: until a place was free, until connected, until the first byte of the
+    answer after that, and all together.
+    """
+    connect_time: _builtins.float
+    response_time: _builtins.float
+    total_time: _builtins.float
+    @_builtins.property
+    def responses(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """by class: 1xx to 5xx, and none"""
+
+    def __init__(
+        self,
+        *,
+        requests: _builtins.int = ...,
+        open: _builtins.int = ...,
+        sessions: _builtins.int = ...,
+        bytes_in: _builtins.int = ...,
+        bytes_out: _builtins.int = ...,
+        responses: _abc.Iterable[_builtins.int] | None = ...,
+        denied: _builtins.int = ...,
+        retries: _builtins.int = ...,
+        connect_errors: _builtins.int = ...,
+        response_errors: _builtins.int = ...,
+        queue_time: _builtins.float = ...,
+        connect_time: _builtins.float = ...,
+        response_time: _builtins.float = ...,
+        total_time: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes_in", b"bytes_in", "bytes_out", b"bytes_out", "connect_errors", b"connect_errors", "connect_time", b"connect_time", "denied", b"denied", "open", b"open", "queue_time", b"queue_time", "requests", b"requests", "response_errors", b"response_errors", "response_time", b"response_time", "responses", b"responses", "retries", b"retries", "sessions", b"sessions", "total_time", b"total_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___IngressTraffic: _TypeAlias = IngressTraffic  # noqa: Y015
 
 @_typing.final
 class NameFigures(_message.Message):

@@ -18,7 +18,8 @@ import structlog
 from mesh.errors import MeshError
 from mesh.model.ingress import CERTIFICATE, DEFAULT_CERTIFICATE, KEY, PASSWORDS
 from mesh.v1.core_pb2 import Secret
-from mesh.v1.node_pb2 import ProxyIngress, ProxyService
+from mesh.v1.node_pb2 import IngressFigures, ProxyIngress, ProxyService
+from netproxy.ingress.counting import Counting
 from netproxy.ingress.haproxy import Place, Rendered, command_of, rendered
 from netproxy.ingress.master import Master, Workers
 from netproxy.ingress.routes import Plan, Pool, Slot, plan_of
@@ -47,7 +48,8 @@ class Ingress:
         self._addresses: tuple[str, ...] = ()
         self._secrets: dict[str, Secret] | None = None
         self._serves = False
-        self._pools: Mapping[str, Pool] = {}  # as HAProxy has them
+        self._plan = Plan()  # as HAProxy has it
+        self._counting = Counting(loop, self.master)
         self._skeleton = ""
         self._certificates: dict[str, str] = {}  # file -> digest of what HAProxy has of it
         self._leaving: dict[tuple[str, int], tuple[Backend, int]] = {}  # freed slots that carry something: how much
@@ -80,7 +82,7 @@ class Ingress:
     def draining(self) -> dict[str, int]:
         """Pods that serve no more and to which something is open here, or could still be begun, by uid."""
         found: dict[str, int] = {}
-        for pool in self._pools.values():
+        for pool in self._plan.pools.values():
             for slot in pool.slots:
                 if slot is not None and slot.backend.uid and slot.backend.uid not in self._wanted:
                     found[slot.backend.uid] = found.get(slot.backend.uid, 0) + 1
@@ -88,6 +90,10 @@ class Ingress:
             if backend.uid and backend.uid not in self._wanted:
                 found[backend.uid] = found.get(backend.uid, 0) + count
         return found
+
+    async def figures(self) -> IngressFigures | None:
+        """What has been carried; None: this host does not serve."""
+        return await self._counting.figures(self._plan) if self._serves else None
 
     async def settled(self) -> None:
         """Returns once HAProxy does what was told last."""
@@ -134,14 +140,14 @@ class Ingress:
     async def _step(self) -> str:
         if not self._serves:
             self.master.stop()
-            self._pools, self._skeleton, self._leaving = {}, "", {}
+            self._plan, self._skeleton, self._leaving = Plan(), "", {}
             return ""
         if self._secrets is None or not self._addresses:
             return ""
         busy: dict[str, set[int]] = {}
         for pool, index in self._leaving:
             busy.setdefault(pool, set()).add(index)
-        plan = plan_of(self._ingresses, self._services, self._pools, busy, self._addresses)
+        plan = plan_of(self._ingresses, self._services, self._plan.pools, busy, self._addresses)
         texts = self._certified(plan)
         passwords = {name: s.data.get(PASSWORDS, b"").decode(errors="replace") for name, s in self._secrets.items()}
         wanted = rendered(plan, self._place, passwords, {name: file for name, (file, _) in texts.items()})
@@ -152,7 +158,7 @@ class Ingress:
         else:
             await self._moved(plan, wanted, texts)
         self._note_leaving(plan)
-        self._pools = plan.pools
+        self._plan = plan
         self._watch()
         await self._look()
         return ""
@@ -190,7 +196,9 @@ class Ingress:
             self._skeleton = ""
             return f"HAProxy refuses the configuration: {why}"
         if self.master.pid:
+            await self._counting.ask()  # for the last time, of a worker that may end at once
             await self.master.reload()
+            self._counting.reloaded()
         else:
             await self.master.start()
         self._skeleton = wanted.skeleton
@@ -201,7 +209,7 @@ class Ingress:
     async def _moved(self, plan: Plan, wanted: Rendered, texts: Mapping[str, tuple[str, str]]) -> None:
         """Slots and certificates that changed, without a reload."""
         fresh = {file: text for file, text in texts.values() if self._certificates.get(file) != _digest(text)}
-        commands = list(_commands(self._pools, plan.pools))
+        commands = list(_commands(self._plan.pools, plan.pools))
         if not fresh and not commands:
             return
         workers = await self.master.workers()
@@ -228,7 +236,7 @@ class Ingress:
 
     def _note_leaving(self, plan: Plan) -> None:
         """Slots that were freed may still carry something."""
-        for name, pool in self._pools.items():
+        for name, pool in self._plan.pools.items():
             after = plan.pools[name].slots if name in plan.pools else ()
             for index, slot in enumerate(pool.slots):
                 now = after[index] if index < len(after) else None

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from netproxy.ingress.routes import Plan, Pool, Slot
+from netproxy.ingress.tallies import DOOR
 
 _SAFE = re.compile(r"[!-~]+", re.ASCII)
 _USER = re.compile(r"[A-Za-z0-9_.@+-]{1,64}", re.ASCII)
@@ -134,7 +135,7 @@ def _global(place: Place) -> Iterator[str]:
 
 def _frontend(plan: Plan, place: Place, tls: bool) -> Iterator[str]:
     found = "{ var(txn.site) -m found }"
-    yield "frontend ingress"
+    yield f"frontend {DOOR}"
     yield "  log global"
     for address in plan.addresses:
         yield f"  bind {address}:{place.http}"

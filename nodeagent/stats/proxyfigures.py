@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from mesh.exposition.text import Family, Histogram, Page, labels
 from mesh.v1.node_pb2 import BackendFlows, Flows
+from nodeagent.stats.ingressfigures import ingressed
 
 BOUNDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 3.0)  # seconds, of BackendFlows.latency
 _UP = Family("mesh_proxy_up", "gauge", "1 when this host's proxy answers.")
@@ -38,6 +39,8 @@ def proxied(page: Page, flows: Flows | None) -> None:
     page.one(_GARBAGE, flows.names.garbage)
     if flows.sync:
         page.histogram(_SYNC, "", _histogram(flows.sync, flows.sync_sum))
+    if flows.HasField("ingress"):
+        ingressed(page, flows.ingress)
     for service in flows.services:
         namespace, _, name = service.service.rpartition("/")
         of = labels({"namespace": namespace, "service": name})

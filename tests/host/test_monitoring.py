@@ -74,7 +74,7 @@ def test_the_tests_that_are_shipped_with_the_rules_pass(programs: Path) -> None:
 
 def test_dashboards_ask_what_prometheus_understands(programs: Path, tmp_path: Path) -> None:
     files = sorted((SHIPPED / "grafana").glob("*.json"))
-    assert [f.stem for f in files] == ["applications", "cluster", "containers", "hosts"]
+    assert [f.stem for f in files] == ["applications", "cluster", "containers", "hosts", "ingress"]
     asked = [t["expr"] for f in files for panel in json.loads(f.read_text())["panels"] for t in panel["targets"]]
     records = [{"record": f"asked:{i}", "expr": re.sub(r"\$\w+", ".*", expr)} for i, expr in enumerate(asked)]
     rules = tmp_path / "asked.yml"

@@ -1,7 +1,16 @@
 """What Prometheus is told of a host's proxy."""
 
 from mesh.exposition.text import Page
-from mesh.v1.node_pb2 import BackendFlows, Flows, NameFigures, ServiceFlows
+from mesh.v1.node_pb2 import (
+    BackendFlows,
+    Flows,
+    IngressFigures,
+    IngressPool,
+    IngressRoute,
+    IngressTraffic,
+    NameFigures,
+    ServiceFlows,
+)
 from nodeagent.stats.proxyfigures import BOUNDS, proxied
 from tests.harness.figures import Figures, parse
 
@@ -47,3 +56,42 @@ def test_a_proxy_that_does_not_answer_is_told_as_down() -> None:
     figures = page_of(None)
     assert figures.of("mesh_proxy_up") == 0
     assert figures.names() == {"mesh_proxy_up"}
+
+
+def test_what_ingresses_carry_is_told_by_ingress_service_and_port() -> None:
+    traffic = IngressTraffic(
+        requests=10, open=2, bytes_in=100, bytes_out=700, responses=[0, 6, 1, 2, 1, 0], denied=2, retries=3,
+        connect_errors=4, response_errors=5, queue_time=0.001, connect_time=0.002, response_time=0.25, total_time=0.3,
+    )  # fmt: skip
+    route = IngressRoute(host="shop.test", path="/", type="Prefix")
+    pool = IngressPool(
+        namespace="shop", ingress="front", service="web", port="80", backends=3, traffic=traffic, routes=[route]
+    )
+    door = IngressTraffic(requests=12, open=5, sessions=8, bytes_in=120, bytes_out=900, responses=[0, 6, 1, 4, 1, 0])
+    figures = page_of(Flows(ingress=IngressFigures(up=True, door=door, pools=[pool], ending=1, reloads=4)))
+    of = {"namespace": "shop", "ingress": "front", "service": "web", "port": "80"}
+    wanted = {
+        "mesh_ingress_up": 1, "mesh_ingress_connections_total": 8, "mesh_ingress_open_connections": 5,
+        "mesh_ingress_reloads_total": 4, "mesh_ingress_ending_workers": 1,
+    }  # fmt: skip
+    assert {name: figures.of(name) for name in wanted} == wanted
+    assert figures.of("mesh_ingress_door_requests_total", code="4xx") == 4
+    assert figures.of("mesh_ingress_door_bytes_total", direction="out") == 900
+    assert [figures.of("mesh_ingress_requests_total", **of, code=c) for c in ("2xx", "3xx", "4xx", "5xx")] == [
+        6,
+        1,
+        2,
+        1,
+    ]
+    assert figures.of("mesh_ingress_bytes_total", **of, direction="in") == 100
+    assert [figures.of("mesh_ingress_backend_errors_total", **of, at=at) for at in ("connect", "response")] == [4, 5]
+    of_pool = {"mesh_ingress_open_requests": 2, "mesh_ingress_retries_total": 3, "mesh_ingress_denied_total": 2,
+               "mesh_ingress_backends": 3}  # fmt: skip
+    assert {name: figures.of(name, **of) for name in of_pool} == of_pool
+    parts = ("queue", "connect", "response", "total")
+    assert [figures.of("mesh_ingress_request_seconds", **of, part=p) for p in parts] == [0.001, 0.002, 0.25, 0.3]
+    assert figures.of("mesh_ingress_route_info", **of, host="shop.test", path="/", type="Prefix") == 1
+
+
+def test_a_host_without_ingress_tells_nothing_of_it() -> None:
+    assert not [name for name in page_of(Flows()).names() if name.startswith("mesh_ingress")]
