@@ -16,6 +16,13 @@ _SAFE = re.compile(r"[!-~]+", re.ASCII)
 _USER = re.compile(r"[A-Za-z0-9_.@+-]{1,64}", re.ASCII)
 _HASH = re.compile(r"\$(1|5|6|2[aby]|y)\$[./A-Za-z0-9$=,]{8,200}", re.ASCII)
 _CONNECT, _ANSWER, _IDLE, _TUNNEL = 3, 60, 60, 3600  # seconds
+NOBODY = "nobody"  # the backend of requests that no route is for
+# How a request looks in each level's maps, in the order in which they are asked: "host|path" and an end.
+_LEVELS = {
+    "hosts": "var(txn.host),concat(|,txn.path{end})",
+    "wildcards": "var(txn.host),field(2,.,0),concat(|,txn.path{end})",  # without the first label
+    "anyone": "str(|),concat(,txn.path{end})",
+}
 _TLS = "ssl-min-ver TLSv1.2 no-tls-tickets"
 LOG = (
     '{"event":"ingress_request","time":%Ts.%ms,"client":"%ci","host":"%[var(txn.host),json(utf8s)]",'
@@ -72,11 +79,28 @@ def command_of(pool: str, index: int, slot: Slot | None) -> list[str]:
 
 
 def _maps(plan: Plan) -> Iterator[tuple[str, str]]:
-    sites = {host or "-": short for host, short in plan.hosts.items()}
-    yield "hosts.map", _lines(sites.items())
-    yield "exact.map", _lines((f"{site}|{path}", pool) for (site, path), pool in plan.exact.items())
-    below = [(f"{site}|{path}/", pool) for (site, path), pool in plan.prefixes.items()]
-    yield "prefix.map", _lines([*below, *((f"{site}|", pool) for site, pool in plan.rest.items())])
+    """For each level its exact paths, and the beginnings of paths; the shortest of these is all of a host, for a host's
+    paths are its own."""
+    hosts = {short: host for host, short in plan.hosts.items()}
+    exact: dict[str, dict[str, str]] = {level: {} for level in _LEVELS}
+    begins: dict[str, dict[str, str]] = {level: {} for level in _LEVELS}
+    for host, short in plan.hosts.items():
+        begins[_level(host)][_key(host)] = plan.rest.get(short) or plan.default or NOBODY
+    for (short, path), pool in plan.exact.items():
+        exact[_level(hosts[short])][_key(hosts[short], path)] = pool
+    for (short, path), pool in plan.prefixes.items():
+        begins[_level(hosts[short])][_key(hosts[short], f"{path}/")] = pool
+    for level in _LEVELS:
+        yield f"{level}-exact.map", _lines(exact[level].items())
+        yield f"{level}.map", _lines(begins[level].items())
+
+
+def _level(host: str) -> str:
+    return "wildcards" if host.startswith("*.") else "hosts" if host else "anyone"
+
+
+def _key(host: str, path: str = "") -> str:
+    return f"{host.removeprefix('*.')}|{path}"
 
 
 def _lines(pairs: object) -> str:
@@ -134,35 +158,41 @@ def _global(place: Place) -> Iterator[str]:
 
 
 def _frontend(plan: Plan, place: Place, tls: bool) -> Iterator[str]:
-    found = "{ var(txn.site) -m found }"
     yield f"frontend {DOOR}"
     yield "  log global"
     for address in plan.addresses:
         yield f"  bind {address}:{place.http}"
         if tls:
             yield f"  bind {address}:{place.https} ssl crt-list {place.file('certificates.list')} alpn h2,http/1.1"
-    yield "  http-request set-var(txn.host) req.hdr(host),field(1,:),lower"
+    yield "  http-request set-var(txn.host) req.hdr(host),host_only"
     yield "  http-request set-var(txn.path) path"
-    hosts = place.file("hosts.map")
-    yield f"  http-request set-var(txn.site) var(txn.host),map_str({hosts})"
-    if any(host.startswith("*.") for host in plan.hosts):
-        yield f'  http-request set-var(txn.site) "var(txn.host),regsub(^[^.]+[.],*.),map_str({hosts})" unless {found}'
-    if "" in plan.hosts:
-        yield f"  http-request set-var(txn.site) str({plan.hosts['']}) unless {found}"
-    pool = "{ var(txn.pool) -m found }"
-    exact, prefix = place.file("exact.map"), place.file("prefix.map")
-    if plan.exact:
-        yield f"  http-request set-var(txn.pool) var(txn.site),concat(|,txn.path),map_str({exact}) if {found}"
-    yield (f"  http-request set-var(txn.pool) var(txn.site),concat(|,txn.path,/),map_beg({prefix}) if {found} !{pool}")
-    if plan.default:
-        yield f"  http-request set-var(txn.pool) str({plan.default}) unless {pool}"
-    yield f'  http-request return status 404 content-type text/plain string "no route\\n" unless {pool}'
+    yield from _lookups(plan, place)
     yield "  http-request set-header X-Forwarded-For %[src]"
     yield "  http-request set-header X-Real-IP %[src]"
     yield "  http-request set-header X-Forwarded-Host %[req.hdr(host)]"
     yield "  http-request set-header X-Forwarded-Port %[dst_port]"
     yield "  http-request set-header X-Forwarded-Proto %[ssl_fc,iif(https,http)]"
     yield "  use_backend %[var(txn.pool)]"
+    yield f"  default_backend {plan.default or NOBODY}"
+    yield f"backend {NOBODY}"
+    yield '  http-request return status 404 content-type text/plain string "no route\\n"'
+
+
+def _lookups(plan: Plan, place: Place) -> Iterator[str]:
+    """One lookup for a request to a host that is named. Other levels are asked only where that has found nothing, and
+    are left out, as exact paths are, where nobody has any."""
+    hosts = {short: host for host, short in plan.hosts.items()}
+    begins, exact = {_level(host) for host in plan.hosts}, {_level(hosts[short]) for short, _ in plan.exact}
+    looks = []
+    for level in _LEVELS:
+        looks += [(level, "-exact", "", "map_str")] if level in exact else []
+        looks += [(level, "", ",/", "map_beg")] if level in begins else []
+    for number, (level, kind, end, how) in enumerate(looks):
+        unless = ["!{ var(txn.pool) -m found }"] if number else []
+        if level == "wildcards":  # an empty label is none
+            unless.append("!{ var(txn.host) -m beg . }")
+        found = f"{_LEVELS[level].format(end=end)},{how}({place.file(f'{level}{kind}.map')})"
+        yield " ".join([f"  http-request set-var(txn.pool) {found}", *(["if"] if unless else []), *unless])
 
 
 def _users(pool: Pool, text: str) -> Iterator[str]:

@@ -59,6 +59,16 @@ async def test_a_hosts_paths_are_its_own(mesh: Mesh) -> None:
     assert (await mesh.get("a.foo.test", "/b")).status == 404
 
 
+async def test_every_kind_of_host_has_exact_paths(mesh: Mesh) -> None:
+    rules = [rule("a.foo.test", path("/x", EXACT, "exact")), rule("*.foo.test", path("/x", EXACT, "wild")),
+             rule("", path("/x", EXACT, "any"), path("/x", PREFIX, "foo"))]  # fmt: skip
+    mesh.apply(ingress(*rules))
+    await mesh.changed()
+    asked = [("a.foo.test", "/x"), ("b.foo.test", "/x"), ("other", "/x"), ("other", "/x/"), ("", "/x")]
+    assert [(await mesh.get(*a)).pod for a in asked] == ["exact-0", "wild-0", "any-0", "foo-0", "any-0"]
+    assert [(await mesh.get(f"{h}.foo.test", "/x/y")).status for h in "ab"] == [404, 404]
+
+
 async def test_who_matches_nothing_gets_the_default_backend(mesh: Mesh) -> None:
     mesh.apply(ingress(rule("foo.test", path("/foo", EXACT, "foo")), more=", " + default("fallback")))
     await mesh.changed()

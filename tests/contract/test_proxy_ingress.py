@@ -62,13 +62,15 @@ class Pod:
 
 
 async def status(address: str, path: str = "/") -> int:
-    """Of one request; 0: nobody listens."""
+    """Of one request; 0: nobody listens, or not for long."""
     try:
         reader, writer = await asyncio.open_connection(address, 80)
     except OSError:
         return 0
     try:
         return (await ask(reader, writer, "any.test", path)).status
+    except (ConnectionError, asyncio.IncompleteReadError):
+        return 0
     finally:
         writer.close()
 

@@ -6,9 +6,9 @@ from mesh.model.kinds import Object, key_of
 from mesh.network import table as module
 from mesh.network.table import PIECE, Table
 from mesh.store.port import Event
-from mesh.v1.core_pb2 import Pod
+from mesh.v1.core_pb2 import Node, Pod
 from mesh.v1.meta_pb2 import ObjectMeta
-from mesh.v1.net_pb2 import Service
+from mesh.v1.net_pb2 import Ingress, Service
 from mesh.v1.node_pb2 import Fence, ProxyService, ServiceTable
 from mesh.view import View
 from tests.harness.services import given_up, node, pod, service
@@ -182,6 +182,36 @@ def test_load_balancers_are_announced_by_a_host_that_lives() -> None:
     moved = world.table.service("default/lb")
     assert moved is not None
     assert moved.announcer not in ("", first.announcer, bystander)
+
+
+def test_a_reserved_address_of_an_ingress_is_announced_by_a_labelled_host_that_lives() -> None:
+    hosts = {name: node(name) for name in "abcd"}
+    for name in "abc":
+        hosts[name].metadata.labels["mesh/ingress"] = "true"
+    meta = ObjectMeta(name="web", namespace="default", annotations={"mesh/address-reservation": "front"})
+    reserving = Ingress(metadata=meta)
+    reserving.status.load_balancer.ingress.add(ip="10.77.0.200")
+    world = World(*hosts.values(), reserving)
+
+    def announcer() -> str:
+        found = world.table.service("default/ingress:web")
+        assert found is not None
+        assert list(found.load_balancer_ips) == ["10.77.0.200"]
+        return found.announcer
+
+    def silent(name: str) -> Node:
+        made = node(name, "Unknown")
+        made.metadata.labels["mesh/ingress"] = "true"
+        return made
+
+    met = [announcer()]
+    for _ in range(2):
+        assert met[-1] in "abc"
+        assert world.put(silent(met[-1]))
+        met.append(announcer())
+    assert sorted(met) == ["a", "b", "c"]
+    assert world.put(silent(met[-1]))
+    assert announcer() == ""  # never a host that has no HAProxy
 
 
 def test_digests_say_what_differs() -> None:
