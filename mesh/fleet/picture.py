@@ -34,6 +34,11 @@ class Picture:
         news.report.CopyFrom(self._report)
         return news
 
+    def is_news(self, observed: Observed) -> bool:
+        """Whether the host says anything that it has not said before."""
+        said = observed.full or observed.HasField("report") or observed.pods or observed.events
+        return bool(said) or observed.boot != self.boot
+
     def again(self, uids: Iterable[str]) -> Observed:
         """The last words about some pods, without the host's own report, which only the host itself may renew."""
         return Observed(node=self.node, boot=self.boot, pods=[self._pods[uid] for uid in uids if uid in self._pods])

@@ -9,7 +9,7 @@ from mesh.model.kinds import Object, key_of, revision_of
 from mesh.store.memory import MemoryStore
 from mesh.store.port import Write
 from mesh.v1 import node_pb2
-from mesh.v1.core_pb2 import Event, Pod
+from mesh.v1.core_pb2 import Event, Node, Pod
 from mesh.v1.node_pb2 import Observed
 from tests.harness import objects
 from tests.harness.bent_time import bent, now_ns
@@ -214,6 +214,24 @@ async def test_what_the_host_said_is_said_again_when_someone_wrote_over_it() -> 
         wrong.status.phase = "Pending"
         await meshd.feed.reached(await meshd.store.commit([Write(key_of(wrong), wrong, None)]))
         await until(meshd, lambda: phase(meshd, "web") == "Running", 1)
+
+
+@bent
+async def test_a_node_that_someone_changes_or_removes_is_the_hosts_again_at_its_next_word() -> None:
+    agent = HollowAgent("a")
+    async with meshd_with(agent) as meshd:
+        await until(meshd, lambda: ready(meshd, "a") == "True")
+        for _ in range(3):  # it has long said nothing new
+            await asyncio.sleep(4)
+            held = meshd.feed.view.node("a")
+            assert held is not None
+            wrong = Node()
+            wrong.CopyFrom(held)
+            wrong.status.conditions[0].status = "False"
+            await meshd.feed.reached(await meshd.store.commit([Write(key_of(held), wrong, None)]))
+            await until(meshd, lambda: ready(meshd, "a") == "True", 2.5)
+            await meshd.feed.reached(await meshd.store.commit([Write(key_of(held), None, None)]))
+            await until(meshd, lambda: ready(meshd, "a") == "True", 2.5)
 
 
 @bent

@@ -9,7 +9,7 @@ from mesh.model.kinds import Object, key_of
 from mesh.store.feed import Feed
 from mesh.store.memory import MemoryStore
 from mesh.store.port import Event, Snapshot
-from mesh.v1.core_pb2 import Node
+from mesh.v1.core_pb2 import Node, Pod, Secret
 from mesh.v1.net_pb2 import Service
 from mesh.view import View
 from tests.harness import objects
@@ -49,8 +49,53 @@ def test_a_change_is_told_to_whom_it_concerns() -> None:
     assert told(None, here) == ["a", "b", "c"]
     service = Service()
     service.metadata.name, service.metadata.namespace = "s", "default"
-    assert told(service) == told(objects.config_map("c")) == told(None, None, REVOKED) == ["a", "b", "c"]
-    assert told(objects.namespace("n")) == []
+    assert told(service) == told(None, None, REVOKED) == ["a", "b", "c"]
+    assert told(objects.namespace("n")) == told(objects.config_map("c")) == []
+
+
+def test_a_config_map_and_a_secret_are_told_to_hosts_whose_pods_refer_to_them() -> None:
+    def using(name: str, host: str, config: str, namespace: str = "default") -> Pod:
+        pod = objects.pod(name, node_name=host)
+        pod.metadata.namespace = namespace
+        pod.spec.containers[0].env_from.add().config_map_ref.name = config
+        pod.spec.volumes.add(name="v").secret.secret_name = "s"
+        return pod
+
+    def heard(obj: Object) -> list[str]:
+        names.clear()
+        happens(obj)
+        return sorted(names)
+
+    def happens(obj: Object | None, previous: Object | None = None) -> None:
+        of = obj if obj is not None else previous
+        assert of is not None
+        feed._tell([Event(1, key_of(of), obj, previous)])
+
+    feed = Feed(MemoryStore())
+    serving = node("d")
+    serving.metadata.labels["mesh/ingress"] = "true"
+    serving.metadata.resource_version = "1"
+    first = using("first", "a", "c")
+    first.metadata.resource_version = "1"
+    feed.view.replace(Snapshot(1, [first, serving]))  # there before
+    news, names = News(feed), list[str]()
+    for name in "abcd":
+        news.follow(name, lambda _, name=name: names.append(name))  # type: ignore[misc]
+    config, secret = objects.config_map("c"), Secret()
+    secret.metadata.name, secret.metadata.namespace = "s", "default"
+    assert heard(config) == ["a"]
+    assert heard(secret) == ["a", "d"]  # Ingresses refer to Secrets too
+    second, third, other = using("second", "a", "c"), using("third", "b", "c"), using("other", "c", "c", "elsewhere")
+    for pod in (second, third, other):
+        happens(pod)
+    assert heard(config) == ["a", "b"]
+    happens(None, first)
+    assert heard(config) == ["a", "b"]  # the second is still there
+    happens(None, second)
+    assert heard(config) == ["b"]
+    changed = using("third", "b", "another")
+    happens(changed, third)
+    assert (heard(config), heard(secret)) == ([], ["b", "d"])
 
 
 def test_hosts_that_join_at_once_are_not_told_of_each_other_one_by_one() -> None:
