@@ -327,7 +327,7 @@ class Link:
 
     def _on_events(self, events: Iterable[Event]) -> None:
         for event in events:
-            alike = _alike(event)
+            alike = ordered_alike(event.object, event.previous)
             for obj in (event.object, event.previous):
                 if isinstance(obj, Node) and obj.metadata.name == self.name:
                     self._look.set()
@@ -391,12 +391,6 @@ def log_key(node: str, entrusting: Entrusting) -> None:
         _log.info("host_key_counts", node=node, key=state.key_id)
     else:
         _log.warning("host_key_does_not_count", node=node, why=state.why)
-
-
-def _alike(event: Event) -> bool:
-    """Whether nothing but a pod's status has changed, of which hosts are told nothing."""
-    now, before = event.object, event.previous
-    return isinstance(now, Pod) and isinstance(before, Pod) and ordered_alike(now, before)
 
 
 def _fence(fence: node_pb2.Fence) -> tuple[int, int]:

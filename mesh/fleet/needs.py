@@ -175,9 +175,11 @@ def refers(node: str, view: View, config: ConfigMap | Secret) -> bool:
     return any(pod.metadata.namespace == meta.namespace and meta.name in names(pod.spec) for pod in _pods(node, view))
 
 
-def ordered_alike(one: Pod, other: Pod) -> bool:
-    """Whether two states of a pod are the same order for its host, for they differ in its own word alone; never of one
-    that is being deleted, which may be held for a reason outside of it."""
+def ordered_alike(one: object, other: object) -> bool:
+    """Whether two states are of a pod, and the same order for its host, for they differ in its own word alone; never
+    of one that is being deleted, which may be held for a reason outside of it."""
+    if not isinstance(one, Pod) or not isinstance(other, Pod):
+        return False
     if is_deleting(one) or is_deleting(other) or is_terminal(one) != is_terminal(other):
         return False
     return identity_of(one) == identity_of(other) and one.spec == other.spec
