@@ -66,7 +66,8 @@ class Border(aio.ServerInterceptor):
         inner = handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
         if handler.response_streaming:
             make = grpc.stream_stream_rpc_method_handler if handler.request_streaming else _UNARY_STREAM
-            return make(self._streaming(method, inner), handler.request_deserializer, handler.response_serializer)
+            serialise = _unless_bytes(handler.response_serializer)
+            return make(self._streaming(method, inner), handler.request_deserializer, serialise)
         make = grpc.stream_unary_rpc_method_handler if handler.request_streaming else _UNARY_UNARY
         return make(self._single(method, inner), handler.request_deserializer, handler.response_serializer)
 
@@ -95,6 +96,11 @@ class Border(aio.ServerInterceptor):
                         self._streams.discard(passage)
 
         return call
+
+
+def _unless_bytes(serialise: Any) -> Callable[[Any], bytes]:
+    """Lets an answer through that its handler has made bytes of: one to many callers is made once."""
+    return lambda answer: answer if isinstance(answer, bytes) else serialise(answer)
 
 
 _UNARY_STREAM: Any = grpc.unary_stream_rpc_method_handler

@@ -25,7 +25,7 @@ from mesh.network import derived
 from mesh.rpc.gate import current
 from mesh.rpc.pages import Pages
 from mesh.rpc.selection import selection_of, served
-from mesh.rpc.watch import watch, watch_derived
+from mesh.rpc.watch import Encoded, watch, watch_derived
 from mesh.store.change import change
 from mesh.store.feed import Feed
 from mesh.store.port import Event, Store, Write
@@ -58,6 +58,7 @@ class Resources(ResourcesServicer):
         self._feed = feed
         self._clock = clock
         self._bookmark_seconds = bookmark_seconds
+        self._encoded = Encoded()
         self._pages = Pages()
         self._ranges = ranges
 
@@ -187,7 +188,7 @@ class Resources(ResourcesServicer):
         if request.kind in derived.KINDS:
             await watch_derived(request, context, self._feed, self._bookmark_seconds)
         else:
-            await watch(request, context, self._feed, self._bookmark_seconds)
+            await watch(request, context, self._feed, self._encoded, self._bookmark_seconds)
 
     # ---- in common
 

@@ -1,11 +1,12 @@
 """Watch: what happens to the selected objects, from a revision on, for as long as the client listens (A8).
 
 Rule: nothing is buffered per watcher: each keeps a revision and reads on from there, so a slow one costs nothing and,
-once history is forgotten before it, ends with TooOld. One that takes nothing at all for a minute is cut.
+once history is forgotten before it, ends with TooOld. One that takes nothing at all for a minute is cut. What happened
+is made into bytes once, for however many watch it.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import aclosing
 from typing import Any
 
@@ -24,8 +25,26 @@ _BEHIND = frozenset(("Service", "Pod", "Node", "Endpoints", "EndpointSlice"))  #
 PATIENCE = 60.0  # seconds that one event may wait for a client to take it
 
 
+class Encoded:
+    """What watchers are sent of events, as bytes: the newest of them, up to `room` bytes, are not made again."""
+
+    def __init__(self, room: int = 8 << 20) -> None:
+        self._room = room
+        self._made: dict[tuple[int, Key, int], bytes] = {}
+
+    def of(self, kind: "WatchEvent.Type.ValueType", event: Event) -> bytes:
+        """The WatchEvent of this kind about an event; of DELETED the object is the last one, at the new revision."""
+        known = event.revision, event.key, kind
+        if (made := self._made.get(known)) is None:
+            made = self._made[known] = _encode(kind, event)
+            self._room -= len(made)
+            while self._room < 0:
+                self._room += len(self._made.pop(next(iter(self._made))))
+        return made
+
+
 async def watch(
-    request: WatchRequest, context: aio.ServicerContext[Any, Any], feed: Feed, bookmark_seconds: float
+    request: WatchRequest, context: aio.ServicerContext[Any, Any], feed: Feed, encoded: Encoded, bookmark_seconds: float
 ) -> None:
     """Serves one Watch until the client ends it; raises TooOld, NotFound, Invalid."""
     selection = selection_of(request)
@@ -38,12 +57,12 @@ async def watch(
     await _send(context, _bookmark(after))  # at once, so that a client knows that it watches
     loop = asyncio.get_running_loop()
     sent = loop.time()
-    async with aclosing(feed.follow(after)) as batches:  # type: ignore[type-var]  # it is an async generator
-        async for events in _with_pauses(batches, bookmark_seconds):
+    async with aclosing(feed.follow(after, bookmark_seconds)) as batches:
+        async for events in batches:
             for event in events:
                 after = event.revision
-                for news in _news(event, selection):
-                    await _send(context, news)
+                if (kind := _happened(event, selection)) is not None:
+                    await _send(context, encoded.of(kind, event))
                     sent = loop.time()
             if loop.time() - sent >= bookmark_seconds:
                 await _send(context, _bookmark(after))
@@ -63,8 +82,8 @@ async def watch_derived(
             kind = WatchEvent.MODIFIED if after else WatchEvent.ADDED
             await _send(context, WatchEvent(type=kind, object=pack(obj), revision=revision))
     await _send(context, _bookmark(revision))
-    async with aclosing(feed.follow(revision)) as batches:  # type: ignore[type-var]  # it is an async generator
-        async for events in _with_pauses(batches, bookmark_seconds):
+    async with aclosing(feed.follow(revision, bookmark_seconds)) as batches:
+        async for events in batches:
             if not events:
                 await _send(context, _bookmark(revision))
             elif any(event.key.kind in _BEHIND for event in events):
@@ -86,29 +105,19 @@ def _differences(before: dict[Key, Object], now: dict[Key, Object], revision: in
             yield WatchEvent(type=WatchEvent.DELETED, object=_last(obj, revision), revision=revision)
 
 
-async def _with_pauses(batches: AsyncIterator[Sequence[Event]], seconds: float) -> AsyncIterator[Sequence[Event]]:
-    """The batches, and an empty one after each `seconds` without any."""
-    while True:
-        task = asyncio.ensure_future(anext(batches))
-        try:
-            while not (await asyncio.wait({task}, timeout=seconds))[0]:
-                yield ()
-        finally:
-            if not task.done():
-                task.cancel()
-                await asyncio.wait({task})
-        yield task.result()
-
-
-def _news(event: Event, selection: Selection) -> Iterator[WatchEvent]:
+def _happened(event: Event, selection: Selection) -> "WatchEvent.Type.ValueType | None":
     """An object that begins to be selected is ADDED, one that ceases to be is DELETED, with its last selected state."""
-    was = event.previous if selection.wants(event.key, event.previous) else None
-    is_ = event.object if selection.wants(event.key, event.object) else None
-    if is_ is not None:
-        kind = WatchEvent.MODIFIED if was is not None else WatchEvent.ADDED
-        yield WatchEvent(type=kind, object=pack(is_), revision=event.revision)
-    elif was is not None:
-        yield WatchEvent(type=WatchEvent.DELETED, object=_last(was, event.revision), revision=event.revision)
+    was = selection.wants(event.key, event.previous)
+    if selection.wants(event.key, event.object):
+        return WatchEvent.MODIFIED if was else WatchEvent.ADDED
+    return WatchEvent.DELETED if was else None
+
+
+def _encode(kind: "WatchEvent.Type.ValueType", event: Event) -> bytes:
+    obj = event.previous if kind == WatchEvent.DELETED else event.object
+    assert obj is not None  # noqa: S101 - it was selected
+    box = _last(obj, event.revision) if kind == WatchEvent.DELETED else pack(obj)
+    return WatchEvent(type=kind, object=box, revision=event.revision).SerializeToString()
 
 
 def _last(obj: Object, revision: int) -> AnyMessage:
@@ -122,7 +131,7 @@ def _bookmark(revision: int) -> WatchEvent:
     return WatchEvent(type=WatchEvent.BOOKMARK, revision=revision)
 
 
-async def _send(context: aio.ServicerContext[Any, Any], event: WatchEvent) -> None:
+async def _send(context: aio.ServicerContext[Any, Any], event: WatchEvent | bytes) -> None:
     try:
         async with asyncio.timeout(PATIENCE):
             await context.write(event)

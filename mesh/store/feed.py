@@ -4,7 +4,8 @@ Rule: the view moves by whole revisions between two awaits of anyone else; nothi
 costs nothing: it keeps a revision and reads again from the ring or the store.
 """
 
-from collections.abc import AsyncIterator, Callable, Sequence
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Sequence
 
 from mesh.errors import TooOld
 from mesh.store.history import History, whole_revisions
@@ -45,8 +46,9 @@ class Feed:
         """Returns once the view is loaded and at least at `revision`; 0 waits for the load only."""
         await self._reached.reached(revision)
 
-    async def follow(self, after: int) -> AsyncIterator[Sequence[Event]]:
-        """Every event after revision `after`, in batches of whole revisions, never ahead of the view; for ever.
+    async def follow(self, after: int, pause: float | None = None) -> AsyncGenerator[Sequence[Event]]:
+        """Every event after revision `after`, in batches of whole revisions, never ahead of the view; for ever. An
+        empty batch after each `pause` seconds without any.
 
         Raises:
             TooOld: events in between are forgotten, or `after` lies ahead of the store (it was restored): list again.
@@ -56,7 +58,12 @@ class Feed:
         if after > newest:
             raise TooOld(f"revision {after} is ahead of the store, which is at {newest}; list again")
         while True:
-            await self._reached.reached(after + 1)
+            try:
+                async with asyncio.timeout(pause):
+                    await self._reached.reached(after + 1)
+            except TimeoutError:
+                yield ()
+                continue
             events = await self._events(after)
             after = events[-1].revision
             yield events

@@ -118,6 +118,19 @@ async def test_a_follower_of_the_newest_revision_waits_for_the_next():
 
 
 @bent
+async def test_a_follower_hears_of_silence_when_it_wishes():
+    store = MemoryStore()
+    async with running(store) as feed:
+        batches, loop = feed.follow(await store.commit(put(config("a"))), 3), asyncio.get_running_loop()
+        began = loop.time()
+        assert [await anext(batches) for _ in range(2)] == [(), ()]
+        assert loop.time() - began == pytest.approx(6)
+        revision = await store.commit(put(config("b")))
+        assert [e.revision for e in await anext(batches)] == [revision]
+        await batches.aclose()
+
+
+@bent
 async def test_a_follower_never_gets_ahead_of_the_view(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(feeds, "RING", 5)
     store = MemoryStore()
