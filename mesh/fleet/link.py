@@ -62,7 +62,6 @@ _log = structlog.get_logger("mesh.fleet.link")
 AGAIN = 0.1, 3.0  # seconds until a failed call is repeated: at first, at most
 CALM = 0.1, 1.0  # and until a host is asked again that had nothing to say, and said so too early
 LONGEST_ALARM = 600.0  # seconds between two looks at the clock, which may be set
-COMPARED = 10.0  # seconds that a Node which nobody has changed counts as what its host, which says nothing new, wants
 FIRST_PATIENCE = 1.5  # seconds beyond an observe's own wait; doubling up to the limit of a call
 
 
@@ -107,7 +106,6 @@ class Link:
         self._programming = Programming(name, self.line, fleet.publisher, fleet.limit)
         self._patience = FIRST_PATIENCE
         self._alarm: asyncio.TimerHandle | None = None
-        self._compared: tuple[Node | None, float] = (None, 0.0)  # with the host's words, and when, by the loop's clock
         self._entrusting = Entrusting(name, fleet.trust, fleet.clock, fleet.secret_budget)
 
     @property
@@ -209,14 +207,15 @@ class Link:
             log_key(self.name, self._entrusting)
         # The cursor moves only once the news are stored: what can't be written is asked for again.
         cursor = (self._picture.boot, self._picture.version)
-        idle = not self._picture.is_news(observed) and self._is_compared()
+        node, now = self._fleet.feed.view.node(self.name), asyncio.get_running_loop().time()
+        idle = not self._picture.is_news(observed) and self._picture.is_compared(node, now)
         news = self._picture.take(observed)
         try:
             if not idle:
                 await self._write(news)
         except MeshError:
             self._picture.boot, self._picture.version = cursor
-            self._compared = None, 0.0
+            self._picture.doubt()
             raise
         self._forget_gone(news)
         if observed.boot != cursor[0]:
@@ -244,15 +243,6 @@ class Link:
             return writes_for(news, view, fleet.clock(), fleet.range_for(self.name, view))
 
         await change(fleet.store, fleet.feed, compute)
-
-    def _is_compared(self) -> bool:
-        """Whether the Node is the one that was compared with the host's words a moment ago; if not, it will be now."""
-        node, now = self._fleet.feed.view.node(self.name), asyncio.get_running_loop().time()
-        held, at = self._compared
-        if node is not None and node is held and now - at < COMPARED:
-            return True
-        self._compared = node, now
-        return False
 
     async def _repeat(self) -> None:
         """Says again what the host said of pods whose objects someone else has changed."""
@@ -339,9 +329,11 @@ class Link:
                     self._touch([obj.metadata.uid])
                 elif self._concerns(obj):
                     self._look.set()
-            if event.key == REVOKED and self._barred(self._fleet.feed.view) and self._entrusting.bar():
-                self._look.set()
-                log_key(self.name, self._entrusting)
+            if event.key == REVOKED:
+                self._picture.doubt()
+                if self._barred(self._fleet.feed.view) and self._entrusting.bar():
+                    self._look.set()
+                    log_key(self.name, self._entrusting)
             if event.key.kind == "Node" and reached(event.object) != reached(event.previous):
                 self._look.set()  # a neighbour came, went or moved
             if event.object is None and isinstance(event.previous, Pod):

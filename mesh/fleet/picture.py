@@ -5,7 +5,10 @@ Rule: news replace what they name; a full answer of the host replaces everything
 
 from collections.abc import Iterable, Sequence
 
+from mesh.v1.core_pb2 import Node
 from mesh.v1.node_pb2 import NodeReport, Observed, PodReport, SecretReceipt
+
+COMPARED = 10.0  # seconds that a Node which nobody has changed counts as what its host, which says nothing new, wants
 
 
 class Picture:
@@ -17,6 +20,7 @@ class Picture:
         self.version = 0
         self._report: NodeReport | None = None
         self._pods: dict[str, PodReport] = {}
+        self._compared: tuple[Node | None, float] = (None, 0.0)  # with these words, and when
 
     def take(self, observed: Observed) -> Observed:
         """Adds the news; returns what to write of them: the news, with the host's own report always in."""
@@ -38,6 +42,18 @@ class Picture:
         """Whether the host says anything that it has not said before."""
         said = observed.full or observed.HasField("report") or observed.pods or observed.events
         return bool(said) or observed.boot != self.boot
+
+    def is_compared(self, node: Node | None, now: float) -> bool:
+        """Whether this very Node was compared with the host's words a moment before `now`; if not, it will be now."""
+        held, at = self._compared
+        if node is not None and node is held and now - at < COMPARED:
+            return True
+        self._compared = node, now
+        return False
+
+    def doubt(self) -> None:
+        """What was compared counts no more: the host's next word is looked at, whatever it is."""
+        self._compared = None, 0.0
 
     def again(self, uids: Iterable[str]) -> Observed:
         """The last words about some pods, without the host's own report, which only the host itself may renew."""

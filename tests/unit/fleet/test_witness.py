@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 from mesh import pki
-from mesh.fleet.witness import Handshakes, Witnesses
+from mesh.fleet.witness import MOST, Handshakes, Witnesses
 from tests.harness.bent_time import bent
 from tests.harness.control import test_pki
 from tests.harness.figures import write_pki
@@ -84,6 +84,37 @@ async def test_a_host_is_asked_one_question_at_a_time() -> None:
             await asyncio.sleep(1)
         assert told.asked == 2
     async with asyncio.TaskGroup() as tasks:
+        asks = Told()
+        witnesses = Witnesses(asks, tasks)
+        for _ in range(20):  # whoever else is silent, and makes the roster look more often
+            witnesses.ask([("a", "192.0.2.1")])
+            await asyncio.sleep(0.1)
+        assert asks.asked == 2
+    async with asyncio.TaskGroup() as tasks:
         nobody = Witnesses(None, tasks)
         nobody.ask([("a", "192.0.2.1")])
         assert nobody.answers("a") is None
+
+
+@bent
+async def test_when_many_are_silent_they_take_turns() -> None:
+    asked: list[str] = []
+
+    async def witness(name: str, _: str) -> bool:
+        asked.append(name)
+        return name < "h0200"
+
+    hosts = [(f"h{number:04}", "192.0.2.1") for number in range(MOST * 4)]
+    async with asyncio.TaskGroup() as tasks:
+        witnesses = Witnesses(witness, tasks)
+        for _ in range(7):
+            witnesses.ask(hosts)
+            await asyncio.sleep(0.5)
+        assert asked[:MOST] == [name for name, _ in hosts[:MOST]]  # whose pods would be driven away first
+        assert sorted(asked) == [name for name, _ in hosts]  # in three seconds
+        assert {witnesses.answers(name) for name, _ in hosts[:200]} == {True}
+        assert {witnesses.answers(name) for name, _ in hosts[200:]} == {None}  # asked but once
+        for _ in range(9):
+            witnesses.ask(hosts)
+            await asyncio.sleep(0.5)
+        assert [witnesses.answers(name) for name, _ in hosts] == [True] * 200 + [False] * (MOST * 4 - 200)
