@@ -1,7 +1,8 @@
 """What this host sees and holds, each with the version at which it last changed; readers wait here for news.
 
 Rule: versions only grow within one boot of the agent. A cursor of another boot, or one older than something that was
-dropped, is answered in full. Statuses are news at once; events and digests travel with them, or a moment later.
+dropped, is answered in full. Statuses are news at once; events and digests travel with them, or a moment later; that a
+pod is ready no more waits for nothing, for it still gets connections.
 """
 
 import asyncio
@@ -10,6 +11,7 @@ import secrets
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
+from mesh.model.conditions import is_true
 from mesh.v1.core_pb2 import Event
 from mesh.v1.node_pb2 import Fence, HostKey, NodeReport, Observed, ObserveRequest, PodReport, ProxyHeld
 
@@ -56,7 +58,7 @@ class Board:
         known = self._pods.get(report.uid)
         if known is None or known[1] != report:
             self._pods[report.uid] = (self._next(), report)
-            self._news(SETTLE)
+            self._news(SETTLE, pressing=known is not None and _is_ready(known[1]) and not _is_ready(report))
             self.on_pod()
 
     def drop_pod(self, uid: str) -> None:
@@ -165,9 +167,9 @@ class Board:
         self.version += 1
         return self.version
 
-    def _news(self, delay: float) -> None:
+    def _news(self, delay: float, *, pressing: bool = False) -> None:
         loop = asyncio.get_running_loop()
-        if loop.time() - self._woke_at < BUSY:
+        if not pressing and loop.time() - self._woke_at < BUSY:
             delay = max(delay, BUSY_SETTLE)
         due = loop.time() + delay
         if self._wake is not None and self._wake.when() <= due:
@@ -182,6 +184,10 @@ class Board:
         for waiter, known in self._waiters.items():
             if known != self.version:  # who came for these news himself meanwhile waits on for the next
                 _resolve(waiter)
+
+
+def _is_ready(report: PodReport) -> bool:
+    return is_true(report.status.conditions, "Ready")
 
 
 def _resolve(waiter: "asyncio.Future[None]") -> None:

@@ -11,7 +11,7 @@ import structlog
 
 from mesh.errors import MeshError
 from mesh.fleet.line import Line
-from mesh.fleet.publisher import Publisher
+from mesh.fleet.publisher import SETTLE, Publisher
 from mesh.model.pauses import Pauses
 from mesh.v1.node_pb2 import Observed
 
@@ -72,6 +72,7 @@ class Programming:
                 continue
             try:
                 await self._send(held)
+                await asyncio.sleep(SETTLE)  # what comes soon after gathers
             except MeshError as error:
                 _log.debug("cannot_program_proxy", node=self._node, error=error.message)
                 self._sent, self._whole = "", True

@@ -1,6 +1,6 @@
 """What all links share of Services: the table, how far each host's proxy has followed it, and who is let go.
 
-Rules: changes gather for a moment before anyone is told. A pod that is being deleted is held on its host until every
+Rules: a change after a quiet moment is told at once, what follows it soon gathers. A pod that is being deleted is held on its host until every
 proxy has left it: no proxy would still give it something new, and none carries anything of it. Only hosts that are
 ready are waited for; what a host's proxy holds and carries is the host's own word.
 """
@@ -24,7 +24,7 @@ from mesh.v1.core_pb2 import Node, Pod
 from mesh.v1.net_pb2 import Service
 from mesh.v1.node_pb2 import Fence, Observed, ServiceTable
 
-SETTLE = 0.02  # seconds that changes of the table gather
+SETTLE = 0.02  # seconds between two tables that anyone is told of
 PROGRAMMED = Family(
     "kubeproxy_network_programming_duration_seconds", "histogram",
     "From the commit of a change of Services or their pods until the last host's proxy serves it.",
@@ -50,6 +50,7 @@ class Publisher:
         self._tally = tally or Tally()
         self._lag = Lag()
         self._since = 0.0  # when the first change came that nobody is told of yet
+        self._told = -settle  # when everyone was told last
         self._number = 0
         self._epoch = epoch
         self._settle = settle
@@ -119,13 +120,13 @@ class Publisher:
         if self._table.note(events) and self._timer is None:
             loop = asyncio.get_running_loop()
             self._since = loop.time()
-            self._timer = loop.call_later(self._settle, self._tell)
+            self._timer = loop.call_at(max(self._since, self._told + self._settle), self._tell)
         if letting_go:
             self._measure()
             self._let_go()
 
     def _tell(self) -> None:
-        self._timer = None
+        self._timer, self._told = None, asyncio.get_running_loop().time()
         number = self._table.version.number
         if number > self._number:
             self._number = number

@@ -137,6 +137,33 @@ async def test_who_has_taken_the_news_before_they_were_called_out_is_not_woken_f
 
 
 @bent
+async def test_that_a_pod_is_ready_no_more_waits_for_nothing_else() -> None:
+    def ready(status: str) -> PodReport:
+        made = report("a")
+        made.status.conditions.add(type="Ready", status=status)
+        return made
+
+    board = Board("n")
+    loop = asyncio.get_running_loop()
+
+    async def after(told: PodReport) -> float:
+        """Seconds until a reader hears of it who was told of something else a moment ago."""
+        board.put_pod(report("b", f"at {loop.time()}"))
+        version = (await take(board, board.boot, board.version - 1, 60_000))[2]
+        waiting = asyncio.create_task(take(board, board.boot, version, 60_000))
+        await asyncio.sleep(0.005)
+        board.put_pod(told)
+        began = loop.time()
+        assert (await waiting)[1] == ["a"]
+        return loop.time() - began
+
+    await asyncio.sleep(10)
+    assert await after(ready("True")) >= 0.005  # its host is busy: what happens soon after goes along
+    await asyncio.sleep(10)
+    assert await after(ready("False")) <= 0.003
+
+
+@bent
 async def test_events_come_with_the_next_news_or_a_moment_later() -> None:
     board = Board("n")
     loop = asyncio.get_running_loop()
