@@ -1,8 +1,8 @@
 """What all links share of Services: the table, how far each host's proxy has followed it, and who is let go.
 
-Rules: a change after a quiet moment is told at once, what follows it soon gathers. A pod that is being deleted is held on its host until every
-proxy has left it: no proxy would still give it something new, and none carries anything of it. Only hosts that are
-ready are waited for; what a host's proxy holds and carries is the host's own word.
+Rules: a change after a quiet moment is told at once, what follows it soon gathers. A pod that is being deleted is held
+on its host until every proxy has left it: no proxy would still give it something new, and none carries anything of it.
+Only hosts that are ready are waited for; what a host's proxy holds and carries is the host's own word.
 """
 
 import asyncio
