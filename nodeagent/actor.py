@@ -18,6 +18,7 @@ from google.protobuf.message import DecodeError, Message
 from mesh.errors import Invalid, MeshError, Unavailable
 from mesh.v1 import node_pb2
 from nodeagent.door import Door, refusal
+from nodeagent.loglines import PROCESSORS
 
 _REQUESTS: dict[str, type[Message]] = {
     "assign": node_pb2.Assignment,
@@ -51,12 +52,7 @@ def _log_to(path: str) -> None:
     file = RotatingFileHandler(path, maxBytes=10_000_000, backupCount=3)
     logging.basicConfig(level=logging.INFO, handlers=[file], format="%(message)s", force=True)
     structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.dict_tracebacks,
-            structlog.processors.JSONRenderer(),
-        ],
+        processors=PROCESSORS,
         logger_factory=structlog.stdlib.LoggerFactory(),
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
     )

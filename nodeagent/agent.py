@@ -104,16 +104,11 @@ class Agent(StreamCalls):
         checks = checks or RealChecks(runtime)
         self._bench = Bench(checks, events, clock)
         self._executor = self._hands(checks, events, exposure)
-        self._room = Room(
-            config, self._tree, self._crew.workers, lambda: self._crew.desired.node_labels, vitals=self._vitals,
-            clock=clock, gauge=gauge, measure=measure, events=events, images=self._gc, remove=runtime.remove,
-            weigh=runtime.weigh,
-        )  # fmt: skip
+        self._room = self._space(gauge, measure, events)
         self._shutdown = Shutdown(config.run_dir, self._crew.workers, self.board, self._beat.set)
         self._room.closing = self._services.leaving = lambda: self._shutdown.closing
-        images = ImageStreams(runtime, config.podman_dir / "tmp", self._census.changed)
         self._rotation = LogRotation(config, runtime, self._crew.running, clock)
-        self._streams = Streams(runtime, self._tree, self._crew.workers.get, self._spawn, images, self.stats, connect)
+        self._streams = self._carrying(connect)
 
     def _serving(
         self, events: Events, proxy: Callable[[OnHeld], ProxyPort] | None, network: HostNetwork | None
@@ -124,6 +119,20 @@ class Agent(StreamCalls):
         self.stats.meter.carried = services.flows if proxy else None
         self.board.on_pod = services.refresh
         return services
+
+    def _space(self, gauge: Gauge, measure: Measure | None, events: Events) -> Room:
+        """What the host has left for pods, and whom it asks to go."""
+        return Room(
+            self.config, self._tree, self._crew.workers, lambda: self._crew.desired.node_labels, vitals=self._vitals,
+            clock=self._clock, gauge=gauge, measure=measure, events=events, images=self._gc,
+            remove=self._runtime.remove, weigh=self._runtime.weigh,
+        )  # fmt: skip
+
+    def _carrying(self, connect: Connect | None) -> Streams:
+        """The streams between pods and clients."""
+        runtime, workers = self._runtime, self._crew.workers
+        images = ImageStreams(runtime, self.config.podman_dir / "tmp", self._census.changed)
+        return Streams(runtime, self._tree, workers.get, self._spawn, images, self.stats, connect)
 
     def _hands(self, checks: Checks, events: Events, exposure: Callable[[Path], str]) -> Executor:
         """What all workers act with."""

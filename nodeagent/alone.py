@@ -15,6 +15,7 @@ from mesh.v1.node_pb2 import ObserveRequest
 from nodeagent.app import HostAgent
 from nodeagent.config import AgentConfig
 from nodeagent.lock import KNOCK
+from nodeagent.loglines import PROCESSORS
 
 log = structlog.get_logger()
 
@@ -65,11 +66,6 @@ async def _tell(agent: HostAgent) -> None:
 def log_lines() -> None:
     """One JSON object a line, to standard error."""
     structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.dict_tracebacks,
-            structlog.processors.JSONRenderer(),
-        ],
+        processors=PROCESSORS,
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )

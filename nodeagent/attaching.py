@@ -14,6 +14,7 @@ from typing import Protocol
 
 from mesh.errors import Unavailable
 from mesh.v1.node_pb2 import AttachOptions, Channel
+from nodeagent.waiting import writable
 
 Put = Callable[["Channel.ValueType", bytes], Awaitable[None]]
 PACKET = 64 * 1024
@@ -40,7 +41,7 @@ class AttachSource:
         self._resized = resized
         self._socket: socket.socket | None = None
         self._readable = asyncio.Event()
-        self._room = asyncio.Event()
+        self._room = asyncio.Event()  # the monitor takes more, or we leave
         self.ended = False
 
     async def begin(self) -> None:
@@ -76,20 +77,9 @@ class AttachSource:
                 self._socket.send(rest[:PIECE])
                 rest = rest[PIECE:]
             except BlockingIOError:
-                await self._writable(self._socket.fileno())
+                await writable(self._socket.fileno(), self._room, lambda: self._socket is not None)
             except OSError:  # it has ended, or its input is closed
                 return
-
-    async def _writable(self, descriptor: int) -> None:
-        """Returns once the monitor takes more, or we leave."""
-        loop = asyncio.get_running_loop()
-        loop.add_writer(descriptor, self._room.set)
-        try:
-            await self._room.wait()
-        finally:
-            self._room.clear()
-            if self._socket is not None:
-                loop.remove_writer(descriptor)
 
     async def close_input(self) -> None:
         """No more input from this client."""

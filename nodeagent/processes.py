@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Protocol
 
 from mesh.v1.node_pb2 import Channel, ExecOptions
+from nodeagent.waiting import writable
 
 Put = Callable[["Channel.ValueType", bytes], Awaitable[None]]
 BLOCK = 64 * 1024
@@ -140,20 +141,9 @@ class ExecSource:
             try:
                 rest = rest[os.write(self._terminal, rest) :]
             except BlockingIOError:
-                await self._writable(self._terminal)
+                await writable(self._terminal, self._room, lambda: self._terminal is not None)
             except OSError:  # nobody has the other end any more
                 return
-
-    async def _writable(self, terminal: int) -> None:
-        """Returns once the terminal takes more, or is closed."""
-        loop = asyncio.get_running_loop()
-        loop.add_writer(terminal, self._room.set)
-        try:
-            await self._room.wait()
-        finally:
-            self._room.clear()
-            if self._terminal is not None:
-                loop.remove_writer(terminal)
 
     async def close_input(self) -> None:
         """No more input: the pipe's end, or the terminal's end-of-file character."""

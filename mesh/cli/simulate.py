@@ -73,11 +73,9 @@ async def _lose(session: Session, /, names: tuple[str, ...], **how: Any) -> None
     mesh simulate lose host2 host3 --for=1h -o json
     """
 
-    def ask(question: "WhatIf", _namespace: str) -> None:
-        for name in names:
-            question.host_dies(name.removeprefix("node/"))
+    from mesh.simulate.whatif import WhatIf
 
-    await _answer(session, ask, how)
+    await _answer(session, _of_each(names, WhatIf.host_dies), how)
 
 
 @command.command("drain", cls=Verb, short_help="Hosts are drained, one after the other.")
@@ -92,11 +90,9 @@ async def _drain(session: Session, /, names: tuple[str, ...], **how: Any) -> Non
     mesh simulate drain host3
     """
 
-    def ask(question: "WhatIf", _namespace: str) -> None:
-        for name in names:
-            question.drain(name.removeprefix("node/"))
+    from mesh.simulate.whatif import WhatIf
 
-    await _answer(session, ask, how)
+    await _answer(session, _of_each(names, WhatIf.drain), how)
 
 
 @command.command("apply", cls=Verb, short_help="Files are applied.")
@@ -125,6 +121,16 @@ async def _apply(session: Session, /, filename: tuple[str, ...], recursive: bool
             question.apply(found.objects)
 
     await _answer(session, ask, how)
+
+
+def _of_each(names: Sequence[str], ask: "Callable[[WhatIf, str], None]") -> "Callable[[WhatIf, str], None]":
+    """Asks the same of each host."""
+
+    def ask_all(question: "WhatIf", _namespace: str) -> None:
+        for name in names:
+            ask(question, name.removeprefix("node/"))
+
+    return ask_all
 
 
 async def _answer(session: Session, ask: "Callable[[WhatIf, str], None]", how: dict[str, Any]) -> None:

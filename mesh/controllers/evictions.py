@@ -10,6 +10,7 @@ from collections.abc import Iterable
 
 from mesh.admission.admit import Stamp, delete
 from mesh.controllers.leftovers import ended
+from mesh.controllers.nodekeys import NodeKeys
 from mesh.controllers.nodes import NOT_READY, OUT_OF_SERVICE, UNREACHABLE, ready_of
 from mesh.model import fit
 from mesh.model.conditions import set_condition
@@ -35,19 +36,11 @@ class Evictions:
 
     def __init__(self, delay: float = DELAY) -> None:
         self._delay = delay
-        self._tainted: set[str] = set()
+        self._nodes = NodeKeys(lambda node: bool(_taints(node)))
 
     def keys(self, event: Event) -> Iterable[Key]:
         """The node of the event, when it drives pods away; of a pod's event, only if it did so before."""
-        obj = event.object
-        if isinstance(obj, Node):
-            if _taints(obj):
-                self._tainted.add(obj.metadata.name)
-                return (event.key,)
-            self._tainted.discard(obj.metadata.name)
-        elif isinstance(obj, Pod) and obj.spec.node_name in self._tainted:
-            return (Key("Node", "", obj.spec.node_name),)
-        return ()
+        return self._nodes.of(event)
 
     def reconcile(self, key: Key, view: View, now_ns: int) -> Plan:
         """Asks pods to go whose time is over; removes those of a host that is off."""

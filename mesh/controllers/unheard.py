@@ -8,6 +8,7 @@ does not is not given up: its pods stay as they were last seen.
 from collections.abc import Iterable
 
 from mesh.controllers.evictions import DELAY
+from mesh.controllers.nodekeys import NodeKeys
 from mesh.model import fit
 from mesh.model.conditions import is_true, set_condition
 from mesh.model.fields import copy_of
@@ -30,19 +31,11 @@ class Unheard:
 
     def __init__(self, delay: float = DELAY) -> None:
         self._delay = delay
-        self._lost: set[str] = set()
+        self._nodes = NodeKeys(given_up)
 
     def keys(self, event: Event) -> Iterable[Key]:
         """The node of the event, when it is given up; of a pod's event, only if it was so before."""
-        obj = event.object
-        if isinstance(obj, Node):
-            if given_up(obj):
-                self._lost.add(obj.metadata.name)
-                return (event.key,)
-            self._lost.discard(obj.metadata.name)
-        elif isinstance(obj, Pod) and obj.spec.node_name in self._lost:
-            return (Key("Node", "", obj.spec.node_name),)
-        return ()
+        return self._nodes.of(event)
 
     def reconcile(self, key: Key, view: View, now_ns: int) -> Plan:
         """Takes readiness from the pods of one host."""
