@@ -10,10 +10,9 @@ import grpc
 import pytest
 from grpc import StatusCode, aio
 
-from mesh import authority, pki
+from mesh import pki
 from mesh.errors import Forbidden, NotFound, Unavailable
 from mesh.meshd import Settings
-from mesh.rpc.tls import Tls
 from mesh.sdk import context as contexts
 from mesh.sdk.access import Access
 from mesh.sdk.client import AsyncClient
@@ -28,6 +27,7 @@ from nodeagent.agent import Agent
 from nodeagent.config import AgentConfig
 from tests.harness.agents import VITALS
 from tests.harness.audits import Audits
+from tests.harness.authorities import Clock, issue, made_in, put
 from tests.harness.cli import run_here
 from tests.harness.control import RunningMeshd, control
 from tests.harness.fake_runtime import FakeHost, FakeRuntime
@@ -58,14 +58,6 @@ spec:
   containers: [{name: app, image: "example:1", imagePullPolicy: IfNotPresent}]
   volumes: [{name: own, projected: {sources: [{serviceAccountToken: {path: vault, audience: vault}}]}}]
 """
-
-
-@dataclass
-class Clock:
-    ahead: int = 0  # seconds
-
-    def __call__(self) -> int:
-        return time.time_ns() + self.ahead * 1_000_000_000
 
 
 @dataclass
@@ -100,25 +92,13 @@ class Place:
 
 @pytest.fixture
 async def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Place]:
-    directory, clock, now, audits = tmp_path / "pki", Clock(), int(time.time()), Audits()
-    directory.mkdir(mode=0o700)
-    held = authority.made("mesh", now)
-    for name, content in held.files().items():
-        if content:
-            (directory / name).write_bytes(content)
+    directory, clock, audits = tmp_path / "pki", Clock(), Audits()
+    held, tls = made_in(directory, NAMES)
     config, host = AgentConfig("node1", "192.0.2.1", tmp_path / "node1"), FakeHost()
     config.pki_dir.mkdir(parents=True)
     host.log_dir = config.log_dir
-    for stem, request in (
-        ("meshd", pki.server("meshd", NAMES)), ("admin", pki.user("admin")), ("agent", pki.node("node1")),
-    ):  # fmt: skip
-        wish = pki.wish()
-        for where in [directory] if stem != "agent" else [config.pki_dir]:
-            certificate = held.certify(request, wish.certificate, now, pki.HOST_LIFE)
-            (where / f"{stem}.crt").write_bytes(certificate)
-            (where / f"{stem}.key").write_bytes(wish.key)
+    put(issue(held, pki.node("node1"), int(time.time())), config.pki_dir, "agent")
     (config.pki_dir / "ca.crt").write_bytes(held.bundle)
-    tls = Tls(pki.Pair(*((directory / f"meshd.{end}").read_bytes() for end in ("crt", "key"))), held.bundle)
     settings = Settings(authority=directory, listen_tokens=("127.0.0.1:0",), clock=clock, audit=audits)
     agent = Agent(config, FakeRuntime(host), vitals=lambda: VITALS, exposure=lambda _: "")
     task = asyncio.create_task(agent.run())

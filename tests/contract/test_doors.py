@@ -16,7 +16,6 @@ from mesh.errors import Forbidden, Invalid, MeshError, Unavailable
 from mesh.meshd import Settings
 from mesh.model.kinds import pack
 from mesh.rpc.rayaccess import RayAccess
-from mesh.rpc.tls import Tls
 from mesh.sdk.access import Access
 from mesh.sdk.client import AsyncClient
 from mesh.sdk.context import Context
@@ -27,6 +26,7 @@ from mesh.v1.access_pb2_grpc import AccessStub
 from mesh.v1.control_pb2_grpc import ResourcesStub
 from mesh.v1.core_pb2 import Secret
 from tests.harness.audits import Audits
+from tests.harness.authorities import Clock, issue, made_in
 from tests.harness.cli import Cli, run_here
 from tests.harness.control import RunningMeshd, control
 from tests.harness.objects import config_map
@@ -34,16 +34,6 @@ from tests.harness.refusals import refused
 
 RAY_TOKEN = "the token of all Ray processes"
 REVOKED = pb.ObjectKey(kind="ConfigMap", namespace="kube-system", name="mesh-revoked")
-
-
-@dataclass
-class Clock:
-    """Real time, and how far it was turned on."""
-
-    ahead: int = 0  # seconds
-
-    def __call__(self) -> int:
-        return time.time_ns() + self.ahead * 1_000_000_000
 
 
 @dataclass
@@ -80,11 +70,6 @@ class Doors:
         return [r["why"] for r in self.audits.records if not r["allowed"]]
 
 
-def issue(held: authority.Authority, request: pki.Request, now: int) -> pki.Pair:
-    wish = pki.wish()
-    return pki.Pair(held.certify(request, wish.certificate, now, authority.life(request)), wish.key)
-
-
 def ray_of(directory: Path, now: int) -> RayAccess:
     """What the first host has of Ray."""
     made = raytls.made(now)
@@ -96,18 +81,8 @@ def ray_of(directory: Path, now: int) -> RayAccess:
 @pytest.fixture
 async def doors(tmp_path: Path) -> AsyncIterator[Doors]:
     directory, clock, audits = tmp_path / "pki", Clock(), Audits()
-    directory.mkdir(mode=0o700)
-    now = int(time.time())
-    held = authority.made("mesh", now)
-    for name, content in held.files().items():
-        if content:
-            (directory / name).write_bytes(content)
-    for stem, request in (("meshd", pki.server("meshd", ("127.0.0.1", "localhost"))), ("admin", pki.user("admin"))):
-        pair = issue(held, request, now)
-        (directory / f"{stem}.crt").write_bytes(pair.certificate)
-        (directory / f"{stem}.key").write_bytes(pair.key)
-    tls = Tls(pki.Pair(*((directory / f"meshd.{end}").read_bytes() for end in ("crt", "key"))), held.bundle)
-    ray = ray_of(tmp_path, now)
+    _, tls = made_in(directory, ("127.0.0.1", "localhost"))
+    ray = ray_of(tmp_path, int(time.time()))
     settings = Settings(authority=directory, listen_tokens=("127.0.0.1:0",), clock=clock, audit=audits, ray=ray)
     async with control(settings=settings, tls=tls) as mesh:
         yield Doors(mesh, directory, clock, audits)

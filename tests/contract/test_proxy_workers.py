@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 from mesh.v1.node_pb2 import ProxyHeld
-from tests.contract.test_proxy_upgrade import Holder
+from tests.harness.holding import held_proxy
 from tests.harness.proxying import (
     DEADLINE,
     PORT,
@@ -19,7 +19,6 @@ from tests.harness.proxying import (
     backend,
     echo,
     endpoint,
-    proxy,
     service,
 )
 
@@ -34,14 +33,9 @@ def hands_of(pid: int) -> list[int]:
 @asynccontextmanager
 async def working(folder: Path) -> AsyncIterator[tuple[ProxyProcess, Programmer]]:
     """A proxy of three processes."""
-    holder = Holder(folder)
-    await holder.start()
-    try:
-        async with proxy(folder, "--holder", str(holder.path)) as (process, programmer):
-            await programmer.host(workers=WORKERS)
-            yield process, programmer
-    finally:
-        await holder.kill()
+    async with held_proxy(folder) as (process, programmer, _):
+        await programmer.host(workers=WORKERS)
+        yield process, programmer
 
 
 @asynccontextmanager

@@ -1,0 +1,48 @@
+"""A proxy whose sockets another program keeps, as on a host."""
+
+import asyncio
+import os
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from tests.harness.proxying import DEADLINE, Programmer, ProxyProcess, proxy
+
+
+class Holder:
+    """The program that keeps sockets."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "hold.sock"
+        self._child: asyncio.subprocess.Process | None = None
+
+    async def start(self) -> None:
+        self._child = await asyncio.create_subprocess_exec(sys.executable, "-m", "netproxy.hold", str(self.path))
+        async with asyncio.timeout(DEADLINE):
+            while not self.path.is_socket():
+                await asyncio.to_thread(os.sched_yield)
+
+    def sockets(self) -> int:
+        """How many it has open."""
+        assert self._child is not None
+        links = Path(f"/proc/{self._child.pid}/fd").iterdir()
+        return sum(1 for link in links if os.readlink(link).startswith("socket:"))  # noqa: PTH115
+
+    async def kill(self) -> None:
+        assert self._child is not None
+        if self._child.returncode is None:
+            self._child.kill()
+        await self._child.wait()
+        self.path.unlink(missing_ok=True)
+
+
+@asynccontextmanager
+async def held_proxy(folder: Path) -> AsyncIterator[tuple[ProxyProcess, Programmer, Holder]]:
+    holder = Holder(folder)
+    await holder.start()
+    try:
+        async with proxy(folder, "--holder", str(holder.path)) as (process, programmer):
+            yield process, programmer, holder
+    finally:
+        await holder.kill()
