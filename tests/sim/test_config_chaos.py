@@ -14,7 +14,7 @@ from tests.harness import bent_time
 from tests.harness.agents import World, a_container, a_pod
 from tests.harness.fake_runtime import FakeHost
 from tests.harness.objects import config_map
-from tests.sim.test_agent_chaos import Watch, WatchedWorld
+from tests.harness.watched import Watch, WatchedWorld
 
 SEEDS = 200
 KEYS = ("one", "two", "deep")

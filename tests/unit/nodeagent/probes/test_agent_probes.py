@@ -2,49 +2,16 @@
 
 import asyncio
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from mesh.model.times import from_timestamp
-from mesh.v1.core_pb2 import Container, ExecAction, GRPCAction, Lifecycle, Probe
+from mesh.v1.core_pb2 import GRPCAction, Probe
 from nodeagent.probes.state import Result
-from tests.harness.agents import World, a_container, a_pod
+from tests.harness.agents import World, a_pod
 from tests.harness.bent_time import bent
-from tests.harness.fake_runtime import EPOCH, FakeHost, FakeRuntime, Program
-
-
-def probe(command: str, **fields: Any) -> Probe:
-    return Probe(exec=ExecAction(command=[command]), **fields)
-
-
-def probed(name: str = "main", **probes: Any) -> Container:
-    return a_container(name, **probes)
-
-
-async def up(root: Path, container: Container, world: World | None = None, **spec: Any) -> World:
-    world = world or World(root)
-    await world.start()
-    await world.assign(a_pod("web", containers=(container,), **spec))
-    await world.until(lambda: world.phase("web") == "Running")
-    return world
-
-
-def now() -> float:
-    return asyncio.get_running_loop().time()
-
-
-def ready(world: World, container: str = "main") -> bool:
-    return next(s.ready for s in world.status("web").container_statuses if s.name == container)
-
-
-def started(world: World, container: str = "main") -> bool:
-    return next(s.started for s in world.status("web").container_statuses if s.name == container)
-
-
-def killing(world: World) -> str:
-    return world.event("web", "Killing").message
-
+from tests.harness.fake_runtime import EPOCH, FakeHost, Program
+from tests.harness.probed import killing, now, probe, probed, ready, started, up
 
 # ---- scheduling
 
@@ -273,149 +240,6 @@ async def test_a_flip_is_told_within_50_milliseconds(tmp_path: Path) -> None:
     world.checks.answers["r"] = Result.FAILURE
     await world.until(lambda: not ready(world))
     assert now() - world.checks.times("r")[-1] < 0.05
-
-
-# ---- hooks
-
-
-def hooked(**hooks: Any) -> Lifecycle:
-    lifecycle = Lifecycle()
-    for name, command in hooks.items():
-        getattr(lifecycle, name).exec.command.append(command)
-    return lifecycle
-
-
-class Signals(FakeRuntime):
-    """Notes signals with their time."""
-
-    async def kill(self, container_id: str, signal: str) -> None:
-        self.host.calls.append(("signal", signal, str(round(now(), 2))))
-        await super().kill(container_id, signal)
-
-
-def signals(world: World) -> list[tuple[str, float]]:
-    return [(call[1], float(call[2])) for call in world.host.calls if call[0] == "signal"]
-
-
-@bent
-async def test_post_start_holds_everything_up(tmp_path: Path) -> None:  # L7, L6
-    world = World(tmp_path)
-    world.checks.seconds["hello"] = 5
-    await world.start()
-    first = a_container("first", lifecycle=hooked(post_start="hello"), readiness_probe=probe("r"))
-    await world.assign(a_pod("web", containers=(first, a_container("second"))))
-    await asyncio.sleep(4)
-    assert not started(world, "first")
-    assert (world.waiting("web", "first"), world.status("web").phase) == ("ContainerCreating", "Pending")
-    assert world.checks.times("r") == []
-    assert not [c for c in world.host.containers.values() if c.name == "second"]
-    await world.until(lambda: all(s.ready for s in world.status("web").container_statuses))
-    assert now() == pytest.approx(5, abs=0.1)
-    await asyncio.sleep(100)
-    assert world.checks.times("hello") == [0]
-
-
-@bent
-async def test_a_hook_of_an_attempt_that_is_over_decides_nothing(tmp_path: Path) -> None:  # L7
-    world = World(tmp_path, FakeHost(programs={"main": [Program(exit_after=0, exit_code=1), Program()]}))
-    world.checks.seconds["hello"] = 1.5
-    await world.start()
-    await world.assign(a_pod("web", containers=(a_container(lifecycle=hooked(post_start="hello")),)))
-    await world.until(lambda: world.restarts("web") == 1 and ready(world))
-    assert len(world.checks.times("hello")) == 2
-
-
-@bent
-async def test_a_failed_post_start_ends_the_container(tmp_path: Path) -> None:  # L7
-    world = World(tmp_path, FakeHost(default=Program(on_term=None)))
-    world.checks.answers["hello"] = Result.FAILURE
-    await world.start()
-    pod = a_pod(
-        "web", containers=(a_container(lifecycle=hooked(post_start="hello")),), termination_grace_period_seconds=9
-    )
-    await world.assign(pod)
-    await world.until(lambda: world.waiting("web") == "PostStartHookError")
-    assert "hello" not in world.status("web").container_statuses[0].state.waiting.message  # what it said is hidden
-    await world.until(lambda: world.restarts("web") == 1)
-    assert world.event("web", "FailedPostStartHook").message == "PostStartHook failed"
-    assert killing(world) == "FailedPostStartHook"
-    await world.until(lambda: world.waiting("web") == "CrashLoopBackOff")
-
-
-@pytest.mark.parametrize(
-    ("takes", "grace", "expected"),
-    [
-        (3.0, 10, [("TERM", 3.0), ("KILL", 10.0)]),  # it eats the grace
-        (9.0, 10, [("TERM", 9.0), ("KILL", 11.0)]),  # TERM has 2 s at least (L9)
-        (99.0, 10, [("TERM", 10.0), ("KILL", 12.0)]),  # and then it is abandoned
-        (99.0, 1, [("TERM", 1.0), ("KILL", 3.0)]),
-        (99.0, 0, [("TERM", 0.0), ("KILL", 2.0)]),  # without grace it does not run
-    ],
-)
-def test_pre_stop_eats_the_grace(tmp_path: Path, takes: float, grace: int, expected: list[tuple[str, float]]) -> None:
-    @bent
-    async def run() -> None:  # L8
-        world = World(tmp_path, FakeHost(default=Program(on_term=None)), Signals)
-        world.checks.seconds["bye"] = takes
-        await up(tmp_path, a_container(lifecycle=hooked(pre_stop="bye")), world)
-        began = now()
-        await world.delete("web", grace=grace)
-        await world.until(lambda: world.gone("web"))
-        assert [(what, pytest.approx(began + at, abs=0.1)) for what, at in expected] == signals(world)
-        assert len(world.checks.asked) == (1 if grace else 0)
-        assert ("FailedPreStopHook" in world.reasons("web")) is (takes > grace > 0)
-        assert world.reasons("web").count("Killing") == 1
-
-    run()
-
-
-@bent
-async def test_less_grace_cuts_a_pre_stop_hook_short(tmp_path: Path) -> None:  # L8, L9
-    world = World(tmp_path, FakeHost(default=Program(on_term=None)), Signals)
-    world.checks.seconds["bye"] = 100
-    await up(tmp_path, a_container(lifecycle=hooked(pre_stop="bye")), world)
-    await world.delete("web", grace=60)
-    await asyncio.sleep(5)
-    await world.delete("web", grace=3)
-    await world.until(lambda: world.gone("web"))
-    assert signals(world) == [("TERM", pytest.approx(8, abs=0.1)), ("KILL", pytest.approx(10, abs=0.1))]
-    assert world.checks.cut == [(pytest.approx(8, abs=0.1), "bye")]
-
-
-@bent
-async def test_a_new_agent_begins_the_hook_again_and_keeps_the_deadline(tmp_path: Path) -> None:  # L8
-    world = World(tmp_path, FakeHost(default=Program(on_term=None)), Signals)
-    world.checks.seconds["bye"] = 100
-    await up(tmp_path, a_container(lifecycle=hooked(pre_stop="bye")), world)
-    await world.delete("web", grace=20)
-    await asyncio.sleep(5)
-    await world.restart()
-    await world.until(lambda: world.gone("web"))
-    assert len(world.checks.times("bye")) == 2
-    assert signals(world) == [("TERM", pytest.approx(20, abs=0.1)), ("KILL", pytest.approx(22, abs=0.1))]
-
-
-@bent
-async def test_a_dead_container_is_not_asked_to_stop(tmp_path: Path) -> None:  # L8
-    world = World(tmp_path, FakeHost(default=Program(exit_after=1, exit_code=1)))
-    await world.start()
-    await world.assign(a_pod("web", containers=(a_container(lifecycle=hooked(pre_stop="bye")),)))
-    await world.until(lambda: world.waiting("web") == "CrashLoopBackOff")
-    await world.delete("web")
-    await world.until(lambda: world.gone("web"))
-    assert world.checks.times("bye") == []
-
-
-@bent
-async def test_liveness_runs_pre_stop_first(tmp_path: Path) -> None:  # P7
-    world = World(tmp_path, None, Signals)
-    world.checks.seconds["bye"] = 2
-    shaped = a_container(liveness_probe=probe("live", failure_threshold=1), lifecycle=hooked(pre_stop="bye"))
-    world.checks.answers["live"] = Result.FAILURE
-    await up(tmp_path, shaped, world)
-    await world.until(lambda: world.restarts("web") == 1)
-    assert world.checks.times("bye")[0] == 0
-    assert signals(world)[0] == ("TERM", pytest.approx(2, abs=0.1))
 
 
 @bent
