@@ -150,6 +150,10 @@ class Agent(StreamCalls):
             lambda uid: self._crew.desired.held.get(uid, ""),
         )  # fmt: skip
 
+    async def kept(self) -> None:
+        """Returns once the newest Assignment is on disk."""
+        await self._keeper.kept()
+
     # ---- the port
     async def assign(self, assignment: node_pb2.Assignment) -> node_pb2.AssignReply:
         """Takes the whole set of pods; raises Conflict for an older fence than is held or a missing box, Forbidden for

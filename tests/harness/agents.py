@@ -180,7 +180,9 @@ class World:
         self.agent = None
 
     async def restart(self, *, assign: bool = True) -> None:
-        """The agent dies and another one begins."""
+        """The agent dies and another one begins; without an order it has the last one from its disk."""
+        if not assign and self.agent is not None:
+            await self.agent.kept()
         await self.kill()
         await self.start()
         if assign:
