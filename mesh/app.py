@@ -12,8 +12,8 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -42,6 +42,7 @@ from mesh.store.ledger import Retention
 from mesh.store.rotation import KeyRotation
 from mesh.store.sqlite import SqliteStore
 from mesh.supervision.programs import TUNNEL_PORT
+from mesh.tracing.walks import Walks
 from mesh.unlock import unlocked
 
 _log = structlog.get_logger("mesh.app")
@@ -93,8 +94,9 @@ async def serve(config: MeshdConfig) -> None:
     try:
         hosts = _hosts(config, tls)
         rotation = KeyRotation(source, ring, store)
-        meshd = Meshd(store, hosts, tls, replace(_settings(config, store, tls), audit=audit, rotation=rotation))
-        async with watched(audit, time.time_ns), asyncio.TaskGroup() as tasks:
+        settings = replace(_settings(config, store, tls), audit=audit, rotation=rotation)
+        async with traced(config, os.environ) as walks, watched(audit, time.time_ns), asyncio.TaskGroup() as tasks:
+            meshd = Meshd(store, hosts, tls, replace(settings, walks=walks))
             tasks.create_task(hosts.run(), name="hosts")
             tasks.create_task(meshd.run(), name="meshd")
             await meshd.serving.wait()
@@ -104,6 +106,22 @@ async def serve(config: MeshdConfig) -> None:
     finally:
         await store.close()
         audit.close()
+
+
+@asynccontextmanager
+async def traced(config: MeshdConfig, environment: Mapping[str, str]) -> AsyncIterator[Walks | None]:
+    """Traces, where they are configured; of OpenTelemetry nothing is loaded where they are not."""
+    endpoint = config.otlp_endpoint or environment.get("OTEL_EXPORTER_OTLP_ENDPOINT", "")
+    if not endpoint:
+        yield None
+        return
+    from mesh.tracing.otlp import Exporter  # noqa: PLC0415 - see above
+
+    exporter = Exporter(endpoint)
+    try:
+        yield Walks(time.time_ns, exporter.emit)
+    finally:
+        await exporter.close()
 
 
 class NoHosts:
@@ -180,6 +198,7 @@ def _settings(config: MeshdConfig, store: SqliteStore, tls: Tls) -> Settings:
         authority=config.pki.authority,
         metrics_listen=config.metrics_listen,
         console_listen=config.console_listen,
+        exemplars=config.exemplars,
         files=Files(config.pki.ca, config.pki.certificate, config.pki.key),
         network=config.network,
         silence=config.node_silence_seconds,

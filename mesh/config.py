@@ -95,6 +95,8 @@ class MeshdConfig:
     listen: tuple[str, ...] = ("127.0.0.1:7443",)
     listen_tokens: tuple[str, ...] = ()  # where clients come with a token instead of a certificate
     metrics_listen: tuple[str, ...] = ()  # where figures are read, "host:port"; empty: nowhere
+    otlp_endpoint: str = ""  # where traces go, "http://host:port"; empty: as the environment says, or nowhere
+    exemplars: bool = False  # ids of traces among the figures
     console_listen: str = ""  # where the console is served while somebody is signed in, "host:port"; empty: nowhere
     network: Network = Network()
     ray: Ray = Ray()
@@ -191,7 +193,12 @@ def _listen(config: MeshdConfig) -> list[Violation]:
     wrong = [(f"{n}[{i}]", a) for n, addresses in told.items() for i, a in enumerate(addresses) if not _is_address(a)]
     if config.console_listen and not _is_address(config.console_listen):
         wrong.append(("console_listen", config.console_listen))
-    return [Violation(field, f'"{address}" is not host:port') for field, address in wrong]
+    found = [Violation(field, f'"{address}" is not host:port') for field, address in wrong]
+    if config.otlp_endpoint and not config.otlp_endpoint.startswith(("http://", "https://")):
+        found.append(
+            Violation("otlp_endpoint", f'"{config.otlp_endpoint}" is not http://host:port or https://host:port')
+        )
+    return found
 
 
 def _ray(ray: Ray) -> list[Violation]:

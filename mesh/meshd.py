@@ -80,6 +80,8 @@ from mesh.start import begin
 from mesh.store.feed import Feed
 from mesh.store.port import Event, Store
 from mesh.store.rotation import KeyRotation
+from mesh.tracing.store import followed
+from mesh.tracing.walks import Walks
 from mesh.v1.access_pb2_grpc import add_AccessServicer_to_server
 from mesh.v1.control_pb2_grpc import (
     add_ControlServicer_to_server,
@@ -124,6 +126,8 @@ class Settings:
     listen_tokens: Sequence[str] = ()
     limits: Limits = field(default_factory=Limits)
     ray: RayAccess | None = None  # for hosts that join
+    walks: Walks | None = None  # traces, when they are on
+    exemplars: bool = False  # among the figures, for who asks for OpenMetrics
     address: str = "127.0.0.1"  # of this host, for pods that call where meshd listens at all addresses
 
 
@@ -147,8 +151,11 @@ class Meshd:
 
     def __post_init__(self) -> None:
         self.store = counted(self.store, self.tally)
+        if self.settings.walks is not None:
+            self.store = followed(self.store, self.settings.walks)
         self.feed = Feed(self.store)
-        self.figures = Figures(self.feed, self.tally, self.settings.files, self.settings.clock)
+        self.figures = Figures(self.feed, self.tally, self.settings.files, self.settings.clock,
+                               exemplars=self.settings.exemplars)  # fmt: skip
         self.console = ConsoleDoor(self.settings.console_listen, self.settings.files, self._console)
 
     async def run(self) -> None:
@@ -210,7 +217,7 @@ class Meshd:
             return
         settings, tls = self.settings, self.tls
         gate = Gate(self.feed.view, settings.audit, settings.clock, settings.limits, lambda: tls.server.key)
-        border = Border(gate, self.tally)
+        border = Border(gate, self.tally, settings.walks)
         server = await serve(settings.listen, tls, border, self._register, settings.listen_tokens)
         forget = self.feed.on_events(lambda events: _recheck(border, events))
         try:
@@ -275,7 +282,7 @@ class Meshd:
             self.store, self.feed, epoch, network.cluster_cidr, ranges.of, settings.clock,
             Publisher(self.feed, epoch, tally=self.tally), News(self.feed), told, settings.wait, trust=trust,
             secret_budget=settings.limits.secret_bytes_per_host,
-            keeping=keeping,
+            keeping=keeping, walks=settings.walks,
         )  # fmt: skip
 
     def _ranges(self) -> allocate.Ranges:

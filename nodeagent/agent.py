@@ -147,6 +147,7 @@ class Agent(StreamCalls):
             Reactions(self._runtime, checks, events, self._spawn),
             lambda: "" if anyway else exposure(config.run_dir),
             lambda pod: self._crew.desired.names_of(pod),  # noqa: PLW0108 - of the newest order
+            lambda uid: self._crew.desired.traceparents.get(uid, ""),
             lambda uid: self._crew.desired.held.get(uid, ""),
         )  # fmt: skip
 

@@ -46,6 +46,7 @@ class Desired:
     volumes: tuple[LocalVolume, ...] = ()
     held: Mapping[str, str] = field(default_factory=dict)  # pods that must not be stopped yet, by uid, and why
     ingress_secrets: tuple[str, ...] = ()  # "namespace/name" of those that are for this host's ingress
+    traceparents: Mapping[str, str] = field(default_factory=dict)  # by uid, of pods whose start is traced
     secrets_lost: bool = False  # this is what was kept on disk, where no Secret is
 
     @property
@@ -121,7 +122,7 @@ def accept(held: Desired, assignment: Assignment, node: str) -> Desired:
         names=Names(assignment.dns_address, assignment.cluster_domain, tuple(assignment.service_links)),
         service_cidr=assignment.service_cidr, neighbours=tuple(assignment.neighbours),
         volumes=tuple(assignment.volumes), ingress_secrets=tuple(assignment.ingress_secrets),
-        held={held.uid: held.waits_for for held in assignment.held},
+        held={held.uid: held.waits_for for held in assignment.held}, traceparents=dict(assignment.traceparents),
     )  # fmt: skip
 
 

@@ -25,9 +25,9 @@ class Tally:
         """Counts; `of` are labels as `text.labels` writes them."""
         self._counts[family][of] += by
 
-    def observe(self, family: Family, of: str, value: float) -> None:
-        """One more observation."""
-        self._histograms[family][of].observe(value)
+    def observe(self, family: Family, of: str, value: float, trace: str = "") -> None:
+        """One more observation; `trace`: the id of the trace in which it was made."""
+        self._histograms[family][of].observe(value, trace)
 
     def show(self, page: Page) -> None:
         """Everything."""

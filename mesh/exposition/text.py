@@ -1,4 +1,4 @@
-"""Prometheus' text exposition format 0.0.4: families of samples in, one text out.
+"""Prometheus' text exposition format 0.0.4, and OpenMetrics 1.0 with exemplars: families of samples in, one text out.
 
 Rule: pure, and quick: a host writes some ten thousand lines every 15 s, so labels are texts that their owner keeps, and
 a family is written in one go. A family without a sample is not written.
@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)  # Prometheus' own buckets
 
 
@@ -21,23 +22,23 @@ class Family(NamedTuple):
 
 
 class Histogram:
-    """Counts of what was observed, by upper bound."""
+    """Counts of what was observed, by upper bound; the last of each bucket that was part of a trace is its exemplar."""
 
-    __slots__ = ("bounds", "counts", "sum")
+    __slots__ = ("bounds", "counts", "exemplars", "sum")
 
     def __init__(self, bounds: tuple[float, ...] = SECONDS) -> None:
         self.bounds = bounds
         self.counts = [0] * (len(bounds) + 1)
         self.sum = 0.0
+        self.exemplars: dict[int, tuple[str, float]] = {}  # trace and value, by bucket
 
-    def observe(self, value: float) -> None:
-        """One more."""
+    def observe(self, value: float, trace: str = "") -> None:
+        """One more; `trace`: the id of the trace in which it was observed."""
         self.sum += value
-        for i, bound in enumerate(self.bounds):
-            if value <= bound:
-                self.counts[i] += 1
-                return
-        self.counts[-1] += 1
+        bucket = next((i for i, bound in enumerate(self.bounds) if value <= bound), len(self.bounds))
+        self.counts[bucket] += 1
+        if trace:
+            self.exemplars[bucket] = trace, value
 
     @property
     def count(self) -> int:
@@ -48,7 +49,8 @@ class Histogram:
 class Page:
     """What one answer will say."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, openmetrics: bool = False) -> None:
+        self._openmetrics = openmetrics
         self._families: dict[str, list[str]] = {}
 
     def put(self, family: Family, samples: Iterable[tuple[str, float]]) -> None:
@@ -64,9 +66,10 @@ class Page:
     def histogram(self, family: Family, of: str, histogram: Histogram) -> None:
         """A histogram's samples."""
         lines, total, before = self._lines(family), 0, of + "," if of else ""
-        for bound, count in zip((*histogram.bounds, math.inf), histogram.counts, strict=True):
-            total += count
-            lines.append(f'{family.name}_bucket{{{before}le="{_number(bound)}"}} {total}\n')
+        for i, bound in enumerate((*histogram.bounds, math.inf)):
+            total += histogram.counts[i]
+            shown = self._exemplar(histogram, i)
+            lines.append(f'{family.name}_bucket{{{before}le="{_number(bound)}"}} {total}{shown}\n')
         inner = f"{{{of}}}" if of else ""
         lines.append(f"{family.name}_sum{inner} {_number(histogram.sum)}\n{family.name}_count{inner} {total}\n")
 
@@ -76,14 +79,29 @@ class Page:
 
     def render(self) -> bytes:
         """The whole text."""
-        return "".join(text for lines in self._families.values() if len(lines) > 1 for text in lines).encode()
+        text = "".join(text for lines in self._families.values() if len(lines) > 1 for text in lines)
+        return (text + "# EOF\n" if self._openmetrics else text).encode()
 
     def _lines(self, family: Family) -> list[str]:
         lines = self._families.get(family.name)
         if lines is None:
-            head = f"# HELP {family.name} {_help(family.help)}\n# TYPE {family.name} {family.kind}\n"
+            name, kind = self._typed(family)
+            head = f"# HELP {name} {_help(family.help)}\n# TYPE {name} {kind}\n"
             lines = self._families[family.name] = [head]
         return lines
+
+    def _typed(self, family: Family) -> tuple[str, str]:
+        """Name and kind as they are declared; OpenMetrics knows no counter but x_total, of a family x."""
+        if not self._openmetrics or family.kind != "counter":
+            return family.name, family.kind
+        name = family.name.removesuffix("_total")
+        return name, "counter" if name != family.name else "unknown"
+
+    def _exemplar(self, histogram: Histogram, bucket: int) -> str:
+        if not self._openmetrics or bucket not in histogram.exemplars:
+            return ""
+        trace, value = histogram.exemplars[bucket]
+        return f' # {{trace_id="{trace}"}} {_number(value)}'
 
 
 def labels(of: Mapping[str, str]) -> str:

@@ -63,6 +63,7 @@ class Request:
     path: str
     query: Mapping[str, str]
     who: Identity
+    accept: str = ""  # as the header says it
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +178,8 @@ class Door:
             _log.warning("figures_refused", user=who.name, groups=who.groups, path=url.path)
             return 403, _words(f'"{who.name}" may not read figures: it needs the group {MONITORS}')
         try:
-            return 200, await self.answer(Request(url.path, dict(parse_qsl(url.query)), who))
+            accept = next((value.decode("ascii", "replace") for key, value in request.headers if key == b"accept"), "")
+            return 200, await self.answer(Request(url.path, dict(parse_qsl(url.query)), who, accept))
         except MeshError as error:
             status = next((code for kind, code in _STATUS.items() if isinstance(error, kind)), 500)
             return status, _words(error.message)

@@ -14,7 +14,7 @@ from mesh import __version__, pki
 from mesh.errors import AlreadyExists, Conflict, MeshError, NotFound
 from mesh.exposition.process import process
 from mesh.exposition.tally import Tally, timed
-from mesh.exposition.text import CONTENT_TYPE, Family, Page, labels
+from mesh.exposition.text import CONTENT_TYPE, OPENMETRICS, Family, Page, labels
 from mesh.exposition.web import Answer, Files, Request
 from mesh.figures.alerts import AUTHORITY, PATIENCE, Receipts, Seen, alerts
 from mesh.figures.cluster import KINDS, cluster
@@ -22,6 +22,7 @@ from mesh.model.kinds import Object, served_kinds
 from mesh.model.times import SECOND
 from mesh.store.feed import Feed
 from mesh.store.port import Store
+from mesh.tracing.walks import trace_of_call
 from mesh.v1.control_pb2 import AlertStatus
 from mesh.v1.core_pb2 import Node
 from mesh.v1.node_pb2 import SecretReceipt
@@ -68,7 +69,10 @@ class Hosts(Protocol):
 class Figures:
     """Of one meshd."""
 
-    def __init__(self, feed: Feed, tally: Tally, files: Files | None, clock: Callable[[], int]) -> None:
+    def __init__(
+        self, feed: Feed, tally: Tally, files: Files | None, clock: Callable[[], int], *, exemplars: bool = False
+    ) -> None:  # fmt: skip
+        self._exemplars = exemplars
         self._feed = feed
         self._tally = tally
         self._files = files
@@ -87,19 +91,16 @@ class Figures:
 
     async def answer(self, request: Request) -> Answer:
         """What a reader gets; raises NotFound."""
-        kind = "application/json" if request.path.rstrip("/") == "/sd" else CONTENT_TYPE
-        return Answer(await self.raw(request.path), kind)
+        path = request.path.rstrip("/")
+        if path == "/metrics" and self._exemplars and "application/openmetrics-text" in request.accept:
+            return Answer(self._mine(Page(openmetrics=True)), OPENMETRICS)
+        return Answer(await self.raw(path), "application/json" if path == "/sd" else CONTENT_TYPE)
 
     async def raw(self, path: str) -> bytes:
         """What is said under a path; raises NotFound."""
         match path.rstrip("/"):
             case "/metrics":
-                page = Page()
-                process(page)
-                self._own(page)
-                self._tally.show(page)
-                self._hosts(page)
-                return page.render()
+                return self._mine(Page())
             case "/metrics/cluster":
                 view = self._feed.view
                 objects = {kind: view.of_kind(kind) for kind in KINDS}
@@ -107,6 +108,13 @@ class Figures:
             case "/sd":
                 return json.dumps(targets(self._feed.view.nodes()), indent=1).encode() + b"\n"
         raise NotFound(f'there are no figures of meshd at "{path}"; there are: {" ".join(PATHS)}')
+
+    def _mine(self, page: Page) -> bytes:
+        process(page)
+        self._own(page)
+        self._tally.show(page)
+        self._hosts(page)
+        return page.render()
 
     def alerts(self) -> list[AlertStatus]:
         """What needs somebody now."""
@@ -182,7 +190,7 @@ def counted(store: Store, tally: Tally) -> Store:
         lost = isinstance(failure, Conflict | AlreadyExists | NotFound)
         result = "ok" if failure is None else "conflict" if lost else "error"
         tally.add(COMMITS, labels({"result": result}))
-        tally.observe(COMMIT_TOOK, "", seconds)
+        tally.observe(COMMIT_TOOK, "", seconds, trace_of_call())
 
     for result in ("ok", "conflict", "error"):
         tally.add(COMMITS, labels({"result": result}), 0)  # so that the first failure is an increase

@@ -44,6 +44,7 @@ from mesh.sessions import Trust
 from mesh.store.change import change
 from mesh.store.feed import Feed
 from mesh.store.port import Event, Store, Write
+from mesh.tracing.walks import Walks
 from mesh.v1 import node_pb2
 from mesh.v1.core_pb2 import (
     ConfigMap,
@@ -88,6 +89,7 @@ class Fleet:
     trust: Trust | None = None
     keeping: Keeping | None = None
     secret_budget: int = SECRET_BUDGET
+    walks: Walks | None = None  # traces, when they are on
 
 
 class Link:
@@ -210,6 +212,8 @@ class Link:
         node, now = self._fleet.feed.view.node(self.name), asyncio.get_running_loop().time()
         idle = not self._picture.is_news(observed) and self._picture.is_compared(node, now)
         news = self._picture.take(observed)
+        if self._fleet.walks is not None:
+            self._fleet.walks.reported(news.pods)
         try:
             if not idle:
                 await self._write(news)
@@ -298,7 +302,10 @@ class Link:
         self._alarm = loop.call_later(min(max(wait, 0.0), LONGEST_ALARM), self._look.set) if at else None
 
     async def _assign(self, wanted: node_pb2.Assignment) -> None:
-        entrusting = self._entrusting
+        entrusting, walks, began = self._entrusting, self._fleet.walks, self._fleet.clock()
+        uids = [pod.metadata.uid for pod in wanted.pods]
+        if walks is not None:
+            wanted.traceparents.update(walks.traceparents(uids))
         order = await entrusting.order(wanted, self._fleet.feed.view)
         try:
             reply = await self.line.call(self.line.agent.assign(order), self._fleet.limit)
@@ -306,6 +313,8 @@ class Link:
             entrusting.refused()
             raise
         self.line.seen()
+        if walks is not None:
+            walks.ordered(uids, began)
         entrusting.took(wanted)
         self._ordered = max(self._ordered, _fence(reply.fence))
         self.held = reply.run_digest

@@ -23,11 +23,14 @@ from mesh.exposition.tally import Tally
 from mesh.exposition.text import Family
 from mesh.rpc.gate import Call, Gate, begin
 from mesh.rpc.status import internal, status_of, to_grpc
+from mesh.tracing.walks import Walks
 
 _log = structlog.get_logger("mesh.rpc")
 HANDLED = Family("grpc_server_handled_total", "counter", "Calls that ended, by how they ended.")
 TOOK = Family("grpc_server_handling_seconds", "histogram", "How long calls took; streams to their end.")
 _WRITES = frozenset(("Apply", "Create", "Update", "Patch", "Delete", "Exec", "PortForward", "Backup"))
+
+_TRACED = frozenset(f"/mesh.v1.Resources/{verb}" for verb in ("Apply", "Create", "Update", "Patch", "Delete"))
 
 Context = aio.ServicerContext[Any, Any]
 
@@ -35,8 +38,9 @@ Context = aio.ServicerContext[Any, Any]
 class Border(aio.ServerInterceptor):
     """Wraps every handler of the server; made on the event loop that serves."""
 
-    def __init__(self, gate: Gate, tally: Tally | None = None) -> None:
+    def __init__(self, gate: Gate, tally: Tally | None = None, walks: Walks | None = None) -> None:
         self._gate = gate
+        self._walks = walks
         self._tally = tally or Tally()
         self._streams: set[_Passage] = set()
 
@@ -75,7 +79,12 @@ class Border(aio.ServerInterceptor):
         async def call(request: Any, context: Context) -> Any:
             passage = _Passage(self._gate, method, context, self._tally)
             async with passage:
-                return await inner(await passage.enter(request), context)
+                entered = await passage.enter(request)
+                if self._walks is None or method not in _TRACED:
+                    return await inner(entered, context)
+                with self._walks.call(method, _told(context, "traceparent")) as traced:
+                    passage.trace = traced.context.trace
+                    return await inner(entered, context)
 
         return call
 
@@ -129,6 +138,11 @@ async def _again(first: Any, rest: AsyncIterator[Any]) -> AsyncIterator[Any]:
         yield request
 
 
+def _told(context: Context, name: str) -> str:
+    """What the caller's metadata say under a name, "" for nothing."""
+    return next((v for k, v in context.invocation_metadata() or () if k == name and isinstance(v, str)), "")
+
+
 def _token(context: Context) -> str:
     """What the caller brought as a bearer token, "" for nothing."""
     for key, value in context.invocation_metadata() or ():
@@ -146,6 +160,7 @@ class _Passage:
         self.context = context
         self.call = Call(gate, Who(""), method, context.peer())
         self.started = time.monotonic()
+        self.trace = ""  # the id of its trace
         self._ending: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     async def enter(self, request: Any) -> Any:
@@ -235,7 +250,7 @@ class _Passage:
         said = {"message": message} if message else {}
         of = f'grpc_service="{service.strip("/")}",grpc_method="{verb}"'
         self._tally.add(HANDLED, f'{of},grpc_code="{code}"')
-        self._tally.observe(TOOK, of, milliseconds / 1000)
+        self._tally.observe(TOOK, of, milliseconds / 1000, self.trace)
         record(
             "request", method=self.call.method, user=self.call.who.name, code=code, milliseconds=milliseconds, **said
         )

@@ -92,6 +92,26 @@ class Assignment(_message.Message):
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
+    @_typing.final
+    class TraceparentsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     NODE_FIELD_NUMBER: _builtins.int
     FENCE_FIELD_NUMBER: _builtins.int
     DIGEST_FIELD_NUMBER: _builtins.int
@@ -110,6 +130,7 @@ class Assignment(_message.Message):
     SERVICE_LINKS_FIELD_NUMBER: _builtins.int
     VOLUMES_FIELD_NUMBER: _builtins.int
     INGRESS_SECRETS_FIELD_NUMBER: _builtins.int
+    TRACEPARENTS_FIELD_NUMBER: _builtins.int
     HELD_FIELD_NUMBER: _builtins.int
     node: _builtins.str
     digest: _builtins.str
@@ -167,6 +188,10 @@ class Assignment(_message.Message):
         """"namespace/name" of those Secrets that are for this host's ingress"""
 
     @_builtins.property
+    def traceparents(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """by uid, of pods whose start is traced; no part of the digest"""
+
+    @_builtins.property
     def held(self) -> _containers.RepeatedCompositeFieldContainer[Global___HeldPod]:
         """pods that are being deleted and must not be stopped yet"""
 
@@ -191,11 +216,12 @@ class Assignment(_message.Message):
         service_links: _abc.Iterable[Global___ServiceLink] | None = ...,
         volumes: _abc.Iterable[Global___LocalVolume] | None = ...,
         ingress_secrets: _abc.Iterable[_builtins.str] | None = ...,
+        traceparents: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         held: _abc.Iterable[Global___HeldPod] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["fence", b"fence", "signed", b"signed"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster_cidr", b"cluster_cidr", "cluster_domain", b"cluster_domain", "config_maps", b"config_maps", "digest", b"digest", "dns_address", b"dns_address", "fence", b"fence", "held", b"held", "ingress_secrets", b"ingress_secrets", "neighbours", b"neighbours", "node", b"node", "node_labels", b"node_labels", "pod_cidr", b"pod_cidr", "pods", b"pods", "sealed_secrets", b"sealed_secrets", "service_cidr", b"service_cidr", "service_links", b"service_links", "signed", b"signed", "volumes", b"volumes", "withheld_secrets", b"withheld_secrets"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster_cidr", b"cluster_cidr", "cluster_domain", b"cluster_domain", "config_maps", b"config_maps", "digest", b"digest", "dns_address", b"dns_address", "fence", b"fence", "held", b"held", "ingress_secrets", b"ingress_secrets", "neighbours", b"neighbours", "node", b"node", "node_labels", b"node_labels", "pod_cidr", b"pod_cidr", "pods", b"pods", "sealed_secrets", b"sealed_secrets", "service_cidr", b"service_cidr", "service_links", b"service_links", "signed", b"signed", "traceparents", b"traceparents", "volumes", b"volumes", "withheld_secrets", b"withheld_secrets"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -882,6 +908,7 @@ class PodReport(_message.Message):
     GONE_FIELD_NUMBER: _builtins.int
     MIRROR_FIELD_NUMBER: _builtins.int
     SECRETS_FIELD_NUMBER: _builtins.int
+    STEPS_FIELD_NUMBER: _builtins.int
     uid: _builtins.str
     namespace: _builtins.str
     name: _builtins.str
@@ -895,6 +922,10 @@ class PodReport(_message.Message):
 
     @_builtins.property
     def secrets(self) -> _containers.RepeatedCompositeFieldContainer[Global___SecretReceipt]: ...
+    @_builtins.property
+    def steps(self) -> _containers.RepeatedCompositeFieldContainer[Global___Step]:
+        """of a pod whose start is traced, from the first on"""
+
     def __init__(
         self,
         *,
@@ -905,14 +936,54 @@ class PodReport(_message.Message):
         gone: _builtins.bool = ...,
         mirror: _core_pb2.Pod | None = ...,
         secrets: _abc.Iterable[Global___SecretReceipt] | None = ...,
+        steps: _abc.Iterable[Global___Step] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["mirror", b"mirror", "status", b"status"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["gone", b"gone", "mirror", b"mirror", "name", b"name", "namespace", b"namespace", "secrets", b"secrets", "status", b"status", "uid", b"uid"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["gone", b"gone", "mirror", b"mirror", "name", b"name", "namespace", b"namespace", "secrets", b"secrets", "status", b"status", "steps", b"steps", "uid", b"uid"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___PodReport: _TypeAlias = PodReport  # noqa: Y015
+
+@_typing.final
+class Step(_message.Message):
+    """Something that a host did to start a pod."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    CONTAINER_FIELD_NUMBER: _builtins.int
+    BEGAN_UNIX_NANOS_FIELD_NUMBER: _builtins.int
+    ENDED_UNIX_NANOS_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
+    TRACEPARENT_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """"volumes", "sandbox", "pull", "create", "start" """
+    container: _builtins.str
+    """empty: the pod"""
+    began_unix_nanos: _builtins.int
+    ended_unix_nanos: _builtins.int
+    error: _builtins.str
+    traceparent: _builtins.str
+    """by which the order asked for it"""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        container: _builtins.str = ...,
+        began_unix_nanos: _builtins.int = ...,
+        ended_unix_nanos: _builtins.int = ...,
+        error: _builtins.str = ...,
+        traceparent: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["began_unix_nanos", b"began_unix_nanos", "container", b"container", "ended_unix_nanos", b"ended_unix_nanos", "error", b"error", "name", b"name", "traceparent", b"traceparent"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Step: _TypeAlias = Step  # noqa: Y015
 
 @_typing.final
 class SecretReceipt(_message.Message):

@@ -65,15 +65,18 @@ class Executor:
     reactions: Reactions
     env_exposure: Callable[[], str]  # why a Secret in an environment could reach a disk of this host, in words
     names: Callable[[Pod], Names] = lambda _pod: Names()
+    traceparent: Callable[[str], str] = lambda _uid: ""  # of a pod whose start is traced
     held: Callable[[str], str] = lambda _uid: ""  # why a pod that is deleted must not be stopped yet
 
     async def perform(self, action: do.Action, state: PodState, facts: do.Facts) -> None:
         """Does it; failures are noted in `state`."""
-        try:
-            await self._perform(action, state, facts)
-        except EXECUTE_FAILURES as raised:
-            failure = raised if isinstance(raised, RuntimeFailure) else RuntimeFailure("", str(raised))
-            self.failures.note(action, state, failure)
+        with state.steps.step(action, self.traceparent(state.uid), self.clock):
+            try:
+                await self._perform(action, state, facts)
+            except EXECUTE_FAILURES as raised:
+                failure = raised if isinstance(raised, RuntimeFailure) else RuntimeFailure("", str(raised))
+                self.failures.note(action, state, failure)
+                state.steps.failed(failure.message)
 
     async def _perform(self, action: do.Action, state: PodState, facts: do.Facts) -> None:  # noqa: PLR0912 - one line each
         match action:

@@ -10,6 +10,7 @@ from mesh.v1.core_pb2 import Pod
 from nodeagent.desired import Given
 from nodeagent.pods import actions as do
 from nodeagent.pods.record import Record
+from nodeagent.pods.steps import Steps
 from nodeagent.runtime.seen import SeenContainer, SeenPod
 
 
@@ -27,6 +28,7 @@ class PodState:
     saved: Record = field(default_factory=Record)
     etc: dict[str, str] = field(default_factory=dict)  # the pod's /etc files on the host, by destination
     etc_for: str | None = None  # the address they were written for
+    steps: Steps = field(default_factory=Steps)
     stale: bool = True  # look before the next decision
     gone: bool = False
     halted: int | None = None  # seconds to stop in: the host shuts down (L19)

@@ -339,6 +339,7 @@ class Worker(Asked):
         if status is not None:
             report.status.CopyFrom(status)
         report.secrets.extend(self._receipts)
+        report.steps.extend(self.state.steps.done)
         if self.mirror:
             report.mirror.CopyFrom(self.state.pod)
         return report
