@@ -32,6 +32,7 @@ from mesh.controllers.evictions import DELAY, Evictions
 from mesh.controllers.garbage import Garbage
 from mesh.controllers.ingress import Ingresses
 from mesh.controllers.job import Jobs
+from mesh.controllers.leases import Leases
 from mesh.controllers.leftovers import Leftovers
 from mesh.controllers.namespaces import Namespaces
 from mesh.controllers.nodes import SPARED, Nodes
@@ -241,7 +242,7 @@ class Meshd:
         )  # fmt: skip
         keepers = (
             Nodes(settings.spared), Evictions(settings.eviction), Unheard(settings.eviction), Namespaces(), Leftovers(),
-            Volumes(), Rolls(), Accounts(), Ingresses(), Events(settings.event_ttl),
+            Volumes(), Rolls(), Accounts(), Ingresses(), Events(settings.event_ttl), Leases(settings.clock()),
         )  # fmt: skip
         controllers = (Scheduler(), *workloads, *keepers)
         loop = Loop(self.feed, self.store, controllers, settings.clock, self.tally)

@@ -11,7 +11,7 @@ from mesh.admission import accounts, applied, config, defaults, ingress, priorit
 from mesh.admission.allocate import DEFAULT_RANGES, Ranges
 from mesh.admission.draft import Draft, subject_of
 from mesh.errors import AlreadyExists, Conflict, Forbidden, Invalid, Violation
-from mesh.model import pods
+from mesh.model import leases, pods
 from mesh.model.changes import merge_patch, three_way
 from mesh.model.conditions import set_condition
 from mesh.model.digest import LAST_APPLIED
@@ -72,6 +72,7 @@ def create(obj: Object, view: View, stamp: Stamp) -> Admitted:
     if isinstance(draft.object, Pod):
         draft.wrong += priority.resolve(draft.object, view)
         draft.wrong += accounts.resolve(draft.object, view, stamp.uid)
+        leases.date(draft.object, stamp.now)
     elif isinstance(draft.object, PriorityClass):
         draft.wrong += priority.check(draft.object, view)
     draft.place(view, stamp.ranges, stamp.uid)
@@ -98,6 +99,8 @@ def update(obj: Object, old: Object, view: View, stamp: Stamp) -> Admitted:
     draft.place(view, stamp.ranges, stamp.uid)
     if isinstance(draft.object, Node) and isinstance(old, Node):
         defaults.date_taints(draft.object, old, stamp.now)
+    elif isinstance(draft.object, Pod):
+        leases.date(draft.object, stamp.now)
     unchanged = draft.object == old
     if not unchanged and draft.spec_differs(old):
         draft.object.metadata.generation = old.metadata.generation + 1

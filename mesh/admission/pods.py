@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from mesh.errors import Violation
-from mesh.model import podchecks, restarts, secretchange, support
+from mesh.model import leases, podchecks, restarts, secretchange, support
 from mesh.model.fields import copy_of, transfer
 from mesh.model.pods import DRAIN, LONGEST_DRAIN, is_sidecar, qos_class
 from mesh.model.rules import join
@@ -31,7 +31,7 @@ def check(pod: Pod) -> list[Violation]:
     """What is wrong with a completed pod."""
     reaction = check_reaction(pod.metadata, "metadata", owned=controller_of(pod.metadata) is not None)
     backoff = restarts.check_annotations(pod.metadata.annotations, "metadata")
-    return [*podchecks.check(pod.spec, "spec"), *_check_drain(pod), *backoff, *reaction]
+    return [*podchecks.check(pod.spec, "spec"), *_check_drain(pod), *_check_lease(pod), *backoff, *reaction]
 
 
 def check_reaction(meta: ObjectMeta, path: str, *, owned: bool) -> Iterator[Violation]:
@@ -49,6 +49,11 @@ def _check_drain(pod: Pod) -> Iterator[Violation]:
     if not text.isascii() or not text.isdecimal() or int(text) > LONGEST_DRAIN:
         where = f'metadata.annotations["{DRAIN}"]'
         yield Violation(where, f'must be a whole number of seconds, 0 to {LONGEST_DRAIN}, is "{text}"')
+
+
+def _check_lease(pod: Pod) -> Iterator[Violation]:
+    if why := leases.refused(pod.metadata.annotations):
+        yield Violation(f'metadata.annotations["{leases.SECONDS}"]', why)
 
 
 def warnings(pod: Pod) -> list[str]:

@@ -1,26 +1,31 @@
-"""A pod as a call: made, waited for to its end, its log brought back, deleted. With `ray.remote` around it, a future.
+"""A pod as a call: made, waited for to its end, its log brought back, deleted. `mesh.sdk.ray` makes it a future.
 
     done = run_pod("pod.yaml")                       # blocking; done.output, done.exit_code
-    refs = [ray.remote(num_cpus=0)(run_pod).remote(text) for text in manifests]
 
-Rule: a pod that this call has made is deleted however the call ends; what fails is a PodFailed that says how. It runs
-in any process that has a context, a worker of Ray too: everything it needs goes as values.
+Rule: a pod that this call has made is deleted however the call ends; what fails is a PodFailed that says how. While
+the call lasts it renews the pod's lease, so the mesh deletes the pod of a caller that was killed. It runs in any
+process that has a context: everything it needs goes as values.
 """
 
 import asyncio
 import contextlib
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
-from mesh.errors import Invalid, MeshError
+from mesh.errors import AlreadyExists, Invalid, MeshError
+from mesh.model import leases
 from mesh.model.kinds import Object
-from mesh.model.pods import default_container, is_terminal
+from mesh.model.pods import default_container, is_deleting, is_terminal
 from mesh.sdk.client import Applicable, AsyncClient
 from mesh.sdk.context import Context
 from mesh.sdk.sources import objects_of
 from mesh.sdk.wait import Goal, Wait
 from mesh.v1.core_pb2 import Pod
 
+TASK = "mesh/task"  # of a pod: the one call, tried again perhaps, that it was made for
+LEASE = 30  # seconds
 _OVER = Goal("its end", lambda obj: isinstance(obj, Pod) and is_terminal(obj))
+_GONE = Goal("its deletion", lambda obj: obj is None, absent=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +52,11 @@ class PodFailed(MeshError):  # noqa: N818 - named as the phase
 
 
 def run_pod(
-    what: Applicable, *, context: Context | str = "", namespace: str = "", timeout: float | None = None
-) -> Ended:
+    what: Applicable, *, context: Context | str = "", namespace: str = "", timeout: float | None = None,
+    lease: int = LEASE,
+) -> Ended:  # fmt: skip
     """Runs the one pod of a manifest (a path, YAML text or a Pod) to its end; it is never restarted unless it says so.
+    So many seconds (`lease`) after this process was killed the mesh deletes it.
 
     Raises PodFailed; Invalid for what is not one pod, or one that never ends; TimeoutError; AlreadyExists (a manifest
     with metadata.generateName may run many times at once).
@@ -57,22 +64,82 @@ def run_pod(
 
     async def run() -> Ended:
         async with AsyncClient(context, namespace=namespace) as client:
-            return await run_pod_async(client, what, timeout=timeout)
+            return await run_pod_async(client, what, timeout=timeout, lease=lease)
 
     return asyncio.run(run())
 
 
-async def run_pod_async(client: AsyncClient, what: Applicable, *, timeout: float | None = None) -> Ended:  # noqa: ASYNC109
+async def run_pod_async(
+    client: AsyncClient, what: Applicable, *, timeout: float | None = None, lease: int = LEASE  # noqa: ASYNC109
+) -> Ended:  # fmt: skip
     """The same on a client that is there."""
-    made = await client.create(_one(what, client.namespace))
+    wanted = one_pod(what, client.namespace)
+    wanted.metadata.annotations[leases.SECONDS] = str(lease)
+    made = await _made(client, wanted)
     meta = made.metadata
     try:
-        over = await Wait(client, "Pod", meta.name, meta.namespace, _OVER).run(timeout)
-        assert isinstance(over, Pod)  # noqa: S101 - the goal is met by nothing else
-        return await _ended(client, over)
+        async with _wanted(client, made, lease):
+            over = await Wait(client, "Pod", meta.name, meta.namespace, _OVER).run(timeout)
+            assert isinstance(over, Pod)  # noqa: S101 - the goal is met by nothing else
+            return await _ended(client, over)
     finally:
         with contextlib.suppress(MeshError):
             await client.delete(Pod, meta.name, namespace=meta.namespace)
+
+
+def one_pod(what: Applicable, namespace: str) -> Pod:
+    """A copy of the one pod, which ends by itself; raises Invalid."""
+    found: list[Object] = objects_of(what, namespace)[0]
+    if len(found) != 1 or not isinstance(found[0], Pod):
+        raise Invalid("run_pod takes exactly one Pod; for workloads there are `apply` and `wait`")
+    pod = Pod()
+    pod.CopyFrom(found[0])
+    if not pod.spec.restart_policy:
+        pod.spec.restart_policy = "Never"
+    if pod.spec.restart_policy == "Always":
+        raise Invalid('a pod with restartPolicy "Always" never ends: say Never or OnFailure')
+    return pod
+
+
+async def _made(client: AsyncClient, wanted: Pod) -> Pod:
+    """The pod, new; or the one that an earlier try of the same task has left, if it is where this one wants it."""
+    meta = wanted.metadata
+    try:
+        return await client.create(wanted)
+    except AlreadyExists:
+        held = await client.get(Pod, meta.name, namespace=meta.namespace)
+        task = meta.annotations.get(TASK, "")
+        if not task or held.metadata.annotations.get(TASK, "") != task:
+            raise
+    if not is_deleting(held) and held.spec.node_selector == wanted.spec.node_selector:
+        return held
+    await client.delete(Pod, meta.name, namespace=meta.namespace)
+    await Wait(client, "Pod", meta.name, meta.namespace, _GONE).run(None)
+    return await client.create(wanted)
+
+
+@contextlib.asynccontextmanager
+async def _wanted(client: AsyncClient, pod: Pod, lease: int) -> AsyncIterator[None]:
+    """The pod's lease is renewed while the `with` lasts; raises Forbidden to who may not."""
+    await _renew(client, pod)
+    renewing = asyncio.create_task(_keep(client, pod, lease / 3))
+    try:
+        yield
+    finally:
+        renewing.cancel()
+        await asyncio.wait({renewing})
+
+
+async def _renew(client: AsyncClient, pod: Pod) -> None:
+    changes = {"metadata": {"annotations": {leases.RENEWED: leases.NOW}}}
+    await client.patch(Pod, pod.metadata.name, changes, namespace=pod.metadata.namespace)
+
+
+async def _keep(client: AsyncClient, pod: Pod, pause: float) -> None:
+    while True:
+        await asyncio.sleep(pause)
+        with contextlib.suppress(MeshError):  # a meshd that is away is asked again; a pod that is away, the wait sees
+            await _renew(client, pod)
 
 
 async def _ended(client: AsyncClient, pod: Pod) -> Ended:
@@ -87,16 +154,3 @@ async def _ended(client: AsyncClient, pod: Pod) -> Ended:
         why = pod.status.message or pod.status.reason or f"its container {chosen} ended with exit code {code}"
         raise PodFailed(f'pod "{meta.name}" failed: {why}', ended)
     return ended
-
-
-def _one(what: Applicable, namespace: str) -> Pod:
-    found: list[Object] = objects_of(what, namespace)[0]
-    if len(found) != 1 or not isinstance(found[0], Pod):
-        raise Invalid("run_pod takes exactly one Pod; for workloads there are `apply` and `wait`")
-    pod = Pod()
-    pod.CopyFrom(found[0])
-    if not pod.spec.restart_policy:
-        pod.spec.restart_policy = "Never"
-    if pod.spec.restart_policy == "Always":
-        raise Invalid('a pod with restartPolicy "Always" never ends: say Never or OnFailure')
-    return pod
