@@ -44,6 +44,7 @@ class AgentConfig:
     registries: tuple[Registry, ...] = ()
     eviction: Eviction = field(default_factory=Eviction)  # R9, R10
     allowed_unsafe_sysctls: tuple[str, ...] = ()  # E11: beside the safe ones; "net.*" is all that begin so
+    control_groups: str = "own"  # none: containers stay in those of who started the mesh, and limits are refused
     env_in_swap: str = "refuse"  # where memory may be swapped to a disk: refuse, or give it anyway
 
     @property
@@ -152,6 +153,8 @@ def _wrong_numbers(table: dict[str, Any]) -> list[Violation]:
         wrong.append(Violation("container_log_max_size", "must be a size such as 10Mi"))
     if table.get("env_in_swap", "refuse") not in ("refuse", "anyway"):
         wrong.append(Violation("env_in_swap", "must be refuse or anyway"))
+    if table.get("control_groups", "own") not in ("own", "none"):
+        wrong.append(Violation("control_groups", "must be own or none"))
     listen = table.get("metrics_listen", "")
     if isinstance(listen, str) and listen not in ("", "none") and not _is_address(listen):
         wrong.append(Violation("metrics_listen", 'must be "ip:port", or "none"'))

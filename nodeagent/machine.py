@@ -141,7 +141,12 @@ def architecture() -> str:
 def abilities(config: AgentConfig) -> Abilities:
     """What of a pod's wishes this kernel can enforce, and its owner allows (E11)."""
     app_armor = _first("/sys/module/apparmor/parameters/enabled") == "Y"
-    return Abilities(app_armor, Path("/sys/fs/selinux/enforce").exists(), config.allowed_unsafe_sysctls)
+    return Abilities(
+        app_armor,
+        Path("/sys/fs/selinux/enforce").exists(),
+        config.allowed_unsafe_sysctls,
+        config.control_groups == "own",
+    )
 
 
 def cgroup_version() -> str:

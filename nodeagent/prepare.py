@@ -81,7 +81,7 @@ def prepare(config: AgentConfig) -> oci.Chosen:
     _run_directories(places)
     memory.mount(places.volumes, never_swapped=True)
     host = Changed.load(places.host)
-    if config.oci_runtime != "runc":
+    if config.oci_runtime != "runc" and config.control_groups == "own":
         host.hierarchies += oci.free_cgroup_v2()
     _forward(host)
     host.save(places.host)
@@ -228,7 +228,7 @@ def _runtime(config: AgentConfig, places: Places) -> oci.Chosen:
         if config.oci_runtime in ("auto", chosen.name) and Path(chosen.binary).exists():
             _podman_configuration(places, chosen)
             return chosen
-    chosen = oci.choose(config.oci_runtime, places.oci_state, places.scratch)
+    chosen = oci.choose(config.oci_runtime, places.oci_state, places.scratch, config.control_groups == "own")
     _podman_configuration(places, chosen)
     chosen.save(places.runtime)
     return chosen

@@ -4,11 +4,12 @@ Rule: doing it again is harmless and quick; options are remembered, so the secon
 """
 
 import json
+import os
 import socket
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
@@ -33,19 +34,33 @@ ROOT = click.option(
 @click.option("--listen", metavar="IP:PORT", multiple=True, help="Where meshd serves; 127.0.0.1:7443 by default.")
 @click.option("--load-balancer-pool", "pool", metavar="FIRST-LAST", multiple=True,
               help="Addresses of the hosts' network that Services of type LoadBalancer get.")  # fmt: skip
+@click.option(
+    "--ephemeral",
+    is_flag=True,
+    help="Without root: a mesh that lasts as long as COMMAND (a shell, if none), and leaves nothing.",
+)
 @click.option("-o", "--output", type=click.Choice(["", "json"]), default="", metavar="FORMAT",
               help="json: what was changed, for programs.")  # fmt: skip
-@click.pass_obj
+@click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="[COMMAND [ARGS]...]")
+@click.pass_context
 def command(
-    session: Session, root: Path, node_name: str | None, node_ip: str | None, listen: tuple[str, ...],
-    pool: tuple[str, ...], output: str,
+    ctx: click.Context, root: Path, node_name: str | None, node_ip: str | None, listen: tuple[str, ...],
+    pool: tuple[str, ...], ephemeral: bool, output: str, words: tuple[str, ...],
 ) -> None:  # fmt: skip
     """Start a mesh on this host, or what of it is down.
 
     Makes certificates and keys, starts the Podman service, Ray with the node agent, meshd and netproxy under the
     machine's supervisor (systemd, else runit), writes the context file, and waits until the host is ready for pods. A
     host that has joined a mesh (`mesh node join`) starts its part of it.
+
+    With --ephemeral no root is needed, and this host is left as it is: the mesh lives in namespaces of its own and in
+    memory, in the foreground. `mesh up --ephemeral -- make test` runs a command in it; see docs/ephemeral.md.
     """
+    if ephemeral:
+        _ephemeral(ctx, words)
+    if words:
+        raise click.UsageError("a command is run by --ephemeral alone")
+    session: Session = ctx.obj
     from mesh.supervision import up
     from mesh.supervision.layout import Layout
     from mesh.supervision.setup import Told
@@ -60,6 +75,21 @@ def command(
         click.echo(json.dumps({"changed": changed}, indent=2))
         return
     _farewell(host, told)
+
+
+def _ephemeral(ctx: click.Context, words: tuple[str, ...]) -> NoReturn:
+    from click.core import ParameterSource
+
+    from mesh.supervision import ephemeral
+
+    mine = ("root", "node_name", "node_ip", "listen", "pool", "output")
+    for name in mine:
+        if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            option = next(p.opts[-1] for p in ctx.command.params if p.name == name)
+            raise click.UsageError(f"an ephemeral mesh has no use for {option}: it is of one host, and nobody else's")
+    ephemeral.require()
+    shell = (os.environ.get("SHELL", "/bin/sh"),) if sys.stdin.isatty() else ("sleep", "infinity")
+    sys.exit(ephemeral.run(words or shell))
 
 
 def bring_up(host: "Host", told: "Told", steps: "Steps", changed: frozenset[Path] = frozenset()) -> list[str]:

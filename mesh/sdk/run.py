@@ -2,8 +2,8 @@
 
     done = run_pod("pod.yaml")                       # blocking; done.output, done.exit_code
 
-Rule: a pod that this call has made is deleted however the call ends; what fails is a PodFailed that says how. While
-the call lasts it renews the pod's lease, so the mesh deletes the pod of a caller that was killed. It runs in any
+Rule: a pod that this call has made is gone when it returns, however it ends; what fails is a PodFailed that says how.
+While the call lasts it renews the pod's lease, so the mesh deletes the pod of a caller that was killed. It runs in any
 process that has a context: everything it needs goes as values.
 """
 
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from mesh.errors import AlreadyExists, Invalid, MeshError
 from mesh.model import leases
 from mesh.model.kinds import Object
-from mesh.model.pods import default_container, is_deleting, is_terminal
+from mesh.model.pods import default_container, grace_seconds, is_deleting, is_terminal
 from mesh.sdk.client import Applicable, AsyncClient
 from mesh.sdk.context import Context
 from mesh.sdk.sources import objects_of
@@ -24,6 +24,7 @@ from mesh.v1.core_pb2 import Pod
 
 TASK = "mesh/task"  # of a pod: the one call, tried again perhaps, that it was made for
 LEASE = 30  # seconds
+_PATIENCE = 30  # seconds, beyond a pod's grace, for its host to say that it is gone
 _OVER = Goal("its end", lambda obj: isinstance(obj, Pod) and is_terminal(obj))
 _GONE = Goal("its deletion", lambda obj: obj is None, absent=True)
 
@@ -83,8 +84,7 @@ async def run_pod_async(
             assert isinstance(over, Pod)  # noqa: S101 - the goal is met by nothing else
             return await _ended(client, over)
     finally:
-        with contextlib.suppress(MeshError):
-            await client.delete(Pod, meta.name, namespace=meta.namespace)
+        await _delete(client, made)
 
 
 def one_pod(what: Applicable, namespace: str) -> Pod:
@@ -113,9 +113,17 @@ async def _made(client: AsyncClient, wanted: Pod) -> Pod:
             raise
     if not is_deleting(held) and held.spec.node_selector == wanted.spec.node_selector:
         return held
-    await client.delete(Pod, meta.name, namespace=meta.namespace)
-    await Wait(client, "Pod", meta.name, meta.namespace, _GONE).run(None)
+    await _delete(client, held)
     return await client.create(wanted)
+
+
+async def _delete(client: AsyncClient, pod: Pod) -> None:
+    """Until it is gone; of a host that is away nobody hears that, and nothing more is waited for."""
+    meta = pod.metadata
+    with contextlib.suppress(MeshError, TimeoutError):
+        await client.delete(Pod, meta.name, namespace=meta.namespace)
+        patience = grace_seconds(pod) + _PATIENCE
+        await Wait(client, "Pod", meta.name, meta.namespace, _GONE).run(patience)
 
 
 @contextlib.asynccontextmanager

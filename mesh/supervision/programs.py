@@ -57,6 +57,7 @@ class Host:
     node_ip: str
     listen: tuple[str, ...]
     join: str = ""
+    control_groups: str = ""  # "none": it may make none (see agent.toml)
     pool: tuple[str, ...] = ()  # addresses for load balancers, when told now; meshd.toml remembers them
     python: Path = Path(sys.executable)  # of the environment the mesh is installed in
 

@@ -154,6 +154,8 @@ def configurations(host: Host) -> set[Path]:
     """agent.toml, and meshd.toml on the host that has meshd."""
     layout = host.layout
     agent = {"node_name": host.node_name, "node_ip": host.node_ip, "root": str(layout.root)}
+    if host.control_groups:
+        agent["control_groups"] = host.control_groups
     changed = _configure(layout.agent_config, agent)
     if host.join:
         return changed

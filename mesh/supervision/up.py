@@ -35,7 +35,9 @@ def supervisor_of(layout: Layout) -> Supervisor:
 def require_root() -> None:
     """Raises Forbidden for anyone else."""
     if os.geteuid() != 0:
-        raise Forbidden("cannot change this host: run it as root (sudo)")
+        raise Forbidden(
+            "cannot change this host: run it as root (sudo), or begin a mesh of your own by `mesh up --ephemeral`"
+        )
 
 
 def require_machine(host: Host) -> None:

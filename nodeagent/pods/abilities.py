@@ -1,4 +1,5 @@
-"""What this host can't do for a pod, and why: profiles that it can't enforce, sysctls that it does not allow (E11).
+"""What this host can't do for a pod, and why: profiles and limits that it can't enforce, sysctls that it does not allow
+(E11).
 
 Rule: pure. Asked once, when a pod comes; a pod that asks for what the host can't do is not run without it.
 """
@@ -6,7 +7,7 @@ Rule: pure. Asked once, when a pod comes; a pod that asks for what the host can'
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from mesh.model.pods import containers
+from mesh.model.pods import containers, effective_limits
 from mesh.model.securitychecks import matches, sysctl_name
 from mesh.v1.core_pb2 import Pod
 
@@ -25,6 +26,7 @@ class Abilities:
     app_armor: bool = False
     selinux: bool = False
     unsafe_sysctls: tuple[str, ...] = ()
+    control_groups: bool = True
 
 
 def refusal(pod: Pod, host: Abilities) -> tuple[str, str]:
@@ -37,6 +39,8 @@ def refusal(pod: Pod, host: Abilities) -> tuple[str, str]:
         return "AppArmor", "Cannot enforce AppArmor: AppArmor is not enabled on the host"
     if not host.selinux and _wants_selinux(pod):
         return "SELinux", "Cannot enforce SELinux: SELinux is not enabled on the host"
+    if not host.control_groups and any(effective_limits(pod).get(name) for name in ("cpu", "memory")):
+        return "ControlGroups", "Cannot enforce limits of cpu and memory: this host makes no control groups"
     return "", ""
 
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import structlog
 
-from nodeagent.runtime import cgroups, layers, names, oci, translate
+from nodeagent.runtime import cgroups, layers, names, oci, syscalls, translate
 from nodeagent.runtime.events import Exit, Listeners, Watch
 from nodeagent.runtime.places import Places
 from nodeagent.runtime.port import ContainerSpec, Limits, RuntimeFailure
@@ -26,6 +26,7 @@ from nodeagent.runtime.seen import SeenContainer, State
 from nodeagent.runtime.translate import Joined
 
 KILL_TIME = 5.0  # seconds that a killed container may take to end
+TTY_GROUP = 5  # the owner of terminals, everywhere
 SETTLE = 0.3  # seconds that conmon may take to write the exit of a process that is gone
 
 log = structlog.get_logger()
@@ -54,8 +55,8 @@ class Containers:
         self._listed = False
         self._listing: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        self._lowest_oom_score = lowest_oom_score()
-        self._unified = cgroups.version() == 2
+        tty_group = syscalls.last_group() >= TTY_GROUP
+        self._grants = translate.Grants(lowest_oom_score(), cgroups.version() == 2, tty_group)
         listeners = Listeners(self._exited, self._died, self._back, images)
         self._watch = Watch(places.exits, places.socket, places.images, listeners)
 
@@ -241,9 +242,7 @@ class Containers:
                     return old.id
                 await self.remove(old.id)
         path = names.log_path(self._places.log, spec)
-        body = translate.create_body(
-            spec, joined, path, cgroup=cgroup, lowest_oom_score=self._lowest_oom_score, unified=self._unified
-        )
+        body = translate.create_body(spec, joined, path, cgroup, self._grants)
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         try:
             container_id = str((await self._rest.ask("post", "/containers/create", body))["Id"])

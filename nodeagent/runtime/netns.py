@@ -20,10 +20,6 @@ Sysctls = Sequence[tuple[str, str]]
 KINDS = {"net": syscalls.CLONE_NEWNET, "ipc": syscalls.CLONE_NEWIPC, "uts": syscalls.CLONE_NEWUTS}
 PID, INIT = "pid", "init"
 SHM_SIZE = 64 << 20
-SYSCTLS = {
-    "net/ipv4/ip_unprivileged_port_start": "0",  # a pod's ports are its own, as with containerd
-    "net/ipv4/ping_group_range": "0 2147483647",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +104,9 @@ def _plug(host: Netlink, link: Link, namespace: str) -> None:
         pod.up(POD_LINK)
         pod.add_address(POD_LINK, link.address)
         pod.add_default_route(POD_LINK, link.gateway)
-    for name, value in SYSCTLS.items():
-        Path("/proc/sys", name).write_text(value)  # of the thread's own namespace
+    own = Path("/proc/sys/net/ipv4")  # the thread's own namespace
+    (own / "ip_unprivileged_port_start").write_text("0")  # a pod's ports are its own, as with containerd
+    (own / "ping_group_range").write_text(f"0 {syscalls.last_group()}")
 
 
 def share_processes(files: Files, cgroup: str) -> int:

@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -61,7 +62,7 @@ case " $* " in *" create "*)
     done <"$cgroup/{counter}"
   fi;;
 esac
-exec {binary} --root {state} "$@"
+exec {runtime} "$@"
 """
 
 
@@ -86,8 +87,13 @@ class Chosen:
     state: str
     why: str
     cgroup_version: int
-    cgroup_manager: str = "cgroupfs"
+    cgroup_manager: str = "cgroupfs"  # or "disabled": containers stay in the group of who started the mesh
     systemd: bool = False
+
+    @property
+    def argv(self) -> list[str]:
+        """The beginning of every command line of it."""
+        return _argv(self.binary, Path(self.state), self.cgroup_manager != "disabled")
 
     def save(self, path: Path) -> None:
         """Writes it as JSON."""
@@ -103,9 +109,9 @@ def write_wrapper(chosen: Chosen, places: Places) -> Path:
     """Writes the script named after the runtime that Podman shall call, and returns its path."""
     unified = chosen.cgroup_version == 2
     text = WRAPPER.format(
-        binary=chosen.binary, state=chosen.state, oom=places.oom, veiled=places.veiled, unveiled=places.unveiled,
-        memory=cgroups.ROOT if unified else cgroups.ROOT / "memory", key="" if unified else "memory",
-        counter="memory.events" if unified else "memory.oom_control",
+        runtime=shlex.join(chosen.argv), state=chosen.state, oom=places.oom, veiled=places.veiled,
+        unveiled=places.unveiled, memory=cgroups.ROOT if unified else cgroups.ROOT / "memory",
+        key="" if unified else "memory", counter="memory.events" if unified else "memory.oom_control",
     )  # fmt: skip
     path = places.bin / chosen.name
     path.write_text(text)
@@ -149,31 +155,39 @@ def configuration(places: Places, container_id: str) -> Path:
     return unveiled if unveiled.exists() else places.bundles / container_id / "userdata" / "config.json"
 
 
-def choose(wanted: str, state: Path, scratch: Path) -> Chosen:
+def _argv(binary: str, state: Path, own_groups: bool) -> list[str]:
+    return [binary, "--root", str(state), *(() if own_groups else ("--cgroup-manager=disabled",))]
+
+
+def choose(wanted: str, state: Path, scratch: Path, own_groups: bool = True) -> Chosen:
     """Runs a trivial container with limits under each runtime, in order of preference, and takes the first that works.
 
-    `wanted` is "auto" or a runtime's name. Raises RuntimeError with every runtime's own words when none works.
+    `wanted` is "auto" or a runtime's name; without `own_groups` no control group is made, which crun alone can do.
+    Raises RuntimeError with every runtime's own words when none works.
     """
     failures: list[str] = []
-    for name in PREFERENCE if wanted == "auto" else (wanted,):
+    manager = "cgroupfs" if own_groups else "disabled"
+    preference = PREFERENCE if own_groups else ("crun",)
+    for name in preference if wanted == "auto" else (wanted,):
         binary = shutil.which(name, path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/usr/bin")
-        failure = f"{name} is not installed" if binary is None else try_out(binary, scratch)
+        failure = f"{name} is not installed" if binary is None else try_out(binary, scratch, own_groups)
         if binary is not None and not failure:
-            why = "; ".join([*failures, f"{name} ran a container with limits"])
+            why = "; ".join([*failures, f"{name} ran a container {'with' if own_groups else 'without'} limits"])
             systemd = Path("/run/systemd/system").exists()
-            return Chosen(name, binary, str(state), why, cgroups.version(), systemd=systemd)
+            return Chosen(name, binary, str(state), why, cgroups.version(), manager, systemd)
         failures.append(failure)
     raise RuntimeError("cannot run a container with any OCI runtime: " + "; ".join(failures))
 
 
-def try_out(binary: str, scratch: Path) -> str:
+def try_out(binary: str, scratch: Path, own_groups: bool = True) -> str:
     """Runs `true` in a container of `binary`; an empty answer means that it worked, else the runtime's words."""
     bundle = scratch / f"preflight-{os.getpid()}"
     name = f"mesh-preflight-{os.getpid()}"
     (bundle / "rootfs").mkdir(parents=True, mode=0o700, exist_ok=True)
     cgroup = f"/mesh/{name}"
     (bundle / "config.json").write_text(json.dumps(_trivial(cgroup)))
-    command = [binary, "--root", str(bundle / "state"), "run", "--bundle", str(bundle), name]
+    runtime = _argv(binary, bundle / "state", own_groups)
+    command = [*runtime, "run", "--bundle", str(bundle), name]
     try:
         done = subprocess.run(
             command, capture_output=True, text=True, timeout=30, check=False, stdin=subprocess.DEVNULL
@@ -183,8 +197,7 @@ def try_out(binary: str, scratch: Path) -> str:
     except (OSError, subprocess.TimeoutExpired) as error:
         return f"{Path(binary).name} failed: {error}"
     finally:
-        delete = [binary, "--root", str(bundle / "state"), "delete", "--force", name]
-        subprocess.run(delete, capture_output=True, timeout=30, check=False)
+        subprocess.run([*runtime, "delete", "--force", name], capture_output=True, timeout=30, check=False)
         cgroups.remove(cgroup)
         shutil.rmtree(bundle, ignore_errors=True)
 
@@ -207,7 +220,7 @@ def free_cgroup_v2(root: Path = cgroups.ROOT) -> list[str]:
 def exec_argv(chosen: Chosen, configuration: Path, process: Path) -> list[str]:
     """The argv that runs the process described in `process` (see `exec_process`) in a running container, whose bundle's
     configuration is given."""
-    return [chosen.binary, "--root", chosen.state, "exec", "--process", str(process), configuration.parents[1].name]
+    return [*chosen.argv, "exec", "--process", str(process), configuration.parents[1].name]
 
 
 def exec_process(configuration: Path, directory: Path, command: Sequence[str], *, tty: bool) -> Path:
@@ -235,7 +248,7 @@ def forget_exec(directory: Path, container_id: str) -> None:
 
 def delete(chosen: Chosen, container_id: str) -> None:
     """Ends and forgets a container that Podman no longer knows; blocking."""
-    command = [chosen.binary, "--root", chosen.state, "delete", "--force", container_id]
+    command = [*chosen.argv, "delete", "--force", container_id]
     subprocess.run(command, capture_output=True, timeout=30, check=False)
 
 

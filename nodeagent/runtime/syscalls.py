@@ -123,6 +123,12 @@ def unmount(target: str | Path) -> bool:
     return True
 
 
+def last_group() -> int:
+    """The greatest group id that there is here: a user namespace has those alone that it was given."""
+    ranges = [line.split() for line in Path("/proc/self/gid_map").read_text().splitlines()]
+    return min(max(int(first) + int(count) - 1 for first, _, count in ranges), 0x7FFFFFFF)
+
+
 def unshare(flags: int) -> None:
     """unshare(2) of the calling thread; call it in a thread that ends."""
     _check(_libc.unshare(flags))

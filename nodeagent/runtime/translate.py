@@ -22,6 +22,11 @@ SIGNALS = {
     "IO": 29, "PWR": 30, "SYS": 31,
 }  # fmt: skip
 RTMIN, RTMAX = 34, 64
+# As Podman mounts it, but for the group that a user namespace of one user lacks.
+TERMINALS = {
+    "type": "devpts", "source": "devpts", "destination": "/dev/pts",
+    "options": ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"],
+}  # fmt: skip
 OOM_GROUP = {"memory.oom.group": "1"}  # out of memory, the container goes as a whole (R5); cgroup v1 can't
 
 STATES = {
@@ -66,11 +71,18 @@ def signal_number(name: str) -> int:
     return SIGNALS[text]
 
 
-def create_body(
-    spec: ContainerSpec, joined: Joined, log: Path, *, cgroup: str, lowest_oom_score: int, unified: bool = False
-) -> dict[str, Any]:
-    """The body of POST containers/create; `lowest_oom_score` is the least oom_score_adj that this host grants,
-    `unified` says that it runs cgroup v2 alone."""
+@dataclass(frozen=True, slots=True)
+class Grants:
+    """What this host grants containers: the least oom_score_adj; whether it runs cgroup v2 alone; whether it has the
+    group of terminals."""
+
+    lowest_oom_score: int = -1000
+    unified: bool = False
+    tty_group: bool = True
+
+
+def create_body(spec: ContainerSpec, joined: Joined, log: Path, cgroup: str, host: Grants) -> dict[str, Any]:
+    """The body of POST containers/create."""
     body: dict[str, Any] = {
         "name": names.container_name(spec),
         "image": spec.image_id or spec.image,
@@ -78,10 +90,10 @@ def create_body(
         "env": dict(spec.env),
         "terminal": spec.tty,
         "stdin": spec.stdin,
-        "resource_limits": _limits(spec.limits) | ({"unified": dict(OOM_GROUP)} if unified else {}),
-        "oom_score_adj": max(spec.limits.oom_score_adj, lowest_oom_score),
+        "resource_limits": _limits(spec.limits) | ({"unified": dict(OOM_GROUP)} if host.unified else {}),
+        "oom_score_adj": max(spec.limits.oom_score_adj, host.lowest_oom_score),
         "cgroup_parent": cgroup,
-        "mounts": _mounts(spec, joined),
+        "mounts": [*_mounts(spec, joined), *([] if host.tty_group else [TERMINALS])],
         "image_volume_mode": "anonymous",
         "use_image_hosts": True,
         "use_image_resolve_conf": True,

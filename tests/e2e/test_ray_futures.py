@@ -26,8 +26,8 @@ def host(tmp_path_factory: pytest.TempPathFactory, archive: Path) -> Iterator[Fa
 @pytest.fixture(scope="module")
 def played(host: FakeHost) -> dict[str, Any]:
     """What the user's program saw; it was killed afterwards, while a pod of it ran."""
-    program = ("env", f"PYTHONPATH={REPOSITORY}", sys.executable, "-m", "tests.harness.ray_user", host.ip)
-    said = host.run(*program, check=False, timeout=240)
+    program = f"env PYTHONPATH={REPOSITORY} {sys.executable} -m tests.harness.ray_user {host.ip}"
+    said = host.run("sh", "-c", f"{program}; [ $? = 137 ]", timeout=240)
     found: dict[str, Any] = json.loads(said.splitlines()[-1])
     return found
 

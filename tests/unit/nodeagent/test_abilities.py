@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from mesh.errors import Invalid
-from mesh.v1.core_pb2 import Container, ContainerPort, Pod, PodSecurityContext, SecurityContext
+from mesh.v1.core_pb2 import Container, ContainerPort, Pod, PodSecurityContext, ResourceRequirements, SecurityContext
 from nodeagent.config import parse
 from nodeagent.pods.abilities import Abilities, refusal
 from nodeagent.pods.admit import ports
@@ -48,6 +48,16 @@ def test_profiles_that_the_host_cannot_enforce() -> None:
     assert refusal(labelled, Abilities(selinux=True)) == ("", "")
     of_pod.app_armor_profile.type = "Unconfined"
     assert refusal(a_pod("p", security_context=of_pod), Abilities()) == ("", "")
+
+
+def test_limits_without_control_groups() -> None:
+    resources = ResourceRequirements(requests={"cpu": "1"})
+    requesting = a_pod("p", containers=(a_container(resources=resources),))
+    resources.limits["memory"] = "64Mi"
+    limited = a_pod("p", containers=(a_container(resources=resources),))
+    assert refusal(requesting, Abilities(control_groups=False)) == ("", "")
+    assert refusal(limited, Abilities(control_groups=False))[0] == "ControlGroups"
+    assert refusal(limited, Abilities()) == ("", "")
 
 
 def test_only_sysctls_of_a_pods_own_can_be_allowed() -> None:

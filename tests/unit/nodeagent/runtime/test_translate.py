@@ -1,7 +1,6 @@
 """Our values as Podman's, and Podman's words as people's."""
 
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,11 @@ LOG = Path("/log/ns_web_u-1/main/2.log")
 
 
 def body(spec: ContainerSpec = SPEC, joined: Joined = JOINED, lowest: int = -1000) -> dict[str, Any]:
-    return translate.create_body(spec, joined, LOG, cgroup="/mesh/podu-1", lowest_oom_score=lowest)
+    return translate.create_body(spec, joined, LOG, "/mesh/podu-1", translate.Grants(lowest))
+
+
+def granted(**what: bool) -> dict[str, Any]:
+    return translate.create_body(SPEC, JOINED, LOG, "/c", translate.Grants(0, **what))
 
 
 def test_identity_is_in_name_and_labels() -> None:
@@ -40,9 +43,15 @@ def test_identity_is_in_name_and_labels() -> None:
 
 
 def test_out_of_memory_a_container_goes_as_a_whole_where_the_kernel_can() -> None:  # R5
-    make = partial(translate.create_body, SPEC, JOINED, LOG, cgroup="/c", lowest_oom_score=0)
-    assert make(unified=True)["resource_limits"]["unified"] == {"memory.oom.group": "1"}
-    assert "unified" not in make(unified=False)["resource_limits"]
+    assert granted(unified=True)["resource_limits"]["unified"] == {"memory.oom.group": "1"}
+    assert "unified" not in granted(unified=False)["resource_limits"]
+
+
+def test_terminals_belong_to_no_group_that_is_not_there() -> None:
+    (own,) = [m for m in granted(tty_group=False)["mounts"] if m["destination"] == "/dev/pts"]
+    assert own["type"] == "devpts"
+    assert not any(option.startswith("gid=") for option in own["options"])
+    assert not [m for m in granted(tty_group=True)["mounts"] if m["destination"] == "/dev/pts"]
 
 
 def test_namespaces_are_the_pods_or_the_hosts() -> None:

@@ -1,0 +1,80 @@
+"""A user of this machine who is not root, owns nothing and may nothing: runs programs, and says what of them is left.
+
+Rule: needs root, to become that user. The interpreter and this repository are made reachable in a mount namespace of
+the program's own; the machine's are not touched.
+"""
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+REPOSITORY = Path(__file__).parent.parent.parent
+# $1: directories that others may not enter, each with one below it that they need: hidden behind an empty one.
+_OPEN = r"""
+set -e
+mount --make-rprivate /
+while [ "$1" != -- ]; do
+    closed=$1 needed=$2; shift 2
+    mount --bind "$needed" /mnt
+    mount -t tmpfs -o mode=755 tmpfs "$closed"
+    mkdir -p "$needed"
+    mount --move /mnt "$needed"
+done
+shift
+exec setpriv --reuid "$USER_ID" --regid "$USER_ID" --clear-groups -- "$@"
+"""
+
+
+class Stranger:
+    """`uid` is this test's alone; `home` the one directory that the user may write to."""
+
+    def __init__(self, directory: Path) -> None:
+        self.uid = 200_000 + os.getpid()
+        self.home = directory
+        directory.chmod(0o755)
+        os.chown(directory, self.uid, self.uid)
+
+    def start(self, *argv: str, **options: Any) -> "subprocess.Popen[str]":
+        """Starts a program as this user."""
+        closed = [str(path) for pair in _closed_ways() for path in pair]
+        return subprocess.Popen(
+            ["unshare", "--mount", "bash", "-c", _OPEN, "open", *closed, "--", *argv],
+            env=self._environment(), cwd="/", text=True, **options,
+        )  # fmt: skip
+
+    def processes(self) -> list[str]:
+        """Command lines of what runs as this user."""
+        found = []
+        for status in Path("/proc").glob("[0-9]*/status"):
+            try:
+                if f"\nUid:\t{self.uid}\t" in status.read_text():
+                    found.append((status.parent / "cmdline").read_bytes().replace(b"\0", b" ").decode())
+            except OSError:
+                continue
+        return found
+
+    def files(self, places: Sequence[str] = ("/tmp", "/var/tmp", "/var/lib", "/run", "/dev/shm")) -> list[str]:
+        """Files of this user outside of their home."""
+        argv = ["find", *places, "-xdev", "-uid", str(self.uid), "-not", "-path", f"{self.home}*"]
+        return subprocess.run(argv, capture_output=True, text=True, check=False).stdout.splitlines()
+
+    def _environment(self) -> Mapping[str, str]:
+        return {
+            "PATH": f"{Path(sys.executable).parent}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+            "HOME": str(self.home), "LANG": "C.UTF-8", "PYTHONPATH": str(REPOSITORY), "PYTHONDONTWRITEBYTECODE": "1",
+            "USER_ID": str(self.uid),
+        }  # fmt: skip
+
+
+def _closed_ways() -> list[tuple[Path, Path]]:
+    """Directories that others may not enter, on the way to what a program of ours needs, and what that is."""
+    found: dict[Path, Path] = {}
+    for needed in dict.fromkeys(Path(p) for p in (sys.base_prefix, sys.prefix, str(REPOSITORY))):
+        for way in reversed(needed.parents):
+            if not way.stat().st_mode & 0o001:
+                found.setdefault(way, needed)
+                break
+    return list(found.items())
