@@ -16,6 +16,7 @@ from nodeagent.config import AgentConfig
 from nodeagent.fieldrefs import Allocatable
 from nodeagent.pods.abilities import Abilities
 from nodeagent.pressure import Gauge
+from nodeagent.runtime import syscalls
 from nodeagent.runtime.port import Image
 from nodeagent.vitals import Vitals
 
@@ -141,12 +142,9 @@ def architecture() -> str:
 def abilities(config: AgentConfig) -> Abilities:
     """What of a pod's wishes this kernel can enforce, and its owner allows (E11)."""
     app_armor = _first("/sys/module/apparmor/parameters/enabled") == "Y"
-    return Abilities(
-        app_armor,
-        Path("/sys/fs/selinux/enforce").exists(),
-        config.allowed_unsafe_sysctls,
-        config.control_groups == "own",
-    )
+    selinux = Path("/sys/fs/selinux/enforce").exists()
+    one_user = syscalls.last_group() == 0
+    return Abilities(app_armor, selinux, config.allowed_unsafe_sysctls, config.control_groups == "own", one_user)
 
 
 def cgroup_version() -> str:

@@ -27,6 +27,7 @@ class Abilities:
     selinux: bool = False
     unsafe_sysctls: tuple[str, ...] = ()
     control_groups: bool = True
+    one_user: bool = False  # it is in a user namespace that has root alone
 
 
 def refusal(pod: Pod, host: Abilities) -> tuple[str, str]:
@@ -41,7 +42,17 @@ def refusal(pod: Pod, host: Abilities) -> tuple[str, str]:
         return "SELinux", "Cannot enforce SELinux: SELinux is not enabled on the host"
     if not host.control_groups and any(effective_limits(pod).get(name) for name in ("cpu", "memory")):
         return "ControlGroups", "Cannot enforce limits of cpu and memory: this host makes no control groups"
+    if host.one_user and (others := _other_users(pod)):
+        return "OneUser", f"Cannot run as user or group {others[0]}: this host has root's alone"
     return "", ""
+
+
+def _other_users(pod: Pod) -> list[int]:
+    of_pod = pod.spec.security_context
+    ids = [of_pod.run_as_user, of_pod.run_as_group, of_pod.fs_group, *of_pod.supplemental_groups]
+    for container in containers(pod.spec):
+        ids += [container.security_context.run_as_user, container.security_context.run_as_group]
+    return [number for number in ids if number]
 
 
 def _app_armor(pod: Pod) -> Iterator[str]:

@@ -34,7 +34,10 @@ spec:
 TOUR = """
 set -e
 mesh() { python -m mesh.cli "$@"; }
-podman --url unix://$MESH_ROOT/run/podman.sock import "$1/image.tar" IMAGE > /dev/null
+podman="podman --url unix://$MESH_ROOT/run/podman.sock"
+$podman import "$1/image.tar" IMAGE > /dev/null
+$podman save -o "$1/image.oci" IMAGE && $podman rmi IMAGE > /dev/null
+mesh image load "$1/image.oci" >&2
 mesh apply -f "$1/hello.yaml" --wait --timeout=60s >&2
 mesh expose pod hello --port=80 --target-port=8080 >&2
 mesh exec hello -- cat /index.html

@@ -60,6 +60,19 @@ def test_limits_without_control_groups() -> None:
     assert refusal(limited, Abilities()) == ("", "")
 
 
+def test_users_that_are_not_there() -> None:
+    of_pod, of_container = PodSecurityContext(fs_group=7), SecurityContext(run_as_user=8)
+    of_nobody = SecurityContext(run_as_user=0)
+    assert refusal(a_pod("p", security_context=of_pod), Abilities(one_user=True))[1].startswith(
+        "Cannot run as user or group 7"
+    )
+    other = a_pod("p", containers=(a_container(security_context=of_container),))
+    assert refusal(other, Abilities(one_user=True))[0] == "OneUser"
+    assert refusal(other, Abilities()) == ("", "")
+    root = a_pod("p", containers=(a_container(security_context=of_nobody),))
+    assert refusal(root, Abilities(one_user=True)) == ("", "")
+
+
 def test_only_sysctls_of_a_pods_own_can_be_allowed() -> None:
     text = 'node_name = "n"\nnode_ip = "192.0.2.1"\nroot = "/r"\nallowed_unsafe_sysctls = ["{}"]'
     for good in ("net.*", "kernel.shm*", "kernel.sem", "fs.mqueue.msg_max", "net.core.somaxconn"):
