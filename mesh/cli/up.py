@@ -78,6 +78,8 @@ def command(
 
 
 def _ephemeral(ctx: click.Context, words: tuple[str, ...]) -> NoReturn:
+    import shutil
+
     from click.core import ParameterSource
 
     from mesh.supervision import ephemeral
@@ -87,6 +89,8 @@ def _ephemeral(ctx: click.Context, words: tuple[str, ...]) -> NoReturn:
         if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE:
             option = next(p.opts[-1] for p in ctx.command.params if p.name == name)
             raise click.UsageError(f"an ephemeral mesh has no use for {option}: it is of one host, and nobody else's")
+    if words and shutil.which(words[0]) is None:
+        raise click.UsageError(f"there is no command {words[0]}")
     ephemeral.require()
     shell = (os.environ.get("SHELL", "/bin/sh"),) if sys.stdin.isatty() else ("sleep", "infinity")
     sys.exit(ephemeral.run(words or shell))
