@@ -3,6 +3,7 @@
 Rule: what it says goes to standard error: standard output is the command's.
 """
 
+import contextlib
 import os
 import signal
 import sys
@@ -12,6 +13,7 @@ from types import FrameType
 from mesh.cli import failure
 from mesh.cli.steps import Steps
 from mesh.cli.up import bring_up
+from mesh.errors import Unavailable
 from mesh.supervision import ephemeral, up
 from mesh.supervision.layout import Layout
 from mesh.supervision.programs import Host
@@ -30,7 +32,8 @@ def run(command: Sequence[str]) -> int:
         with Steps(color=False, quiet=True) as steps:
             bring_up(host, told, steps)
         code = ephemeral.keep(command)
-        up.drain(host, ephemeral.GRACE, lambda _words: None)
+        with contextlib.suppress(Unavailable):  # pods that did not end in time are ended with everything else
+            up.drain(host, ephemeral.GRACE, lambda _words: None)
     except BaseException as error:  # noqa: BLE001 - the last place before the user
         return failure.report(error)
     return code
