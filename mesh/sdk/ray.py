@@ -67,7 +67,7 @@ def _play(pod: bytes, context: Context | str, namespace: str, timeout: float | N
         wanted = Pod.FromString(pod)
         async with AsyncClient(context, namespace=namespace) as client:
             if here:
-                wanted.spec.node_selector[HOSTNAME] = await _host(client, _own_address())
+                wanted.spec.node_selector[HOSTNAME] = await host_at(client, _own_address())
             return await run_pod_async(client, wanted, timeout=timeout, lease=lease)
 
     return asyncio.run(run())
@@ -78,7 +78,7 @@ def _own_address() -> str:
     return address
 
 
-async def _host(client: AsyncClient, address: str) -> str:
+async def host_at(client: AsyncClient, address: str) -> str:
     """The label of the mesh's host that has this address; raises NotFound."""
     for node in await client.list(Node):
         if any(a.type == "InternalIP" and a.address == address for a in node.status.addresses):

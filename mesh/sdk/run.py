@@ -9,12 +9,14 @@ process that has a context: everything it needs goes as values.
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
-from mesh.errors import AlreadyExists, Invalid, MeshError
+from mesh.errors import AlreadyExists, Invalid, MeshError, Unavailable
 from mesh.model import leases
 from mesh.model.kinds import Object
+from mesh.model.pauses import Pauses
 from mesh.model.pods import default_container, grace_seconds, is_deleting, is_terminal
 from mesh.sdk.client import Applicable, AsyncClient
 from mesh.sdk.context import Context
@@ -24,7 +26,7 @@ from mesh.v1.core_pb2 import Pod
 
 TASK = "mesh/task"  # of a pod: the one call, tried again perhaps, that it was made for
 LEASE = 30  # seconds
-_PATIENCE = 30  # seconds, beyond a pod's grace, for its host to say that it is gone
+_PATIENCE = 30  # seconds for a host to give a log, and, beyond a pod's grace, to say that it is gone
 _OVER = Goal("its end", lambda obj: isinstance(obj, Pod) and is_terminal(obj))
 _GONE = Goal("its deletion", lambda obj: obj is None, absent=True)
 
@@ -150,14 +152,26 @@ async def _keep(client: AsyncClient, pod: Pod, pause: float) -> None:
             await _renew(client, pod)
 
 
+async def _log(client: AsyncClient, pod: Pod, container: str) -> bytes:
+    """All of it; nothing of a pod that never began. Who is away is asked again for a while; raises Unavailable."""
+    meta, pauses, until = pod.metadata, Pauses(0.2, 5.0), time.monotonic() + _PATIENCE
+    while True:
+        try:
+            pieces = [data async for data in client.log_bytes(meta.name, container=container, namespace=meta.namespace)]
+            return b"".join(pieces)
+        except Unavailable:
+            if time.monotonic() > until:
+                raise
+            await asyncio.sleep(pauses.next())
+        except MeshError:
+            return b""
+
+
 async def _ended(client: AsyncClient, pod: Pod) -> Ended:
     meta, chosen = pod.metadata, default_container(pod)
     code = next((s.state.terminated.exit_code for s in pod.status.container_statuses if s.name == chosen), 0)
-    try:
-        pieces = [data async for data in client.log_bytes(meta.name, container=chosen, namespace=meta.namespace)]
-    except MeshError:
-        pieces = []  # a pod that never began has none
-    ended = Ended(meta.name, pod.spec.node_name, code, b"".join(pieces).decode(errors="replace"))
+    output = (await _log(client, pod, chosen)).decode(errors="replace")
+    ended = Ended(meta.name, pod.spec.node_name, code, output)
     if pod.status.phase == "Failed":
         why = pod.status.message or pod.status.reason or f"its container {chosen} ended with exit code {code}"
         raise PodFailed(f'pod "{meta.name}" failed: {why}', ended)

@@ -5,11 +5,14 @@ import pickle
 
 import pytest
 
-from mesh.errors import Invalid
+from mesh.errors import AlreadyExists, Invalid, NotFound, Unavailable
+from mesh.model import leases
 from mesh.sdk import AsyncClient, Client, Ended, PodFailed
-from mesh.sdk.run import run_pod, run_pod_async
+from mesh.sdk.ray import host_at
+from mesh.sdk.run import TASK, one_pod, run_pod, run_pod_async
 from mesh.sdk.wait import Goal, Wait
-from mesh.v1.core_pb2 import Pod
+from mesh.v1.core_pb2 import Node, Pod
+from mesh.v1.node_pb2 import StreamOpen, StreamOpened
 from tests.contract.test_sdk import context_of
 from tests.harness.control import DEADLINE, RunningMeshd
 from tests.harness.scripted_host import ScriptedHost
@@ -77,3 +80,57 @@ async def test_what_is_not_one_pod_that_ends_is_refused(served: RunningMeshd) ->
                 await run_pod_async(client, text)
     with Client(context_of(served)) as blocking:
         assert await asyncio.to_thread(lambda: blocking.list(Pod)) == []
+
+
+def of_task(task: str) -> str:
+    return POD.replace("name: once", f"name: once, annotations: {{{TASK}: {task}}}")
+
+
+async def test_a_second_try_of_a_task_goes_on_with_its_pod_and_nobody_elses(
+    served: RunningMeshd, scripted: ScriptedHost
+) -> None:
+    async with AsyncClient(context_of(served)) as client, asyncio.timeout(DEADLINE):
+        before = await client.create(one_pod(of_task("mine"), "default"))
+        with pytest.raises(AlreadyExists):
+            await run_pod_async(client, of_task("another"))
+        again = asyncio.create_task(run_pod_async(client, of_task("mine")))
+        await Wait(client, "Pod", "once", "default", RUNS).run(DEADLINE)
+        assert (await client.get(Pod, "once")).metadata.uid == before.metadata.uid
+        scripted.logs["once/main"] = b"forty-two\n"
+        scripted.say("once", "Succeeded")
+        assert (await again).output == "forty-two\n"
+        assert await client.list(Pod) == []
+
+
+async def test_a_host_that_is_away_for_a_moment_is_asked_for_the_log_again(
+    served: RunningMeshd, scripted: ScriptedHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, opened = [], scripted.open_stream
+
+    async def busy_at_first(request: StreamOpen) -> StreamOpened:
+        asked.append(request)
+        if len(asked) == 1:
+            raise Unavailable("the host is away")
+        return await opened(request)
+
+    monkeypatch.setattr(scripted, "open_stream", busy_at_first)
+    scripted.logs["once/main"] = b"forty-two\n"
+    assert (await played(served, scripted, "Succeeded")).output == "forty-two\n"
+    assert len(asked) == 2
+
+
+async def test_the_mesh_ends_what_nobody_renews(served: RunningMeshd, scripted: ScriptedHost) -> None:
+    pod = one_pod(POD, "default")
+    pod.metadata.annotations[leases.SECONDS] = "1"
+    async with AsyncClient(context_of(served)) as client:
+        await client.create(pod)
+        await client.wait(Pod, "once", delete=True, timeout=DEADLINE)
+
+
+async def test_the_host_of_an_address(served: RunningMeshd, scripted: ScriptedHost) -> None:
+    async with AsyncClient(context_of(served)) as client:
+        (node,) = await client.list(Node)
+        (address,) = (a.address for a in node.status.addresses if a.type == "InternalIP")
+        assert await host_at(client, address) == node.metadata.name
+        with pytest.raises(NotFound, match=r"203\.0\.113\.9"):
+            await host_at(client, "203.0.113.9")
