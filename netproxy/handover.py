@@ -9,6 +9,8 @@ from typing import Any
 from netproxy.relay import Side
 from netproxy.routes import Backend, Listen
 
+KINDS = ("new", "tcp", "udp")  # of connections: not connected yet, and the two protocols
+
 
 def words_of_side(side: Side) -> dict[str, Any]:
     """One side of a connection."""
@@ -28,6 +30,6 @@ def words_of_place(service: str, backend: Backend, listen: Listen) -> dict[str, 
 
 def place_of_words(words: dict[str, Any]) -> tuple[str, Backend, Listen]:
     """The other way."""
-    ip, port, pod, uid, *via = words["backend"]  # a proxy of before tunnels says no `via`
+    ip, port, pod, uid, *via = words["backend"]  # another release's may say less of it, or more
     protocol, address, number = words["listen"]
-    return str(words["service"]), Backend(ip, int(port), pod, uid, *via), Listen(protocol, address, int(number))
+    return str(words["service"]), Backend(ip, int(port), pod, uid, *via[:1]), Listen(protocol, address, int(number))

@@ -99,7 +99,7 @@ class Holding:
             if len(descriptors) + len(its) + 1 > MOST:
                 self._leave(part, descriptors)
                 part, descriptors = [], []
-            part.append(flow)
+            part.append({**flow, "sockets": len(its)})
             descriptors.extend(its)
         if part:
             self._leave(part, descriptors)

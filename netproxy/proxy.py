@@ -16,6 +16,8 @@ from typing import Any
 
 import structlog
 
+from mesh.errors import Invalid
+from mesh.model import protocol
 from mesh.v1.node_pb2 import Flows, FlowsRequest, HostSide, ProxyHeld, ProxyOrder, ProxyService, ServiceTable
 from netproxy import lastgood
 from netproxy.addresses import Addresses
@@ -24,7 +26,7 @@ from netproxy.dataplane import Dataplane
 from netproxy.diff import Claims, Close, Move, Open, Swap
 from netproxy.dns.server import NameServer
 from netproxy.flows import Took, flows_of, join, tell_problems
-from netproxy.handover import place_of_words
+from netproxy.handover import KINDS, place_of_words
 from netproxy.hands import Hands, SharedEngine, number_of
 from netproxy.health import HealthPorts, Standing
 from netproxy.holding import Holding, Left, words_of
@@ -118,6 +120,8 @@ class Proxy:
             if self._ingress is not None:
                 self._ingress.secrets(order.ingress_secrets.secrets)
             return self.held()
+        if order.HasField("host") and (skew := protocol.why_not("this host's agent", order.host.protocol)):
+            raise Invalid(skew)
         began = time.perf_counter()
         if self._take(order) and not self._file.append([order]):
             self._file.rewrite(self._plane.table(), self._host)
@@ -151,6 +155,7 @@ class Proxy:
     def held(self, error: str = "") -> ProxyHeld:
         """What is served now."""
         held = self._served.held(self._boot, error)
+        held.protocol.CopyFrom(protocol.ours())
         leaving = self._ingress.draining() if self._ingress is not None else {}
         for uid, number in (*self._leaving.told().items(), *self._hands.draining(), *leaving.items()):
             held.draining[uid] += number
@@ -184,7 +189,8 @@ class Proxy:
         flows, descriptors = words_of(left)
         sockets = iter([socket.SocketType(fileno=d) for d in descriptors])
         for words in flows:
-            its = list(itertools.islice(sockets, 2 if words["kind"] == "tcp" else 1))
+            # Releases before this was said had these kinds alone.
+            its = list(itertools.islice(sockets, words.get("sockets", 2 if words["kind"] == "tcp" else 1)))
             try:
                 self._carry_on(words, its)
             except (KeyError, ValueError, TypeError, OSError) as error:
@@ -192,6 +198,8 @@ class Proxy:
         log.info("flows_carried_on", flows=len(flows))
 
     def _carry_on(self, words: dict[str, Any], sockets: list[socket.SocketType]) -> None:
+        if words["kind"] not in KINDS:
+            raise ValueError(f"a connection of kind {words['kind']} is none that this release knows")
         for sock in sockets:
             sock.setblocking(False)
         listen = Listen(*words["listen"])

@@ -11,6 +11,7 @@ import secrets
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
+from mesh.model import protocol
 from mesh.model.conditions import is_true
 from mesh.v1.core_pb2 import Event
 from mesh.v1.node_pb2 import Fence, HostKey, NodeReport, Observed, ObserveRequest, PodReport, ProxyHeld
@@ -139,6 +140,8 @@ class Board:
             proxy_error=error,
             pods=self._newer(self._pods.values(), after), events=self._newer(self._events.values(), after),
         )  # fmt: skip
+        if observed.full:
+            observed.protocol.CopyFrom(protocol.ours())
         if self._report and self._report[0] > after:
             observed.report.CopyFrom(self._report[1])
         if self._announce is not None and (not known or self._stamp() != self._announced):

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from mesh.errors import Conflict, Invalid
-from mesh.model import podtokens
+from mesh.model import podtokens, protocol
 from mesh.model.claims import claims_of
 from mesh.model.pods import is_mirror
 from mesh.model.references import config_maps_of, secrets_of
@@ -100,8 +100,14 @@ def accept(held: Desired, assignment: Assignment, node: str) -> Desired:
 
     Raises:
         Conflict: the order is older than one accepted before.
-        Invalid: it is for another host, or names a pod without uid.
+        Invalid: it is for another host, names a pod without uid, or comes from a version too far away.
     """
+    if skew := protocol.why_not("the control service", assignment.protocol):
+        raise Invalid(f"cannot assign to {node}: {skew}")
+    return _accepted(held, assignment, node)
+
+
+def _accepted(held: Desired, assignment: Assignment, node: str) -> Desired:
     fence = (assignment.fence.epoch, assignment.fence.revision)
     if fence < held.fence:
         raise Conflict(f"cannot assign to {node}: the order {fence} is older than {held.fence}, which is held")
@@ -131,4 +137,4 @@ def restored(assignment: Assignment, node: str) -> Desired:
     copy = Assignment()
     copy.CopyFrom(assignment)
     copy.digest = ""
-    return replace(accept(Desired(), copy, node), secrets_lost=True)
+    return replace(_accepted(Desired(), copy, node), secrets_lost=True)

@@ -20,6 +20,7 @@ from pathlib import Path
 import structlog
 
 from nodeagent.config import AgentConfig
+from nodeagent.kept import made
 from nodeagent.registries import authorities, registries_conf
 from nodeagent.runtime import cgroups, layers, network, oci, overland, syscalls
 from nodeagent.runtime.places import Places
@@ -65,7 +66,7 @@ class Changed:
     @classmethod
     def load(cls, path: Path) -> "Changed":
         """What `save` wrote, or nothing."""
-        return cls(**json.loads(path.read_text())) if path.exists() else cls()
+        return made(cls, json.loads(path.read_text())) if path.exists() else cls()
 
     def save(self, path: Path) -> None:
         """Writes it as JSON."""

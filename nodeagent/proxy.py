@@ -16,6 +16,7 @@ import structlog
 from google.protobuf.message import DecodeError
 
 from mesh.errors import Unavailable
+from mesh.model import protocol
 from mesh.model.pauses import Pauses
 from mesh.v1.node_pb2 import Flows, FlowsRequest, HostSide, IngressSecrets, ProxyHeld, ProxyOrder, ServiceTable
 
@@ -127,7 +128,8 @@ class Proxy:
                     answer.set_result(held.flows)
             if held.error:
                 log.error("proxy_refused_order", error=held.error)
-            self._on_held(held)
+            skew = protocol.why_not("this host's proxy", held.protocol)
+            self._on_held(held if not skew else ProxyHeld(problems=[skew]))
 
     def _lost(self) -> None:
         while self._asked:

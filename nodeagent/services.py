@@ -10,6 +10,7 @@ from typing import Protocol
 import structlog
 
 from mesh.errors import Unavailable
+from mesh.model import protocol
 from mesh.v1.core_pb2 import Pod
 from mesh.v1.node_pb2 import Flows, FlowsRequest, HostPort, HostSide, IngressSecrets, Neighbour, ProxyHeld, ServiceTable
 from nodeagent.config import AgentConfig
@@ -126,6 +127,7 @@ class Services:
             leaving=self.leaving(),
             ingress=serves(desired.node_labels),
             workers=self._config.proxy_workers,
+            protocol=protocol.ours(),
             host_ports=[port for pod, ip in self._placed() for port in host_ports(pod, ip)],
         )
 

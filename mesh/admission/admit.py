@@ -63,6 +63,7 @@ def create(obj: Object, view: View, stamp: Stamp) -> Admitted:
     draft = Draft(obj)
     draft.begin(stamp.suffix)
     draft.refuse_unserved()
+    draft.refuse_unknown()
     if view.get(key_of(draft.object)) is not None:
         raise AlreadyExists(f"{draft.subject} exists already")
     draft.wrong += _check_namespace(draft.object, view)
@@ -93,6 +94,7 @@ def update(obj: Object, old: Object, view: View, stamp: Stamp) -> Admitted:
     """
     _check_same(obj, old)
     draft = Draft(obj)
+    draft.refuse_unknown(old)
     draft.keep(old)
     draft.complete(old)
     draft.check_change(old)
@@ -119,6 +121,7 @@ def apply(obj: Object, old: Object | None, view: View, stamp: Stamp) -> Admitted
     if old is not None:
         _check_same(obj, old)
     draft = Draft(obj)
+    draft.refuse_unknown()
     draft.clean(old)
     if isinstance(draft.object, Secret):
         defaults.merge_string_data(draft.object)

@@ -23,6 +23,7 @@ from mesh.model import rules
 from mesh.model.fields import copy_of, has, part, transfer
 from mesh.model.kinds import Object, key_of, kind_of
 from mesh.model.manifest import OBJECT_LIMIT
+from mesh.model.unknown import unknown_field
 from mesh.v1.auth_pb2 import Role, RoleBinding
 from mesh.v1.core_pb2 import (
     ConfigMap,
@@ -102,6 +103,13 @@ class Draft:
         if not self.kind.served:
             reason = f"{self.kind.name} is not honoured yet: {self.kind.why_not}"
             raise Invalid.of(self.subject, [Violation("kind", reason)])
+
+    def refuse_unknown(self, old: Object | None = None) -> None:
+        """Fields that a newer client knows would be heeded by nobody here; what `old` has of them may stay. Raises
+        Invalid."""
+        if (where := unknown_field(self.object)) and (old is None or not unknown_field(old)):
+            reason = "is not known to this release, a newer client has sent it: use a client of meshd's release"
+            raise Invalid.of(self.subject, [Violation(where, reason)])
 
     def complete(self, old: Object | None = None) -> None:
         """Fills in defaults and checks the whole; warns of nothing that `old` has already."""

@@ -110,6 +110,7 @@ def _show(
     counts = ", ".join(f"{count} {kind}" for kind, count in sorted(status.objects.items()))
     click.echo(f"objects   {counts or 'none'} (revision {status.revision})\n")
     words = {n.metadata.name: node_status(n) for n in nodes}
+    releases = {n.metadata.name: n.status.node_info.kubelet_version for n in nodes}
     rows = tuple(
         (
             host.name,
@@ -118,11 +119,14 @@ def _show(
             str(sum(p.spec.node_name == host.name and p.status.phase == "Running" for p in pods)),
             "yes" if host.assignment_held else "not yet",
             f"{age(host.last_seen, now)} ago" if host.HasField("last_seen") else NONE,
+            releases.get(host.name) or NONE,
         )
         for host in status.hosts
     )
     if rows:
-        tables.show(Table(("HOST", "STATUS", "AGENT", "RUNNING", "UP TO DATE", "LAST SEEN"), rows), color=color)
+        tables.show(
+            Table(("HOST", "STATUS", "AGENT", "RUNNING", "UP TO DATE", "LAST SEEN", "VERSION"), rows), color=color
+        )
         click.echo()
 
 
@@ -138,6 +142,7 @@ def alerts(status: "StatusResponse") -> list[str]:
         for h in status.hosts
         if not h.connected
     ]
+    found += [f"host {h.name} is given no orders: {h.skew}" for h in status.hosts if h.skew]
     away = {h.name for h in status.hosts if not h.connected}
     found += [a.message for a in status.alerts if not (a.kind == "Node" and a.object in away)]
     return found

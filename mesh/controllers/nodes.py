@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 from mesh.model import fit
 from mesh.model.conditions import find, is_true, set_condition
-from mesh.model.hosts import REACHABLE
+from mesh.model.hosts import REACHABLE, SKEW
 from mesh.model.keys import Key
 from mesh.model.kinds import key_of, revision_of
 from mesh.model.times import SECOND, from_timestamp, whole_seconds
@@ -36,6 +36,7 @@ _PRESSURES = {
     "DiskPressure": "node.kubernetes.io/disk-pressure",
     "PIDPressure": "node.kubernetes.io/pid-pressure",
     "NetworkUnavailable": "node.kubernetes.io/network-unavailable",
+    SKEW: "mesh/version-skew",
 }
 _OURS = (NOT_READY, UNREACHABLE, *_PRESSURES.values())
 

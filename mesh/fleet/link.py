@@ -33,7 +33,7 @@ from mesh.fleet.port import AgentPort
 from mesh.fleet.programming import Programming
 from mesh.fleet.publisher import Publisher
 from mesh.fleet.report import writes_for
-from mesh.model import claims, podtokens
+from mesh.model import claims, podtokens, protocol
 from mesh.model.hosts import unheard
 from mesh.model.kinds import Object, key_of
 from mesh.model.pauses import Pauses
@@ -93,14 +93,14 @@ class Fleet:
 
 
 class Link:
-    """`line` tells when and how the host last answered; `held` is the digest of the assignment that it holds."""
+    """`line`: how the host last answered; `picture`: what it said; `held`: the digest of what it holds."""
 
     def __init__(self, name: str, agent: AgentPort, fleet: Fleet) -> None:
         self.name = name
         self.line = Line(name, agent, fleet.clock)
         self.held = ""
         self._fleet = fleet
-        self._picture = Picture(name)
+        self.picture = Picture(name)
         self._ordered = (0, 0)  # fence of the newest accepted order
         self._look = asyncio.Event()  # the wanted or the held assignment may have changed
         self._again = asyncio.Event()  # objects of pods that the host spoke of have changed
@@ -110,14 +110,9 @@ class Link:
         self._alarm: asyncio.TimerHandle | None = None
         self._entrusting = Entrusting(name, fleet.trust, fleet.clock, fleet.secret_budget)
 
-    @property
-    def boot(self) -> str:
-        """The agent process that answered last."""
-        return self._picture.boot
-
     def receipts(self, uid: str) -> Sequence[node_pb2.SecretReceipt]:
         """Which Secrets are in a pod, as the host last said."""
-        return self._picture.receipts(uid)
+        return self.picture.receipts(uid)
 
     @property
     def settled(self) -> bool:
@@ -176,7 +171,7 @@ class Link:
         pauses, calm, wait = Pauses(*AGAIN), Pauses(*CALM), self._fleet.wait
         loop = asyncio.get_running_loop()
         while True:
-            began, before = loop.time(), (self._picture.boot, self._picture.version)
+            began, before = loop.time(), (self.picture.boot, self.picture.version)
             try:
                 await self._observe(wait)
             except MeshError as error:
@@ -185,7 +180,7 @@ class Link:
                 wait = 0.0  # first of all: is it there?
                 continue
             pauses.reset()
-            idle = before == (self._picture.boot, self._picture.version)
+            idle = before == (self.picture.boot, self.picture.version)
             if idle and loop.time() - began < wait / 2:
                 await asyncio.sleep(calm.next())  # an agent that does not wait must not make us spin
             else:
@@ -194,8 +189,8 @@ class Link:
 
     async def _observe(self, wait: float) -> None:
         request = node_pb2.ObserveRequest(
-            boot=self._picture.boot, after_version=self._picture.version, wait_milliseconds=int(wait * 1000),
-            nonce=self._entrusting.nonce, credentials=self._due(),
+            boot=self.picture.boot, after_version=self.picture.version, wait_milliseconds=int(wait * 1000),
+            nonce=self._entrusting.nonce, credentials=self._due(), protocol=protocol.ours(),
         )  # fmt: skip
         # A lost call must cost less than the silence that makes a host Unknown, a slow host must be heard all the same.
         patience, self._patience = self._patience, min(self._patience * 2, self._fleet.limit)
@@ -208,23 +203,25 @@ class Link:
             self._look.set()
             log_key(self.name, self._entrusting)
         # The cursor moves only once the news are stored: what can't be written is asked for again.
-        cursor = (self._picture.boot, self._picture.version)
+        cursor = (self.picture.boot, self.picture.version)
         node, now = self._fleet.feed.view.node(self.name), asyncio.get_running_loop().time()
-        idle = not self._picture.is_news(observed) and self._picture.is_compared(node, now)
-        news = self._picture.take(observed)
+        idle = not self.picture.is_news(observed) and self.picture.is_compared(node, now)
+        news = self.picture.take(observed)
         if self._fleet.walks is not None:
             self._fleet.walks.reported(news.pods)
         try:
             if not idle:
                 await self._write(news)
         except MeshError:
-            self._picture.boot, self._picture.version = cursor
-            self._picture.doubt()
+            self.picture.boot, self.picture.version = cursor
+            self.picture.doubt()
             raise
         self._forget_gone(news)
         if observed.boot != cursor[0]:
             self._look.set()
-        self._programming.hear(observed)
+        self._programming.hear(
+            observed if not self.picture.skew else node_pb2.Observed(node=self.name, boot=observed.boot)
+        )
         if observed.boot != cursor[0] or _fence(observed.fence) >= self._ordered:
             self._hold(observed.run_digest)
 
@@ -244,7 +241,7 @@ class Link:
         def compute(view: View) -> list[Write]:
             if self._barred(view):
                 return writes_for(news, view, fleet.clock(), "", barred=True)
-            return writes_for(news, view, fleet.clock(), fleet.range_for(self.name, view))
+            return writes_for(news, view, fleet.clock(), fleet.range_for(self.name, view), skew=self.picture.skew)
 
         await change(fleet.store, fleet.feed, compute)
 
@@ -256,7 +253,7 @@ class Link:
             self._again.clear()
             uids, self._touched = self._touched, set()
             try:
-                await self._write(self._picture.again(uids))
+                await self._write(self.picture.again(uids))
             except MeshError as error:
                 _log.warning("cannot_write_news", node=self.name, error=str(error))
                 self._touch(uids)
@@ -271,8 +268,8 @@ class Link:
         while True:
             await self._look.wait()
             self._look.clear()
-            if not self._picture.boot:
-                continue  # never answered: the first answer looks again
+            if not self.picture.boot or self.picture.skew:
+                continue  # the first answer of another agent looks again
             self._set_alarm(next_token_at(self.name, self._fleet.feed.view, self._fleet.clock() // SECOND))
             if self.settled:
                 continue
@@ -339,14 +336,14 @@ class Link:
                 elif self._concerns(obj):
                     self._look.set()
             if event.key == REVOKED:
-                self._picture.doubt()
+                self.picture.doubt()
                 if self._barred(self._fleet.feed.view) and self._entrusting.bar():
                     self._look.set()
                     log_key(self.name, self._entrusting)
             if event.key.kind == "Node" and reached(event.object) != reached(event.previous):
                 self._look.set()  # a neighbour came, went or moved
             if event.object is None and isinstance(event.previous, Pod):
-                self._picture.forget(event.previous.metadata.uid)
+                self.picture.forget(event.previous.metadata.uid)
 
     def _concerns(self, obj: Object | None) -> bool:
         """Whether the host's pods are told of it."""
@@ -371,10 +368,10 @@ class Link:
         for report in news.pods:
             pod = self._fleet.feed.view.pod(report.namespace, report.name)
             if pod is None or pod.metadata.uid != report.uid:
-                self._picture.forget(report.uid)
+                self.picture.forget(report.uid)
 
     def _touch(self, uids: Iterable[str]) -> None:
-        known = {uid for uid in uids if self._picture.knows(uid)}
+        known = {uid for uid in uids if self.picture.knows(uid)}
         if known and not unheard(self._fleet.feed.view.node(self.name)):  # what it said last is not repeated for it
             self._touched |= known
             self._again.set()

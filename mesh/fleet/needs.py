@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mesh.access import accounts
-from mesh.model import claims, podtokens
+from mesh.model import claims, podtokens, protocol
 from mesh.model.digest import assignment_digest, identity_of
 from mesh.model.keys import Key
 from mesh.model.pods import is_deleting, is_mirror, is_terminal
@@ -128,6 +128,7 @@ def needs_of(
         pods=[_order(pod) for pod in _pods(node, view)],
         config_maps=[_content(config) for config in _config_maps(node, view, told.roots)],
         node_labels=held.metadata.labels,
+        protocol=protocol.ours(),
     )
     assignment.volumes.extend(_volumes(node, view))
     _add_secrets(assignment, node, view, entrusted)
@@ -144,7 +145,7 @@ def needs_of(
 
 def nothing_for(node: str, view: View, epoch: int) -> Assignment:
     """The assignment for a host that was removed: to end what it runs."""
-    nothing = Assignment(node=node, fence=Fence(epoch=epoch, revision=view.revision))
+    nothing = Assignment(node=node, fence=Fence(epoch=epoch, revision=view.revision), protocol=protocol.ours())
     nothing.digest = assignment_digest(nothing, [])
     return nothing
 

@@ -5,8 +5,9 @@ Rule: news replace what they name; a full answer of the host replaces everything
 
 from collections.abc import Iterable, Sequence
 
+from mesh.model import protocol
 from mesh.v1.core_pb2 import Node
-from mesh.v1.node_pb2 import NodeReport, Observed, PodReport, SecretReceipt
+from mesh.v1.node_pb2 import NodeReport, Observed, PodReport, Protocol, SecretReceipt
 
 COMPARED = 10.0  # seconds that a Node which nobody has changed counts as what its host, which says nothing new, wants
 
@@ -18,6 +19,8 @@ class Picture:
         self.node = node
         self.boot = ""
         self.version = 0
+        self.protocol = 0  # that the agent speaks
+        self.skew = ""  # why there is no talking with it; empty: there is
         self._report: NodeReport | None = None
         self._pods: dict[str, PodReport] = {}
         self._compared: tuple[Node | None, float] = (None, 0.0)  # with these words, and when
@@ -28,6 +31,7 @@ class Picture:
             self._report = observed.report
         if observed.full:
             self._pods.clear()
+            self._hear(observed.protocol)
         for report in observed.pods:
             self._pods[report.uid] = report
         self.boot, self.version = observed.boot, observed.version
@@ -54,6 +58,10 @@ class Picture:
     def doubt(self) -> None:
         """What was compared counts no more: the host's next word is looked at, whatever it is."""
         self._compared = None, 0.0
+
+    def _hear(self, said: Protocol) -> None:
+        self.protocol = protocol.spoken(said)
+        self.skew = protocol.why_not(f"the agent of {self.node}", said)
 
     def again(self, uids: Iterable[str]) -> Observed:
         """The last words about some pods, without the host's own report, which only the host itself may renew."""

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from functools import lru_cache
 
 from mesh.errors import Unavailable
-from mesh.model.hosts import REACHABLE
+from mesh.model.hosts import REACHABLE, SKEW
 from mesh.model.kinds import key_of, revision_of
 from mesh.model.times import SECOND, from_timestamp, to_timestamp, whole_seconds
 from mesh.store.port import Write
@@ -23,8 +23,9 @@ HEARTBEAT = 300 * SECOND  # G12
 INSTALLATION = "mesh/installation"  # which installation of the mesh on that machine the Node is of
 
 
-def node_write(name: str, report: NodeReport, view: View, now_ns: int, pod_cidr: str) -> Write | None:
-    """The write that makes the Node say what its host reports, or None when it does."""
+def node_write(name: str, report: NodeReport, view: View, now_ns: int, pod_cidr: str, skew: str = "") -> Write | None:
+    """The write that makes the Node say what its host reports, or None when it does; and `skew`, why its agent and we
+    do not understand each other."""
     held = view.node(name)
     node = Node()
     if held is None or is_new_host(name, report, view):
@@ -42,7 +43,7 @@ def node_write(name: str, report: NodeReport, view: View, now_ns: int, pod_cidr:
     status = NodeStatus()
     status.CopyFrom(report.status)
     del status.conditions[:]
-    status.conditions.extend(_merged(list(node.status.conditions), list(report.status.conditions), now_ns))
+    status.conditions.extend(_merged(list(node.status.conditions), [*report.status.conditions, *_skewed(skew)], now_ns))
     node.status.CopyFrom(status)
     if held is not None and not _stale(held.status.conditions, now_ns) and _same_but_heartbeat(node, held):
         return None
@@ -98,10 +99,15 @@ def stamp(metadata: ObjectMeta, what: str, now_ns: int) -> None:
     metadata.creation_timestamp.CopyFrom(whole_seconds(now_ns))
 
 
+def _skewed(why: str) -> list[NodeCondition]:
+    return [NodeCondition(type=SKEW, status="True", reason="Unsupported", message=why)] if why else []
+
+
 def _merged(held: list[NodeCondition], said: list[NodeCondition], now_ns: int) -> list[NodeCondition]:
     """The host's conditions with our times: a transition is when the status changed here."""
     before = {c.type: c for c in held}
-    merged = [c for c in held if c.type not in {s.type for s in said} and c.type != REACHABLE]  # it speaks itself
+    passing = {REACHABLE, SKEW, *(s.type for s in said)}  # it speaks itself
+    merged = [c for c in held if c.type not in passing]
     for condition in said:
         fresh = NodeCondition()
         fresh.CopyFrom(condition)

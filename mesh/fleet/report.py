@@ -22,18 +22,20 @@ _PASSING = ("PodResizePending", "PodResizeInProgress")  # there while the host s
 EVENT_MEMORY = 3600 * SECOND  # S8
 
 
-def writes_for(observed: Observed, view: View, now_ns: int, pod_cidr: str, *, barred: bool = False) -> list[Write]:
+def writes_for(
+    observed: Observed, view: View, now_ns: int, pod_cidr: str, *, barred: bool = False, skew: str = ""
+) -> list[Write]:  # fmt: skip
     """The writes that make the store say what `observed` says, each resting on the revision seen in `view`.
 
     `pod_cidr` is the range of pod addresses for the host, should it not have one yet. Of a host that was removed from
-    the mesh (`barred`) nothing counts but what it says of its pods.
+    the mesh (`barred`) nothing counts but what it says of its pods. `skew`: why it is given nothing.
     """
     writes: dict[Key, Write] = {}
     if observed.HasField("report") and not barred:
         if is_new_host(observed.node, observed.report, view):
             for write in ended_with_their_host(observed.node, view, now_ns):
                 _add(writes, write)
-        _add(writes, node_write(observed.node, observed.report, view, now_ns, pod_cidr))
+        _add(writes, node_write(observed.node, observed.report, view, now_ns, pod_cidr, skew))
         for name in observed.report.removed_volumes:
             _add(writes, _removed_volume(observed.node, name, view))
     for report in observed.pods:

@@ -44,6 +44,8 @@ class HostState:
     settled: bool
     boot: str
     barred: bool = False  # it was removed from the mesh
+    protocol: int = 0  # that its agent speaks; 0: not known
+    skew: str = ""  # why it is given nothing, its agent being of a version too far away
 
 
 class Roster:
@@ -180,4 +182,7 @@ class Roster:
         if link is None:
             return HostState(name, False, "is not joined", 0, False, "")
         line = link.line
-        return HostState(name, not line.message, line.message, line.last_seen_ns, link.settled, link.boot, link.barred)
+        return HostState(
+            name, not line.message, line.message, line.last_seen_ns, link.settled, link.picture.boot, link.barred,
+            link.picture.protocol, link.picture.skew,
+        )  # fmt: skip

@@ -7,6 +7,7 @@ from mesh.model import fit
 from mesh.model.conditions import find
 from mesh.v1.core_pb2 import Node
 
+SKEW = "VersionSkew"  # condition: its agent and this service do not understand each other; there only then
 REACHABLE = "Reachable"  # condition: the host itself answers, though its agent does not
 
 

@@ -18,6 +18,7 @@ from mesh.access.who import Who
 from mesh.errors import MeshError, NotFound, Unavailable
 from mesh.fleet.port import AgentPort
 from mesh.model.kinds import KINDS
+from mesh.model.protocol import PROTOCOL
 from mesh.model.times import to_timestamp
 from mesh.pki import Identity
 from mesh.rpc.gate import current
@@ -46,6 +47,10 @@ class Host(Protocol):
     def settled(self) -> bool: ...
     @property
     def boot(self) -> str: ...
+    @property
+    def protocol(self) -> int: ...
+    @property
+    def skew(self) -> str: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +86,7 @@ class Control(ControlServicer):
             ray=self._about.ray(),
             objects=counts,
             store=self._about.store,
+            protocol=PROTOCOL,
         )
         for host in self._about.hosts():
             said = response.hosts.add(
@@ -89,6 +95,8 @@ class Control(ControlServicer):
                 message=host.message,
                 assignment_held=host.settled,
                 boot=host.boot,
+                protocol=host.protocol,
+                skew=host.skew,
             )
             if host.last_seen:
                 said.last_seen.CopyFrom(to_timestamp(host.last_seen))

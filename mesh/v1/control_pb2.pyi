@@ -1123,12 +1123,18 @@ class HostStatus(_message.Message):
     LAST_SEEN_FIELD_NUMBER: _builtins.int
     ASSIGNMENT_HELD_FIELD_NUMBER: _builtins.int
     BOOT_FIELD_NUMBER: _builtins.int
+    PROTOCOL_FIELD_NUMBER: _builtins.int
+    SKEW_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     connected: _builtins.bool
     message: _builtins.str
     assignment_held: _builtins.bool
     """the host holds the newest assignment"""
     boot: _builtins.str
+    protocol: _builtins.int
+    """that its agent speaks; 0: it has not answered yet"""
+    skew: _builtins.str
+    """why its agent and this service can't understand each other; empty: they can"""
     @_builtins.property
     def last_seen(self) -> _timestamp_pb2.Timestamp: ...
     def __init__(
@@ -1140,10 +1146,12 @@ class HostStatus(_message.Message):
         last_seen: _timestamp_pb2.Timestamp | None = ...,
         assignment_held: _builtins.bool = ...,
         boot: _builtins.str = ...,
+        protocol: _builtins.int = ...,
+        skew: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["last_seen", b"last_seen"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["assignment_held", b"assignment_held", "boot", b"boot", "connected", b"connected", "last_seen", b"last_seen", "message", b"message", "name", b"name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["assignment_held", b"assignment_held", "boot", b"boot", "connected", b"connected", "last_seen", b"last_seen", "message", b"message", "name", b"name", "protocol", b"protocol", "skew", b"skew"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1181,11 +1189,14 @@ class StatusResponse(_message.Message):
     OBJECTS_FIELD_NUMBER: _builtins.int
     STORE_FIELD_NUMBER: _builtins.int
     ALERTS_FIELD_NUMBER: _builtins.int
+    PROTOCOL_FIELD_NUMBER: _builtins.int
     version: _builtins.str
     revision: _builtins.int
     ray: _builtins.str
     """"connected", or why not"""
     store: _builtins.str
+    protocol: _builtins.int
+    """that this service speaks"""
     @_builtins.property
     def started_at(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
@@ -1209,10 +1220,11 @@ class StatusResponse(_message.Message):
         objects: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
         store: _builtins.str = ...,
         alerts: _abc.Iterable[Global___AlertStatus] | None = ...,
+        protocol: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["started_at", b"started_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["alerts", b"alerts", "hosts", b"hosts", "objects", b"objects", "ray", b"ray", "revision", b"revision", "started_at", b"started_at", "store", b"store", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alerts", b"alerts", "hosts", b"hosts", "objects", b"objects", "protocol", b"protocol", "ray", b"ray", "revision", b"revision", "started_at", b"started_at", "store", b"store", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

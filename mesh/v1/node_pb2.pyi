@@ -67,6 +67,31 @@ class Fence(_message.Message):
 Global___Fence: _TypeAlias = Fence  # noqa: Y015
 
 @_typing.final
+class Protocol(_message.Message):
+    """What a program speaks (mesh.model.protocol); absent: 1."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SPEAKS_FIELD_NUMBER: _builtins.int
+    OLDEST_FIELD_NUMBER: _builtins.int
+    speaks: _builtins.int
+    oldest: _builtins.int
+    """that it understands"""
+    def __init__(
+        self,
+        *,
+        speaks: _builtins.int = ...,
+        oldest: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["oldest", b"oldest", "speaks", b"speaks"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Protocol: _TypeAlias = Protocol  # noqa: Y015
+
+@_typing.final
 class Assignment(_message.Message):
     """Everything that a host must run: the whole set, never a difference."""
 
@@ -132,6 +157,7 @@ class Assignment(_message.Message):
     INGRESS_SECRETS_FIELD_NUMBER: _builtins.int
     TRACEPARENTS_FIELD_NUMBER: _builtins.int
     HELD_FIELD_NUMBER: _builtins.int
+    PROTOCOL_FIELD_NUMBER: _builtins.int
     node: _builtins.str
     digest: _builtins.str
     """over (uid, generation, deletion, config revisions) of all that follows; see mesh.model.digest"""
@@ -195,6 +221,10 @@ class Assignment(_message.Message):
     def held(self) -> _containers.RepeatedCompositeFieldContainer[Global___HeldPod]:
         """pods that are being deleted and must not be stopped yet"""
 
+    @_builtins.property
+    def protocol(self) -> Global___Protocol:
+        """meshd's; no part of the digest"""
+
     def __init__(
         self,
         *,
@@ -218,10 +248,11 @@ class Assignment(_message.Message):
         ingress_secrets: _abc.Iterable[_builtins.str] | None = ...,
         traceparents: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         held: _abc.Iterable[Global___HeldPod] | None = ...,
+        protocol: Global___Protocol | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["fence", b"fence", "signed", b"signed"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["fence", b"fence", "protocol", b"protocol", "signed", b"signed"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster_cidr", b"cluster_cidr", "cluster_domain", b"cluster_domain", "config_maps", b"config_maps", "digest", b"digest", "dns_address", b"dns_address", "fence", b"fence", "held", b"held", "ingress_secrets", b"ingress_secrets", "neighbours", b"neighbours", "node", b"node", "node_labels", b"node_labels", "pod_cidr", b"pod_cidr", "pods", b"pods", "sealed_secrets", b"sealed_secrets", "service_cidr", b"service_cidr", "service_links", b"service_links", "signed", b"signed", "traceparents", b"traceparents", "volumes", b"volumes", "withheld_secrets", b"withheld_secrets"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster_cidr", b"cluster_cidr", "cluster_domain", b"cluster_domain", "config_maps", b"config_maps", "digest", b"digest", "dns_address", b"dns_address", "fence", b"fence", "held", b"held", "ingress_secrets", b"ingress_secrets", "neighbours", b"neighbours", "node", b"node", "node_labels", b"node_labels", "pod_cidr", b"pod_cidr", "pods", b"pods", "protocol", b"protocol", "sealed_secrets", b"sealed_secrets", "service_cidr", b"service_cidr", "service_links", b"service_links", "signed", b"signed", "traceparents", b"traceparents", "volumes", b"volumes", "withheld_secrets", b"withheld_secrets"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1087,6 +1118,7 @@ class ObserveRequest(_message.Message):
     WAIT_MILLISECONDS_FIELD_NUMBER: _builtins.int
     NONCE_FIELD_NUMBER: _builtins.int
     CREDENTIALS_FIELD_NUMBER: _builtins.int
+    PROTOCOL_FIELD_NUMBER: _builtins.int
     boot: _builtins.str
     """of the answer that this cursor comes from; empty at first"""
     after_version: _builtins.int
@@ -1096,6 +1128,10 @@ class ObserveRequest(_message.Message):
     """meshd's, for the announcement of the host's key"""
     @_builtins.property
     def credentials(self) -> Global___HostCredentials: ...
+    @_builtins.property
+    def protocol(self) -> Global___Protocol:
+        """meshd's"""
+
     def __init__(
         self,
         *,
@@ -1104,10 +1140,11 @@ class ObserveRequest(_message.Message):
         wait_milliseconds: _builtins.int = ...,
         nonce: _builtins.bytes = ...,
         credentials: Global___HostCredentials | None = ...,
+        protocol: Global___Protocol | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["credentials", b"credentials"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["credentials", b"credentials", "protocol", b"protocol"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_version", b"after_version", "boot", b"boot", "credentials", b"credentials", "nonce", b"nonce", "wait_milliseconds", b"wait_milliseconds"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_version", b"after_version", "boot", b"boot", "credentials", b"credentials", "nonce", b"nonce", "protocol", b"protocol", "wait_milliseconds", b"wait_milliseconds"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1133,6 +1170,7 @@ class Observed(_message.Message):
     PROXY_BOOT_FIELD_NUMBER: _builtins.int
     DRAINING_FIELD_NUMBER: _builtins.int
     PROXY_ERROR_FIELD_NUMBER: _builtins.int
+    PROTOCOL_FIELD_NUMBER: _builtins.int
     node: _builtins.str
     boot: _builtins.str
     """random, new with every agent process"""
@@ -1168,6 +1206,10 @@ class Observed(_message.Message):
     def draining(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """uids of pods that serve no more and to which this host's proxy has open connections"""
 
+    @_builtins.property
+    def protocol(self) -> Global___Protocol:
+        """the agent's; in full answers"""
+
     def __init__(
         self,
         *,
@@ -1185,10 +1227,11 @@ class Observed(_message.Message):
         proxy_boot: _builtins.str = ...,
         draining: _abc.Iterable[_builtins.str] | None = ...,
         proxy_error: _builtins.str = ...,
+        protocol: Global___Protocol | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["fence", b"fence", "key", b"key", "report", b"report"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["fence", b"fence", "key", b"key", "protocol", b"protocol", "report", b"report"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["boot", b"boot", "draining", b"draining", "events", b"events", "fence", b"fence", "full", b"full", "key", b"key", "node", b"node", "pods", b"pods", "proxy_boot", b"proxy_boot", "proxy_error", b"proxy_error", "report", b"report", "route_digest", b"route_digest", "run_digest", b"run_digest", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["boot", b"boot", "draining", b"draining", "events", b"events", "fence", b"fence", "full", b"full", "key", b"key", "node", b"node", "pods", b"pods", "protocol", b"protocol", "proxy_boot", b"proxy_boot", "proxy_error", b"proxy_error", "report", b"report", "route_digest", b"route_digest", "run_digest", b"run_digest", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1857,6 +1900,7 @@ class HostSide(_message.Message):
     LEAVING_FIELD_NUMBER: _builtins.int
     WORKERS_FIELD_NUMBER: _builtins.int
     INGRESS_FIELD_NUMBER: _builtins.int
+    PROTOCOL_FIELD_NUMBER: _builtins.int
     node: _builtins.str
     zone: _builtins.str
     cluster_cidr: _builtins.str
@@ -1883,6 +1927,10 @@ class HostSide(_message.Message):
     def neighbours(self) -> _containers.RepeatedCompositeFieldContainer[Global___Neighbour]:
         """the other hosts"""
 
+    @_builtins.property
+    def protocol(self) -> Global___Protocol:
+        """the agent's"""
+
     def __init__(
         self,
         *,
@@ -1900,10 +1948,11 @@ class HostSide(_message.Message):
         leaving: _builtins.bool = ...,
         workers: _builtins.int = ...,
         ingress: _builtins.bool = ...,
+        protocol: Global___Protocol | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["protocol", b"protocol"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster_cidr", b"cluster_cidr", "dns_address", b"dns_address", "dns_zone", b"dns_zone", "host_ports", b"host_ports", "ingress", b"ingress", "leaving", b"leaving", "neighbours", b"neighbours", "node", b"node", "node_addresses", b"node_addresses", "pod_cidr", b"pod_cidr", "service_cidr", b"service_cidr", "upstreams", b"upstreams", "workers", b"workers", "zone", b"zone"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster_cidr", b"cluster_cidr", "dns_address", b"dns_address", "dns_zone", b"dns_zone", "host_ports", b"host_ports", "ingress", b"ingress", "leaving", b"leaving", "neighbours", b"neighbours", "node", b"node", "node_addresses", b"node_addresses", "pod_cidr", b"pod_cidr", "protocol", b"protocol", "service_cidr", b"service_cidr", "upstreams", b"upstreams", "workers", b"workers", "zone", b"zone"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1964,6 +2013,7 @@ class ProxyHeld(_message.Message):
     DRAINING_FIELD_NUMBER: _builtins.int
     FLOWS_FIELD_NUMBER: _builtins.int
     PROBLEMS_FIELD_NUMBER: _builtins.int
+    PROTOCOL_FIELD_NUMBER: _builtins.int
     digest: _builtins.str
     """of the table applied; empty: none yet"""
     boot: _builtins.str
@@ -1986,6 +2036,10 @@ class ProxyHeld(_message.Message):
     def problems(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """addresses that cannot be listened on, and why; they are tried again"""
 
+    @_builtins.property
+    def protocol(self) -> Global___Protocol:
+        """the proxy's"""
+
     def __init__(
         self,
         *,
@@ -1996,10 +2050,11 @@ class ProxyHeld(_message.Message):
         draining: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
         flows: Global___Flows | None = ...,
         problems: _abc.Iterable[_builtins.str] | None = ...,
+        protocol: Global___Protocol | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["fence", b"fence", "flows", b"flows"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["fence", b"fence", "flows", b"flows", "protocol", b"protocol"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["boot", b"boot", "digest", b"digest", "draining", b"draining", "error", b"error", "fence", b"fence", "flows", b"flows", "problems", b"problems"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["boot", b"boot", "digest", b"digest", "draining", b"draining", "error", b"error", "fence", b"fence", "flows", b"flows", "problems", b"problems", "protocol", b"protocol"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

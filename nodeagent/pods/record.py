@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
+from nodeagent.kept import made
 from nodeagent.probes.state import Verdict
 from nodeagent.runtime.seen import SeenContainer, SeenPod, State
 
@@ -218,28 +219,29 @@ def to_json(record: Record) -> str:
 
 
 def from_json(text: str) -> Record:
-    """The record of a text; raises ValueError when it is none."""
+    """The record of a text, of an older or a newer agent's too: what one does not know of the other is left out. Raises
+    ValueError when it is none."""
     try:
         plain = json.loads(text)
         return Record(
             started_at=int(plain["started_at"]),
             attempts=dict(plain["attempts"]),
-            deaths={k: Death(**v) for k, v in plain["deaths"].items()},
-            previous={k: Death(**v) for k, v in plain["previous"].items()},
-            streaks={k: Streak(**v) for k, v in plain["streaks"].items()},
+            deaths={k: made(Death, v) for k, v in plain["deaths"].items()},
+            previous={k: made(Death, v) for k, v in plain["previous"].items()},
+            streaks={k: made(Streak, v) for k, v in plain["streaks"].items()},
             stops=dict(plain["stops"]),
             leaving=tuple(plain.get("leaving", ())),  # absent in records of the first release
-            verdicts={k: Verdict(**v) for k, v in plain.get("verdicts", {}).items()},
+            verdicts={k: made(Verdict, v) for k, v in plain.get("verdicts", {}).items()},
             reason=plain["reason"],
             message=plain["message"],
             evicted_at=int(plain.get("evicted_at", 0)),
             evicted_grace=int(plain.get("evicted_grace", 1)),
             disrupted=bool(plain.get("disrupted", False)),
-            allocated={k: Allocation(**v) for k, v in plain.get("allocated", {}).items()},
-            in_force={k: Allocation(**v) for k, v in plain.get("in_force", {}).items()},
+            allocated={k: made(Allocation, v) for k, v in plain.get("allocated", {}).items()},
+            in_force={k: made(Allocation, v) for k, v in plain.get("in_force", {}).items()},
             resize=tuple(plain.get("resize", ("", ""))),
             resize_at=int(plain.get("resize_at", 0)),
-            drain=Draining(**plain.get("drain", {})),
+            drain=made(Draining, plain.get("drain", {})),
             final=bytes.fromhex(plain["final"]),
         )
     except (KeyError, TypeError, AttributeError) as error:

@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from nodeagent.kept import made
 from nodeagent.runtime import cgroups, syscalls
 from nodeagent.runtime.places import Places
 
@@ -102,7 +103,7 @@ class Chosen:
     @classmethod
     def load(cls, path: Path) -> "Chosen":
         """Reads what `save` wrote; raises FileNotFoundError before `prepare`."""
-        return cls(**json.loads(path.read_text()))
+        return made(cls, json.loads(path.read_text()))
 
 
 def write_wrapper(chosen: Chosen, places: Places) -> Path:

@@ -148,6 +148,7 @@ class World:
         self.read: Callable[[], Vitals] | None = None  # instead of `vitals`, when it is set
         self.held: dict[str, str] = {}  # names of pods that must not be stopped yet, and what they wait for
         self.order = Assignment()  # what else every order says
+        self.carried: Callable[[Assignment], Assignment] = lambda order: order  # what the way makes of an order
         self.proxy: FakeProxy | None = None
         self.measure = FakeMeasure()
         self._runtime_class = runtime
@@ -236,7 +237,7 @@ class World:
         withheld = (WithheldSecret(namespace="default", name=name, reason=why) for name, why in self.withheld.items())
         assignment.withheld_secrets.extend(withheld)
         assignment.fence.epoch, assignment.fence.revision = 1, self.revision
-        await self.agent.assign(assignment)
+        await self.agent.assign(self.carried(assignment))
 
     async def hold(self, **pods: str) -> None:
         """Says which pods are held, by name, and what they wait for; "": not any more."""

@@ -60,6 +60,7 @@ class HollowAgent:
         self.calls: dict[str, int] = {}
         self.assignments: list[node_pb2.Assignment] = []
         self.lingers = False  # what is deleted goes on running
+        self.release = ""  # that it says it is of
         self._restart()
 
     def restart(self) -> None:
@@ -145,6 +146,12 @@ class HollowAgent:
             if table.last:
                 self.route = table.digest
         self._wake()
+
+    async def serves(self, name: str) -> None:
+        """Returns once its proxy has a Service with endpoints; "namespace/name"."""
+        while name not in self.table or not self.table[name].endpoints:
+            moved = self._moved
+            await moved.wait()
 
     def proxied(self, boot: str) -> None:
         """Its proxy is another process, which holds nothing; empty: it is away."""
@@ -279,6 +286,7 @@ class HollowAgent:
             observed.report.labels.update({"kubernetes.io/hostname": self.name, "kubernetes.io/os": "linux"})
             observed.report.status.addresses.add(type="InternalIP", address=self.address)
             observed.report.status.capacity.update(self.allocatable)
+            observed.report.status.node_info.kubelet_version = self.release
             observed.report.status.allocatable.update(self.allocatable)
             observed.report.status.conditions.append(NodeCondition(type="Ready", status="True", reason="AgentReady"))
         observed.pods.extend(r for uid, r in self._pods.items() if full or self._changed_at.get(uid, 0) > after)
