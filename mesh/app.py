@@ -28,6 +28,7 @@ from mesh.fleet.bridge import RayAddress, RayHosts
 from mesh.fleet.port import AgentPort
 from mesh.fleet.witness import Handshakes
 from mesh.guard import guard
+from mesh.handed import handed
 from mesh.meshd import Meshd, Settings
 from mesh.rpc import handshakes
 from mesh.rpc.audit import AuditFile
@@ -86,7 +87,7 @@ async def _until_told(config: MeshdConfig) -> None:
 
 async def serve(config: MeshdConfig) -> None:
     """Runs meshd until cancelled. Raises Unavailable, Invalid: what is wrong with a file, a port or the store."""
-    tls = Tls(pki.Pair(_read(config.pki.certificate), _read(config.pki.key)), _read(config.pki.ca))
+    tls = Tls(pki.Pair(_read(config.pki.certificate), _read(handed(config.pki.key))), _read(config.pki.ca))
     pki.expires(tls.server.certificate)  # raises for what is none
     source, ring = await _keys(config)
     audit = _audit(config)
@@ -199,7 +200,7 @@ def _settings(config: MeshdConfig, store: SqliteStore, tls: Tls) -> Settings:
         metrics_listen=config.metrics_listen,
         console_listen=config.console_listen,
         exemplars=config.exemplars,
-        files=Files(config.pki.ca, config.pki.certificate, config.pki.key),
+        files=Files(config.pki.ca, config.pki.certificate, handed(config.pki.key)),
         network=config.network,
         silence=config.node_silence_seconds,
         wait=config.node_silence_seconds / 2,

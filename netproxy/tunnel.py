@@ -25,6 +25,8 @@ from typing import Any
 
 import structlog
 
+from mesh.handed import handed
+
 log = structlog.get_logger()
 HOSTS = ("organizationName", "mesh:nodes")  # in the subject of a host's certificate; mesh.pki would be large
 PAUSE = 0.1  # seconds without accepting when descriptors have run out
@@ -44,20 +46,23 @@ class Tls:
     """Contexts of the host's certificate, made anew when its files are."""
 
     def __init__(self, pki: Path) -> None:
-        self._files = pki / "ca.crt", pki / "agent.crt", pki / "agent.key"
+        self._pki = pki
         self._stamp: tuple[int, ...] = ()
         self._contexts: tuple[ssl.SSLContext, ssl.SSLContext] | None = None
 
     def contexts(self) -> tuple[ssl.SSLContext, ssl.SSLContext]:
         """To serve and to call; raises OSError, ssl.SSLError."""
-        stamp = tuple(file.stat().st_mtime_ns for file in self._files)
+        stamp = tuple(file.stat().st_mtime_ns for file in self._files())
         if self._contexts is None or stamp != self._stamp:
             self._contexts = self._made(ssl.PROTOCOL_TLS_SERVER), self._made(ssl.PROTOCOL_TLS_CLIENT)
             self._stamp = stamp
         return self._contexts
 
+    def _files(self) -> tuple[Path, Path, Path]:
+        return self._pki / "ca.crt", self._pki / "agent.crt", handed(self._pki / "agent.key")
+
     def _made(self, protocol: int) -> ssl.SSLContext:
-        authority, certificate, key = self._files
+        authority, certificate, key = self._files()
         context = ssl.SSLContext(protocol)
         context.minimum_version = ssl.TLSVersion.TLSv1_3
         context.load_cert_chain(certificate, key)

@@ -12,6 +12,7 @@ from google.protobuf.message import DecodeError
 
 from mesh import pki, signing
 from mesh.errors import Forbidden, Invalid
+from mesh.handed import handed
 from mesh.sealing import PublicKey
 from mesh.sessions import Trust
 from mesh.v1.node_pb2 import Assignment, HostKey
@@ -79,7 +80,7 @@ class Identity:
         return order
 
     def _pair(self) -> pki.Pair | None:
-        certificate, key = _read(self.certificate), _read(self.key)
+        certificate, key = _read(self.certificate), _read(handed(self.key))
         return pki.Pair(certificate, key) if certificate and key else None
 
 

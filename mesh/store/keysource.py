@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
 from mesh.errors import Conflict, Forbidden, Unavailable
+from mesh.handed import handed
 from mesh.store.keyring import Keyring, key_lines, load_key_file, parse_keys, read_private, write_private
 
 PASSPHRASE_WORD = "mesh-store-keys-under-passphrase"  # noqa: S105 - the first word of such a file
@@ -37,14 +38,17 @@ class KeySource(Protocol):
 
 
 class FileKeys:
-    """A key file, outside of the data directory."""
+    """A key file, outside of the data directory; systemd may have handed it over (`mesh.handed`)."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
     def load(self) -> Keyring:
         """See KeySource."""
-        return load_key_file(self._path)
+        path = handed(self._path)
+        if path == self._path:
+            return load_key_file(path)
+        return parse_keys(f"credential {path.name}", read_private(path, open_to_group=True))
 
     def save(self, keys: Sequence[bytes]) -> None:
         """See KeySource."""

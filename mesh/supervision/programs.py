@@ -34,7 +34,7 @@ class Program:
     lives on when it ends (containers' monitors). `capabilities`: those that it needs of root's, and then it is confined
     where the supervisor can do that; None: it makes containers and needs all. `notifies`: it tells the supervisor when
     it is ready, and that it is alive. `keeps`: others leave with it what they have while they are restarted, so it is
-    restarted once they are back."""
+    restarted once they are back. `keys`: files that the supervisor hands over, where it can (mesh.handed)."""
 
     name: str
     title: str
@@ -46,6 +46,7 @@ class Program:
     capabilities: tuple[str, ...] | None = None
     notifies: bool = False
     keeps: bool = False
+    keys: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +109,7 @@ def _ray(host: Host) -> Program:
         ready=Ready(f"{host.node_ip}:{NODE_MANAGER_PORT}"),
         environment=ray_start.environment(host.layout, base_environment()),
         reads=(host.layout.agent_config, host.layout.ray_token, host.layout.ray_tls / ray_names.CERTIFICATE),
+        keys=(host.layout.agent_key,),
     )
 
 
@@ -122,6 +124,7 @@ def _meshd(host: Host) -> Program:
         reads=(layout.meshd_config, layout.ca_certificate, layout.meshd_certificate),
         capabilities=("CAP_IPC_LOCK", "CAP_NET_BIND_SERVICE"),
         notifies=True,
+        keys=(layout.meshd_key, layout.store_key),
     )
 
 
@@ -151,6 +154,7 @@ def _tunnel(host: Host) -> Program:
         ready=Ready(str(path)),
         environment=base_environment(),
         capabilities=(),
+        keys=(layout.agent_key,),
     )
 
 
@@ -182,4 +186,5 @@ def _standby(host: Host) -> Program:
         ready=Ready(str(layout.standby_socket)),
         environment=base_environment(),
         reads=(layout.agent_config,),
+        keys=(layout.agent_key,),
     )

@@ -7,6 +7,7 @@ makes no containers is confined to what it needs.
 import subprocess
 import time
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from mesh.supervision.layout import Layout
@@ -58,6 +59,7 @@ def unit(host: Host, program: Program) -> str:
         *(f'Environment="{_escape(f"{key}={value}")}"' for key, value in sorted(program.environment.items())),
         f"ExecStartPre=+{_command(('/bin/sh', '-c', prepare_once(host)))}",  # +: not confined
         f"ExecStart={_command((*_WITH_ALL_FILES, *program.argv))}",
+        *(f"LoadCredential={key.name}:{str(key).replace('%', '%%')}" for key in program.keys),
         "Restart=always",
         "RestartSec=500ms",
         "UMask=0077",
@@ -72,6 +74,11 @@ def unit(host: Host, program: Program) -> str:
         f"WantedBy={TARGET}",
     ]
     return _MARK.format(root=host.layout.root) + "\n".join(lines) + "\n"
+
+
+def _with_keys_that_are(program: Program) -> Program:
+    """systemd starts no unit whose credential's file is missing: it may be handed over from elsewhere."""
+    return replace(program, keys=tuple(key for key in program.keys if key.exists()))
 
 
 def _confinement(capabilities: Sequence[str]) -> tuple[str, ...]:
@@ -128,7 +135,7 @@ class Systemd:
         self._units = units
 
     def install(self, host: Host, programs: Sequence[Program]) -> set[str]:
-        texts = {f"{program.name}.service": unit(host, program) for program in programs}
+        texts = {f"{program.name}.service": unit(host, _with_keys_that_are(program)) for program in programs}
         texts[TARGET], texts[SHUTDOWN] = target_unit(self._layout), shutdown_unit(host)
         for path in self._ours():
             if path.name not in texts:

@@ -6,6 +6,7 @@ Rule: a host without certificates, or whose port is taken, runs its pods all the
 import asyncio
 
 from mesh.exposition.web import Answer, Door, Files, Request
+from mesh.handed import handed
 from nodeagent.config import AgentConfig
 from nodeagent.stats.meter import Meter
 
@@ -16,7 +17,7 @@ class Endpoint:
     def __init__(self, config: AgentConfig, meter: Meter) -> None:
         self._address = config.metrics_address
         pki = config.pki_dir
-        self._door = Door(Files(pki / "ca.crt", pki / "agent.crt", pki / "agent.key"), self._answer)
+        self._door = Door(Files(pki / "ca.crt", pki / "agent.crt", handed(pki / "agent.key")), self._answer)
         self._meter = meter
         self.port = 0  # where it listens, once it does
         self.open = asyncio.Event()

@@ -18,7 +18,7 @@ KNOWN = {
         "NoNewPrivileges", "PrivateDevices", "ProtectSystem", "ProtectKernelTunables", "ProtectKernelModules",
         "ProtectKernelLogs", "ProtectControlGroups", "ProtectClock", "ProtectHostname", "RestrictNamespaces",
         "RestrictRealtime", "RestrictSUIDSGID", "RestrictAddressFamilies", "LockPersonality",
-        "SystemCallArchitectures", "SystemCallFilter", "SystemCallErrorNumber",
+        "SystemCallArchitectures", "SystemCallFilter", "SystemCallErrorNumber", "LoadCredential",
     },
     "Install": {"WantedBy"},
 }  # fmt: skip
@@ -79,3 +79,28 @@ def test_what_makes_no_containers_is_confined(units: list[Path]) -> None:
 def test_meshd_is_ready_when_it_says_so_and_ended_when_it_hangs(units: list[Path]) -> None:
     text = next(unit.read_text() for unit in units if unit.name == "meshd.service")
     assert "\nType=notify\nWatchdogSec=60\n" in text
+
+
+def test_keys_are_handed_over_to_those_who_need_them(units: list[Path]) -> None:
+    handed = {unit.name: unit.read_text().split("LoadCredential=")[1:] for unit in units}
+    handed = {name: [text.partition("\n")[0] for text in texts] for name, texts in handed.items()}
+    root = "/var/lib/mesh 100%%$"
+    agent = [f"agent.key:{root}/pki/agent.key"]
+    assert {name: keys for name, keys in handed.items() if keys} == {
+        "meshd.service": [f"meshd.key:{root}/pki/meshd.key", f"store.key:{root}/keys/store.key"],
+        "mesh-ray.service": agent, "mesh-standby.service": agent, "mesh-netproxy-tunnel.service": agent,
+    }  # fmt: skip
+
+
+def test_a_key_that_is_kept_elsewhere_is_left_to_whoever_hands_it_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(systemd, "_systemctl", lambda *_: "")
+    host = Host(Layout(tmp_path / "root"), "host1", "192.0.2.1", ("127.0.0.1:7443",), python=Path("/bin/sh"))
+    host.layout.pki.mkdir(parents=True)
+    host.layout.meshd_key.write_text("")
+    (tmp_path / "units").mkdir()
+    systemd.Systemd(host.layout, tmp_path / "units").install(host, programs(host))
+    text = (tmp_path / "units" / "meshd.service").read_text()
+    assert f"\nLoadCredential=meshd.key:{host.layout.meshd_key}\n" in text
+    assert "store.key" not in text
