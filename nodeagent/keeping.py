@@ -13,6 +13,7 @@ import structlog
 
 from mesh import pki
 from mesh.errors import Invalid, MeshError
+from mesh.handed import handed
 from mesh.v1.node_pb2 import HostCredentials, ObserveRequest
 from nodeagent import raylife
 from nodeagent.identity import Identity
@@ -89,7 +90,7 @@ def keep(identity: Identity, given: HostCredentials) -> None:
         said = pki.identity(leaf)
         if (said.kind, said.name) != ("node", identity.node):
             raise Invalid(f'the certificate is of {said.kind} "{said.name}", not of this host')
-        if not pki.belongs(identity.key.read_bytes(), leaf):
+        if not pki.belongs(handed(identity.key).read_bytes(), leaf):
             raise Invalid("the certificate is not for this host's key")
         _write(identity.certificate, given.certificate)
         log.info("certificate_renewed", expires=pki.expires(leaf))

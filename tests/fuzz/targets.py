@@ -28,6 +28,7 @@ from mesh.v1 import access_pb2, control_pb2, secrets_pb2
 from mesh.v1.core_pb2 import Pod, ServiceAccount
 from mesh.view import View
 from netproxy.dns import message
+from tests.fuzz import sealed
 
 NOW = 1_770_000_000 * 10**9
 STAMP = Stamp(NOW, "11111111-2222-3333-4444-555555555555", "x7k2p")
@@ -192,6 +193,7 @@ TARGETS: dict[str, tuple[Callable[[bytes], None], Sequence[bytes]]] = {
     "cron": (schedules, (b"*/5 1-3 * jan,mar mon\nEurope/Berlin", b"@daily\nUTC", b"0 0 29 2 *\n")),
     "doors": (secrets_of_doors, (pki.wish().certificate, _CERTIFICATE, b"listen = ['a:1']\n", _TOKEN)),
     "bearers": (bearers, (_BEARER, json.dumps(_CLAIMS).encode(), b'{"exp": 1e999, "nbf": [], "aud": {}}')),
+    "sealed": (sealed.door, (b"", sealed.HELLO, sealed.CALL)),
     "dns": (datagrams, [dns.message.make_query(name, kind, use_edns=True).to_wire() for name, kind in _QUESTIONS]),
     "jsonpath": (jsonpaths, (b"{.items[*].a}", b"{range .items[?(@.a==1)]}{.b[0]}{end}", b"{.a['b']..c}")),
 }
