@@ -90,7 +90,8 @@ test-hosts: bundle lint-ansible ## three hosts that systemd has booted, provisio
 	$(SUDO) $(BIN)/python -m tests.machines.provision $${MESH_LAB:-build/hosts} dist/bundle
 
 test-matrix: bundle lint-collection ## what a user sees when parts of the mesh end; writes docs/reliability.md's table
-	@tools/packages.sh mmdebstrap openssh-client netavark iptables
+	@tools/packages.sh mmdebstrap openssh-client netavark iptables e2fsprogs gcc libc6-dev
+	$(SUDO) $(BIN)/python -m tests.matrix.run --write
 	$(SUDO) $(BIN)/python -m tests.machines.matrix $${MESH_LAB:-build/hosts} dist/bundle --write
 
 pin: ## constraints.txt anew; needs pip-tools

@@ -71,7 +71,7 @@ def until(condition: Callable[[], Any], seconds: float, what: str) -> Any:
 
 
 class FakeHost:
-    """One host; `number` is the last part of its address."""
+    """One host; `number` is the last part of its address, `port` its end of the cable at the switch."""
 
     def __init__(self, name: str, number: int, directory: Path, switch: int) -> None:
         self.name = name
@@ -79,7 +79,7 @@ class FakeHost:
         self.state = directory / "state"
         self.context = directory / "context" / "config"
         self._directory = directory
-        self._port = f"port{number}"
+        self.port = f"port{number}"
         self._switch = switch
         self._shell: subprocess.Popen[bytes] | None = None
         self.init = 0
@@ -198,9 +198,9 @@ class FakeHost:
         return int(children[0]) if children else 0
 
     def _plug(self) -> None:
-        ip("link", "add", self._port, "netns", str(self._switch), "type", "veth",
+        ip("link", "add", self.port, "netns", str(self._switch), "type", "veth",
            "peer", "name", "eth0", "netns", str(self.init))  # fmt: skip
-        enter(self._switch, "ip", "link", "set", self._port, "master", "switch", "up")
+        enter(self._switch, "ip", "link", "set", self.port, "master", "switch", "up")
         enter(self.init, "ip", "addr", "add", f"{self.ip}/24", "dev", "eth0")
         enter(self.init, "ip", "link", "set", "eth0", "up")
 
@@ -234,6 +234,12 @@ class Machines:
         self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
     ) -> None:
         self.close()
+
+    @property
+    def switch(self) -> int:
+        """A process in the network namespace of the switch."""
+        assert self._switch is not None
+        return self._switch.pid
 
     def close(self) -> None:
         """Powers everything off."""

@@ -7,11 +7,13 @@ import hashlib
 import json
 import socket
 import ssl
+import sys
 import tempfile
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 from mesh.pki import Pair
 
@@ -119,3 +121,14 @@ class _Handler(BaseHTTPRequestHandler):
 
 def _basic(of: Registry) -> str:
     return "Basic " + base64.b64encode(f"{of.user}:{of.password}".encode()).decode()
+
+
+def main(port: str, root_file_system: str) -> None:
+    """Serves until it is ended: `python -m tests.harness.registry PORT TAR`."""
+    with registry(Path(root_file_system).read_bytes(), int(port)):
+        print("ready", flush=True)
+        threading.Event().wait()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,76 @@
+"""Rows: hosts lose power or their network, or have a bad one."""
+
+import threading
+from collections.abc import Callable
+
+from tests.harness.hosts import until
+from tests.matrix.row import Row
+from tests.matrix.stage import WORKERS, Stage
+
+SLOW = ("tbf", "rate", "512kbit", "burst", "8kb", "latency", "300ms")
+LATE = 3 * WORKERS  # requests that may be under way to a host when it goes
+
+
+def pause(seconds: float) -> None:
+    """That is how long a row's misfortune lasts; nothing ends it sooner."""
+    threading.Event().wait(seconds)
+
+
+def cut_off(seconds: float) -> Callable[[Stage], None]:
+    """The last host's cable is out for so long."""
+
+    def strike(stage: Stage) -> None:
+        third = stage.hosts[2]
+        stage.cable(third, plugged=False)
+        try:
+            stage.first.mesh("wait", f"node/{third.name}", "--for=condition=Ready=Unknown", "--timeout=60s")
+            pause(seconds)
+        finally:
+            stage.cable(third, plugged=True)
+        stage.first.mesh("wait", f"node/{third.name}", "--for=condition=Ready", "--timeout=120s", timeout=150)
+
+    return strike
+
+
+def _power_off(stage: Stage) -> None:
+    """For longer than pods are waited for; then it is back, so that the next row has three hosts."""
+    third = stage.hosts[2]
+    third.power_off()
+    stage.first.mesh("wait", f"node/{third.name}", "--for=condition=Ready=Unknown", "--timeout=60s")
+    until(lambda: _ready(stage) == 6, 60, "six pods of the Service are ready on the others")
+    stage.power_on(third)
+
+
+def _ready(stage: Stage) -> int:
+    told = stage.first.mesh("get", "deployment", "web", "-o", "jsonpath={.status.readyReplicas}", check=False)
+    return int(told or "0")
+
+
+def _reboot(stage: Stage) -> None:
+    """All its programs and containers are gone at once, then all are started again."""
+    third = stage.hosts[2]
+    third.power_off()
+    stage.power_on(third)
+
+
+def _slow_link(stage: Stage) -> None:
+    third = stage.hosts[2]
+    third.run("tc", "qdisc", "add", "dev", "eth0", "root", *SLOW)
+    try:
+        pause(20)
+    finally:
+        third.run("tc", "qdisc", "del", "dev", "eth0", "root")
+
+
+ROWS = (
+    Row("power of a host off until its pods run elsewhere, and back",
+        "its node NotReady, its pods elsewhere; those of StatefulSets wait for it", _power_off,
+        failed=LATE, replaced=3, flips=None, asking=(0, 1)),
+    Row("host rebooted", "its node NotReady; its pods again, or elsewhere when the boot takes long", _reboot,
+        failed=LATE, replaced=3, restarts=3, flips=None, asking=(0, 1)),
+    Row("host cut off for 30 s, and back", "its node NotReady, its pods elsewhere; those of StatefulSets wait for it",
+        cut_off(30), failed=LATE, replaced=3, flips=None, asking=(0, 1)),
+    Row("host cut off for 5 min, and back", "the same", cut_off(300),
+        failed=LATE, replaced=3, flips=None, asking=(0, 1)),
+    Row("slow link of a host (512 kbit/s for 20 s)", "answers from that host come late", _slow_link, flips=None),
+)  # fmt: skip
