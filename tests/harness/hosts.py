@@ -198,6 +198,8 @@ class FakeHost:
         return int(children[0]) if children else 0
 
     def _plug(self) -> None:
+        end = ["nsenter", "-t", str(self._switch), "-n", "--", "ip", "link", "del", self.port]
+        subprocess.run(end, check=False, capture_output=True)  # of the last boot: the kernel takes its time
         ip("link", "add", self.port, "netns", str(self._switch), "type", "veth",
            "peer", "name", "eth0", "netns", str(self.init))  # fmt: skip
         enter(self._switch, "ip", "link", "set", self.port, "master", "switch", "up")

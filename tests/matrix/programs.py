@@ -72,7 +72,7 @@ ROWS = (
     Row("meshd killed", "`mesh` waits for seconds; watches go on", killed(0, "mesh.app")),
     Row("meshd killed during a rolling update", "the rollout goes on", _while_rolling, replaced=6),
     Row("Podman service killed", "nothing; changes wait for seconds", killed(1, "system service")),
-    Row("monitors (conmon) of a host's servers killed", "nothing", _a_monitor, restarts=2, flips=2, failed=WORKERS),
+    Row("monitors (conmon) of a host's servers killed", "nothing", _a_monitor),
     Row("netproxy of every host upgraded", "nothing", _upgraded),
     Row("netproxy killed", "connections that it carried end", killed(1, NETPROXY), failed=3 * WORKERS),
 )  # fmt: skip

@@ -2,40 +2,61 @@
 
 import json
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tests.harness.hosts import ROOT, Failed, FakeHost, until
 from tests.harness.pythonpod import python_pod
-from tests.matrix.network import LATE, pause
+from tests.matrix.network import LATE, elsewhere, pause
 from tests.matrix.row import Row
 from tests.matrix.stage import Stage
+from tests.matrix.workloads import REPLICAS
 
 HUNGRY = 200  # MiB
+LITTLE = 150 << 20  # bytes: 5 % of the disk
 FILLER = ROOT / "filler"
 
 
 @contextmanager
-def full(host: FakeHost) -> Iterator[None]:
-    """The host's disk has no byte left meanwhile."""
+def full(host: FakeHost, left: int = 0) -> Iterator[None]:
+    """The host's disk has no byte left meanwhile, or so many."""
     with host.path(FILLER).open("wb") as file:
         for piece in (64 << 20, 1 << 20, 4096):
             with suppress(OSError):
                 while True:
                     os.posix_fallocate(file.fileno(), os.fstat(file.fileno()).st_size, piece)
+        os.truncate(file.fileno(), os.fstat(file.fileno()).st_size - left)
     try:
         yield
     finally:
         host.path(FILLER).unlink()
 
 
-def _host_disk(stage: Stage) -> None:
+def _host_short(stage: Stage) -> None:
+    """Below the thresholds: what takes the room is no pod's, so all of them go, one after the other."""
+    third = stage.hosts[2]
+    with full(third, left=LITTLE):
+        stage.first.mesh("wait", f"node/{third.name}", "--for=condition=DiskPressure", "--timeout=60s")
+        until(lambda: elsewhere(stage, third.name) == REPLICAS, 90, "all pods of the Service are ready on the others")
+    _relieved(stage, third)
+
+
+def _host_full(stage: Stage) -> None:
     third = stage.hosts[2]
     with full(third):
         stage.first.mesh("wait", f"node/{third.name}", "--for=condition=DiskPressure", "--timeout=60s")
-        pause(15)
-    stage.first.mesh("wait", f"node/{third.name}", "--for=condition=DiskPressure=False", "--timeout=90s")
+        pause(20)
+    _relieved(stage, third)
+
+
+def _relieved(stage: Stage, host: FakeHost) -> None:
+    """And its failed pods are put away, as a person does."""
+    stage.first.mesh("wait", f"node/{host.name}", "--for=condition=DiskPressure=False", "--timeout=90s")
+    failed = stage.first.mesh("get", "pods", "--field-selector=status.phase=Failed", "-o", "name").split()
+    if failed:
+        stage.first.mesh("delete", *failed)
 
 
 def _control_disk(stage: Stage) -> None:
@@ -46,15 +67,16 @@ def _control_disk(stage: Stage) -> None:
         first.mesh("get", "pods")
         pause(10)
     until(lambda: not _refusal(first), 60, "what is wished is kept again")
-    first.mesh("wait", f"node/{first.name}", "--for=condition=DiskPressure=False", "--timeout=90s")
-    first.mesh("delete", "configmap", "late", "--ignore-not-found")
+    _relieved(stage, first)
+    first.mesh("delete", "configmap", "late")
 
 
 def _refusal(host: FakeHost) -> str:
     """What is said to somebody who wishes something; empty: it is kept."""
+    data = {"text": "x" * 100_000, "at": str(time.time_ns())}
+    wish = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "late"}, "data": data}
     try:
-        host.mesh("create", "configmap", "late", f"--from-literal=text={'x' * 100_000}")
-        host.mesh("delete", "configmap", "late")
+        host.mesh("apply", "-f", "-", text=json.dumps(wish))
     except Failed as failure:
         return str(failure)
     return ""
@@ -95,10 +117,12 @@ def _eat(first: FakeHost, limit: str) -> None:
 
 
 ROWS = (
-    Row("disk of a host full", "its node under DiskPressure, its pods elsewhere until there is room", _host_disk,
-        failed=LATE, replaced=3, flips=None, before=Stage.configure),
+    Row("disk of a host below its thresholds", "its node under DiskPressure, its pods elsewhere until there is room",
+        _host_short, failed=LATE, replaced=4, flips=None, before=Stage.configure),
+    Row("disk of a host full to the last byte", "its node under DiskPressure and NotReady by turns; its pods run on",
+        _host_full, failed=LATE, replaced=4, flips=None, before=Stage.configure),
     Row("disk of the control host full", "what would change anything is refused with the reason; all else goes on",
-        _control_disk, failed=LATE, replaced=3, flips=None, before=Stage.configure),
+        _control_disk, failed=LATE, replaced=4, flips=None, before=Stage.configure),
     Row("memory of a pod exhausted", "its container OOMKilled and started again", _hungry_pod),
     Row("memory of a host exhausted", "its node under MemoryPressure, the pod with the most beyond its request evicted",
         _hungry_host, before=Stage.configure),

@@ -54,7 +54,7 @@ class Seen:
     def line(self, row: Row[Any]) -> str:
         """Of the table."""
         counts = (self.asked, self.failed, f"{self.slowest:.2f} s", self.restarts, self.replaced, self.flips)
-        cells = (row.name, row.sees, *map(str, counts), f"{self.seconds:.0f} s", f"{self.load:.0f}")
+        cells = (row.name, row.sees, *map(str, counts), f"{self.seconds:.1f} s", f"{self.load:.0f}")
         return f"| {' | '.join(cells)} |"
 
 

@@ -10,17 +10,15 @@ import argparse
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 
-from tests.harness.hosts import Failed
 from tests.harness.pythonpod import REPOSITORY
 from tests.matrix import clock, control, network, outside, programs, resources
 from tests.matrix.row import Row, wrong
 from tests.matrix.stage import Stage
 from tests.matrix.table import written
 
-ROWS = (*programs.ROWS, *network.ROWS, *resources.ROWS, *outside.ROWS, *clock.ROWS, *control.ROWS)
+ROWS = (*programs.ROWS, *network.ROWS, *resources.ROWS, *outside.ROWS, *control.ROWS, *clock.ROWS)
 
 
 def main() -> int:
@@ -34,32 +32,39 @@ def main() -> int:
     if told.list:
         print("\n".join(row.name for row in rows))
         return 0
+    code = 0
+    while rows:
+        code |= _on_a_stage(rows, told.write)
+    return code
+
+
+def _on_a_stage(rows: list[Row[Stage]], write: bool) -> int:
+    """Plays rows until there are none, or one leaves the stage as no other can be played on."""
+    code = 0
     with tempfile.TemporaryDirectory(prefix="matrix-") as directory:
         image = Path(directory) / "hello.tar"
         subprocess.run([str(REPOSITORY / "examples" / "hello" / "image.sh"), str(image)], check=True)
         with Stage(Path(directory), image) as stage:
-            return play(stage, rows, told.write)
-
-
-def play(stage: Stage, rows: Sequence[Row[Stage]], write: bool) -> int:
-    """Rows one after the other; what each came to is told, and written, as soon as it is known."""
-    code = 0
-    for row in rows:
-        try:
-            seen = stage.play(row)
-        except Failed as failure:
-            print(f"FAILED: {row.name}: {failure}", file=sys.stderr, flush=True)
-            code = 1
-            stage.all_well()  # or no other row can be played
-            continue
-        print(seen.line(row), flush=True)
-        found = wrong(row, seen)
-        if found:
-            print(f"FAILED: {row.name}: {'; '.join(found)}", file=sys.stderr, flush=True)
-            code = 1
-        elif write:
-            written(row.name, seen.line(row))
+            while rows:
+                row = rows.pop(0)
+                try:
+                    code |= _played(stage, row, write)
+                except (AssertionError, subprocess.SubprocessError, OSError) as failure:
+                    print(f"FAILED: {row.name}: {failure}", file=sys.stderr, flush=True)
+                    return 1
     return code
+
+
+def _played(stage: Stage, row: Row[Stage], write: bool) -> int:
+    """What the row came to is told, and written, as soon as it is known."""
+    seen = stage.play(row)
+    print(seen.line(row), flush=True)
+    if found := wrong(row, seen):
+        print(f"FAILED: {row.name}: {'; '.join(found)}", file=sys.stderr, flush=True)
+        return 1
+    if write:
+        written(row.name, seen.line(row))
+    return 0
 
 
 if __name__ == "__main__":

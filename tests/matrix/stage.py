@@ -16,7 +16,7 @@ from typing import Any, Self
 
 from tests.harness.hosts import NETWORK, ROOT, Failed, FakeHost, Machines, enter, until
 from tests.harness.pythonpod import IMAGE, REPOSITORY
-from tests.matrix.census import looking_for_twins, running
+from tests.matrix.census import Census
 from tests.matrix.row import Row, Seen
 from tests.matrix.workloads import ADDRESS, DATABASE, manifests
 
@@ -46,6 +46,7 @@ class Stage:
         self._stack = ExitStack()
         self._witness: subprocess.Popen[str] | None = None
         self.hosts: list[FakeHost] = []
+        self._census = Census(())
 
     @property
     def first(self) -> FakeHost:
@@ -55,6 +56,7 @@ class Stage:
     def __enter__(self) -> Self:
         try:
             self.hosts = self._stack.enter_context(self._machines).hosts
+            self._census = Census(self.hosts)
             enter(self._machines.switch, "ip", "addr", "add", f"{SWITCH}/24", "dev", "switch")
             for host in self.hosts:
                 subprocess.run(["truncate", "-s", DISK, self._disk(host)], check=True)
@@ -137,16 +139,16 @@ class Stage:
         if row.before:
             row.before(self)
         self._level()
-        before, objects = running(self.hosts), self._ask("mark")["objects"]
+        before, objects = self._census.look(), self._ask("mark")["objects"]
         told: list[dict[str, Any]] = []
-        with looking_for_twins(self.hosts, DATABASE) as twice, ExitStack() as loads:
+        with self._census.twins(DATABASE) as twice, ExitStack() as loads:
             for number in row.asking:
                 loads.enter_context(load(self.hosts[number], told))
             began = time.monotonic()
             row.strike(self)
             seconds = self.all_well() - began
             loads.close()
-        after, found = running(self.hosts), self._ask("seen")
+        after, found = self._census.look(), self._ask("seen")
         stayed = {one.uid for one in before} & {one.uid for one in after}
         failed = {reason: count for answers in told for reason, count in answers["failed"].items()}
         return Seen(

@@ -39,5 +39,5 @@ def test_a_played_row_takes_the_place_of_its_line() -> None:
     old = ["| a | 1 |", "| b | 2 |"]
     assert merged(old, ["b", "c"], ["| b | 3 |", "| c | 4 |"]) == ["| a | 1 |", "| b | 3 |", "| c | 4 |"]
     assert merged(old, ["a"], [WELL.line(replace(ROW, name="a"))])[0] == (
-        "| a | nothing | 100 | 0 | 0.10 s | 0 | 0 | 0 | 3 s | 4 |"
+        "| a | nothing | 100 | 0 | 0.10 s | 0 | 0 | 0 | 3.2 s | 4 |"
     )
