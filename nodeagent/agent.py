@@ -85,7 +85,9 @@ class Agent(StreamCalls):
         self._tree = Tree(config.state_dir, config.log_dir, config.memory_dir, exposure)
         self._static = StaticPods(config.manifest_dir, config.node_name, self._static_changed)
         self._crew = Crew(self._static, self.board, self._engage, self._spawn)
-        self.stats = HostStats(config, self._tree, lambda: list(self._crew.workers.values()), clock)
+        self.stats = HostStats(
+            config, self._tree, lambda: list(self._crew.workers.values()), clock, lambda: self._crew.desired.revoked
+        )
         self._runtime = runtime = self.stats.counted(runtime)
         self._lookout = Lookout(runtime, self._tree, self._crew, clock, lambda: self._assigned, self._back)
         self._checkpoint = Checkpoint(config.state_dir / "checkpoint")

@@ -47,6 +47,7 @@ class Desired:
     held: Mapping[str, str] = field(default_factory=dict)  # pods that must not be stopped yet, by uid, and why
     ingress_secrets: tuple[str, ...] = ()  # "namespace/name" of those that are for this host's ingress
     traceparents: Mapping[str, str] = field(default_factory=dict)  # by uid, of pods whose start is traced
+    revoked: Mapping[str, int] = field(default_factory=dict)  # certificates that count no more, see mesh.revocation
     secrets_lost: bool = False  # this is what was kept on disk, where no Secret is
 
     @property
@@ -129,6 +130,7 @@ def _accepted(held: Desired, assignment: Assignment, node: str) -> Desired:
         service_cidr=assignment.service_cidr, neighbours=tuple(assignment.neighbours),
         volumes=tuple(assignment.volumes), ingress_secrets=tuple(assignment.ingress_secrets),
         held={held.uid: held.waits_for for held in assignment.held}, traceparents=dict(assignment.traceparents),
+        revoked=dict(assignment.revoked),
     )  # fmt: skip
 
 

@@ -4,21 +4,16 @@ Rule: pure. The list is a ConfigMap of kube-system, so it is stored, backed up, 
 entry that can't be read revokes all that its key names.
 """
 
-import hashlib
 import json
 
 from mesh.model.keys import Key
 from mesh.pki import Identity
+from mesh.revocation import counts_no_more
 from mesh.v1.core_pb2 import ConfigMap
 from mesh.view import View
 
 LIST = Key("ConfigMap", "kube-system", "mesh-revoked")
-
-
-def entry_of(kind: str, name: str) -> str:
-    """The key of an entry: of a "user" or "node" by name, or of one certificate by its "serial" in hexadecimal."""
-    word = name.upper().lstrip("0") if kind == "serial" else hashlib.sha256(name.encode()).hexdigest()[:40]
-    return f"{kind}.{word}"
+_FOR_EVER = 2**62  # seconds since the epoch
 
 
 def words(name: str, at: int, by: str, why: str) -> str:
@@ -31,10 +26,15 @@ def is_revoked(identity: Identity, view: View) -> bool:
     held = view.get(LIST)
     if not isinstance(held, ConfigMap):
         return False
-    if entry_of("serial", f"{identity.serial:X}") in held.data:
-        return True
-    text = held.data.get(entry_of(identity.kind, identity.name))
-    return text is not None and identity.issued <= _at(text)
+    data = held.data
+    return counts_no_more(identity, lambda entry: _at(data[entry]) if entry in data else None)
+
+
+def told_hosts(view: View) -> dict[str, int]:
+    """The list as hosts are told it: entries and their moments, nothing of who and why."""
+    held = view.get(LIST)
+    entries = held.data if isinstance(held, ConfigMap) else {}
+    return {entry: int(min(_at(entries[entry]), _FOR_EVER)) for entry in entries}
 
 
 def _at(text: str) -> float:

@@ -337,8 +337,8 @@ class Link:
                     self._look.set()
             if event.key == REVOKED:
                 self.picture.doubt()
+                self._look.set()
                 if self._barred(self._fleet.feed.view) and self._entrusting.bar():
-                    self._look.set()
                     log_key(self.name, self._entrusting)
             if event.key.kind == "Node" and reached(event.object) != reached(event.previous):
                 self._look.set()  # a neighbour came, went or moved

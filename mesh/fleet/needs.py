@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mesh.access import accounts
+from mesh.access.revoked import told_hosts
 from mesh.model import claims, podtokens, protocol
 from mesh.model.digest import assignment_digest, identity_of
 from mesh.model.keys import Key
@@ -131,6 +132,7 @@ def needs_of(
         protocol=protocol.ours(),
     )
     assignment.volumes.extend(_volumes(node, view))
+    assignment.revoked.update(told_hosts(view))
     _add_secrets(assignment, node, view, entrusted)
     _add_tokens(assignment, node, view, entrusted, told.now)
     _add_network(assignment, told)
@@ -161,6 +163,7 @@ def digest_of(
     configs = [ConfigMap(metadata=_named(config)) for config in _config_maps(node, view, told.roots)]
     named = Assignment(pod_cidr=held.spec.pod_cidr, cluster_cidr=cluster_cidr, pods=pods, config_maps=configs)
     named.volumes.extend(_volumes(node, view))
+    named.revoked.update(told_hosts(view))
     _add_secrets(named, node, view, entrusted)
     _add_tokens(named, node, view, entrusted, told.now)
     _add_network(named, told)

@@ -50,6 +50,8 @@ def assignment_digest(assignment: Assignment, parts: Sequence[str] = ()) -> str:
     withheld = sorted([w.namespace, w.name, w.reason] for w in assignment.withheld_secrets)
     if sealed or withheld:
         whole += [sealed, withheld]
+    if assignment.revoked:
+        whole.append(sorted([entry, at] for entry, at in assignment.revoked.items()))
     if assignment.ingress_secrets:
         whole.append(sorted(assignment.ingress_secrets))
     return _sha([*whole, *_network(assignment), sorted(parts)])

@@ -7,11 +7,12 @@ import json
 from collections.abc import Iterator
 
 from mesh import pki
-from mesh.access.revoked import LIST, entry_of, words
+from mesh.access.revoked import LIST, words
 from mesh.admission import admit
 from mesh.admission.admit import Stamp
 from mesh.model.fields import copy_of
 from mesh.model.kinds import revision_of
+from mesh.revocation import entry_of
 from mesh.store.port import Write
 from mesh.v1.access_pb2 import RevokedIdentity, RevokeRequest
 from mesh.v1.core_pb2 import ConfigMap

@@ -137,6 +137,26 @@ class Assignment(_message.Message):
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
+    @_typing.final
+    class RevokedEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.int
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     NODE_FIELD_NUMBER: _builtins.int
     FENCE_FIELD_NUMBER: _builtins.int
     DIGEST_FIELD_NUMBER: _builtins.int
@@ -158,6 +178,7 @@ class Assignment(_message.Message):
     TRACEPARENTS_FIELD_NUMBER: _builtins.int
     HELD_FIELD_NUMBER: _builtins.int
     PROTOCOL_FIELD_NUMBER: _builtins.int
+    REVOKED_FIELD_NUMBER: _builtins.int
     node: _builtins.str
     digest: _builtins.str
     """over (uid, generation, deletion, config revisions) of all that follows; see mesh.model.digest"""
@@ -225,6 +246,12 @@ class Assignment(_message.Message):
     def protocol(self) -> Global___Protocol:
         """meshd's; no part of the digest"""
 
+    @_builtins.property
+    def revoked(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
+        """Certificates that count no more at this host's doors: entries (mesh.revocation), and up to when they were issued,
+        in seconds since the epoch.
+        """
+
     def __init__(
         self,
         *,
@@ -249,10 +276,11 @@ class Assignment(_message.Message):
         traceparents: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         held: _abc.Iterable[Global___HeldPod] | None = ...,
         protocol: Global___Protocol | None = ...,
+        revoked: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["fence", b"fence", "protocol", b"protocol", "signed", b"signed"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster_cidr", b"cluster_cidr", "cluster_domain", b"cluster_domain", "config_maps", b"config_maps", "digest", b"digest", "dns_address", b"dns_address", "fence", b"fence", "held", b"held", "ingress_secrets", b"ingress_secrets", "neighbours", b"neighbours", "node", b"node", "node_labels", b"node_labels", "pod_cidr", b"pod_cidr", "pods", b"pods", "protocol", b"protocol", "sealed_secrets", b"sealed_secrets", "service_cidr", b"service_cidr", "service_links", b"service_links", "signed", b"signed", "traceparents", b"traceparents", "volumes", b"volumes", "withheld_secrets", b"withheld_secrets"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster_cidr", b"cluster_cidr", "cluster_domain", b"cluster_domain", "config_maps", b"config_maps", "digest", b"digest", "dns_address", b"dns_address", "fence", b"fence", "held", b"held", "ingress_secrets", b"ingress_secrets", "neighbours", b"neighbours", "node", b"node", "node_labels", b"node_labels", "pod_cidr", b"pod_cidr", "pods", b"pods", "protocol", b"protocol", "revoked", b"revoked", "sealed_secrets", b"sealed_secrets", "service_cidr", b"service_cidr", "service_links", b"service_links", "signed", b"signed", "traceparents", b"traceparents", "volumes", b"volumes", "withheld_secrets", b"withheld_secrets"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

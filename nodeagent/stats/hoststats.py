@@ -4,7 +4,7 @@ Rule: it only wires.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from nodeagent.config import AgentConfig
 from nodeagent.pods.worker import Worker
@@ -18,15 +18,17 @@ from nodeagent.volumes.tree import Tree
 
 
 class HostStats:
-    """One host's; `workers` are those of its pods now, `clock` gives nanoseconds since the epoch."""
+    """One host's; `workers` are those of its pods now, `clock` gives nanoseconds since the epoch, `revoked`: see
+    Endpoint."""
 
     def __init__(
-        self, config: AgentConfig, tree: Tree, workers: Callable[[], Iterable[Worker]], clock: Callable[[], int]
-    ) -> None:
+        self, config: AgentConfig, tree: Tree, workers: Callable[[], Iterable[Worker]], clock: Callable[[], int],
+        revoked: Callable[[], Mapping[str, int]],
+    ) -> None:  # fmt: skip
         self._operations = Operations()
         self.meter = Meter(config, tree, workers, self._operations, clock)
         self.history = History(Reader(), self.meter.subjects, clock)
-        self.endpoint = Endpoint(config, self.meter)
+        self.endpoint = Endpoint(config, self.meter, revoked)
 
     def counted(self, runtime: Runtime) -> Runtime:
         """The same runtime, whose calls are counted."""

@@ -37,6 +37,7 @@ from tests.harness.agents import VITALS
 from tests.harness.audits import Audits
 from tests.harness.control import RunningMeshd, control
 from tests.harness.fake_runtime import FakeHost, FakeRuntime
+from tests.harness.figures import Reader
 from tests.harness.refusals import refused
 from tests.harness.seam import Seam
 
@@ -135,10 +136,10 @@ async def mesh(tmp_path: Path) -> AsyncIterator[Mesh]:
 
 
 def seam(node: str, root: Path, held: authority.Authority, trust: Trust, clock: Clock) -> Seam:
-    config = AgentConfig(node, "192.0.2.1", root)
+    config = AgentConfig(node, "192.0.2.1", root, metrics_listen="127.0.0.1:0")
     config.pki_dir.mkdir(parents=True)
     wish = pki.wish()
-    chain = held.certify(pki.node(node), wish.certificate, int(time.time()), pki.HOST_LIFE)
+    chain = held.certify(pki.node(node, ("127.0.0.1",)), wish.certificate, int(time.time()), pki.HOST_LIFE)
     for name, content in (("agent.crt", chain), ("agent.key", wish.key), ("ca.crt", held.bundle)):
         (config.pki_dir / name).write_bytes(content)
     return Seam(Listening(config), config, trust, clock)
@@ -179,6 +180,34 @@ def csr(name: str) -> bytes:
         names = x509.SubjectAlternativeName([x509.UniformResourceIdentifier(name)])
         builder = builder.add_extension(names, critical=False)
     return builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+
+
+# ---- with a certificate that was taken back
+
+
+async def test_a_revoked_monitor_reads_no_hosts_figures_any_more(mesh: Mesh, tmp_path: Path) -> None:
+    wish, now = pki.wish(), int(time.time())
+    chain = mesh.held.certify(pki.user("prometheus", (pki.MONITORS,)), wish.certificate, now, pki.DAY)
+    readers = []
+    for name in "ab":
+        endpoint = mesh.agent(name).stats.endpoint
+        await asyncio.wait_for(endpoint.open.wait(), 10)
+        readers.append(Reader(endpoint.port, mesh.held.bundle, pki.Pair(chain, wish.key), tmp_path))
+    assert [(await reader.get("/metrics"))[0] for reader in readers] == [200, 200]
+    admin = AccessStub(mesh.channel(pki.user("admin")))
+    await admin.Revoke(ap.RevokeRequest(kind="user", name="somebody", why="left"), timeout=10)
+    await until(lambda: all(told(mesh.agent(name)) == 1 for name in "ab"))
+    assert [(await reader.get("/metrics"))[0] for reader in readers] == [200, 200]
+    await admin.Revoke(ap.RevokeRequest(kind="user", name="prometheus", why="lost"), timeout=10)
+    await until(lambda: all(told(mesh.agent(name)) == 2 for name in "ab"))
+    assert [(await reader.get("/metrics"))[0] for reader in readers] == [403, 403]
+
+
+def told(agent: Listening) -> int:
+    """How many certificates its newest order says count no more; and that it says nothing of whose and why."""
+    order = Assignment.FromString(agent.orders[-1].signed.assignment) if agent.orders else Assignment()
+    assert not any(b"prometheus" in key.encode() for key in order.revoked)
+    return len(order.revoked)
 
 
 # ---- with what was on its way
