@@ -20,7 +20,7 @@ from netproxy.turns import Event, Turns
 IN, OUT, RDHUP, EDGE = select.EPOLLIN, select.EPOLLOUT, select.EPOLLRDHUP, select.EPOLLET
 FAULT = select.EPOLLERR | select.EPOLLHUP
 UNUSUAL = ~(IN | OUT)
-CHUNK = 128 * 1024
+CHUNK = 512 * 1024  # of a stream at full speed: with a quarter of it, HAProxy moves a third more bytes a second
 READS = 16  # of one socket in one turn, before others have theirs
 RESET = struct.pack("ii", 1, 0)  # SO_LINGER: close with RST
 
