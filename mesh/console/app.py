@@ -2,7 +2,7 @@
 
 Rule: nothing is changed by any request. Every answer but the sign-in is for a session whose certificate is not revoked;
 what the caller may not see is not there. A page that is looked at is made anew when the view has moved, at most once in
-SETTLE, and sent only when it differs.
+SETTLE, less often in a large mesh, and sent only when it differs.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ from mesh.access.revoked import is_revoked
 from mesh.console import flowpage, podpage
 from mesh.console.html import Html, frame, join, tag
 from mesh.console.pages import PAGES
-from mesh.console.reader import Reader
+from mesh.console.reader import Known, Reader
 from mesh.console.sessions import Session, Sessions
 from mesh.errors import MeshError
 from mesh.fleet.port import AgentPort
@@ -39,6 +39,7 @@ from mesh.v1.stats_pb2 import History
 
 COOKIE = "mesh-console"
 SETTLE, CLOCK = 0.3, 15.0  # seconds that changes gather; until ages are shown anew
+REST, LONGEST = 20, 1.5  # times what a page took to make: so long the next one waits; and at most, in seconds
 TAIL = 200  # lines of a log
 _HISTORY_SECONDS, _POINTS, _FRESH = 3600, 60, 15.0
 _FLOWS_FRESH = 3.0
@@ -55,6 +56,7 @@ class Console:
     agent: Callable[[str], AgentPort | None] = lambda _name: None
     alerts: Callable[[], Sequence[AlertStatus]] = tuple
     receipts: Callable[[str, str], Sequence[SecretReceipt]] = lambda _host, _uid: ()
+    _known: Known = field(default_factory=Known)
     _histories: dict[str, tuple[float, History]] = field(default_factory=dict)
     _carried: tuple[float, dict[str, Flows | str]] = (float("-inf"), {})
 
@@ -98,7 +100,8 @@ class Console:
 
     async def _body(self, request: Request, session: Session) -> Html | None:
         path = request.url.path
-        reader = Reader(self.feed.view, session.who, time.time(), self.alerts, self.receipts)
+        reader = Reader(self.feed.view, session.who, time.time(), self.alerts, self.receipts, pods=self._known)
+        self._known.forget(self.feed.view)
         if "name" in request.path_params:
             return await self._pod(request, reader)
         if path in _WITH_HISTORY and reader.may("list", "Node"):
@@ -183,7 +186,9 @@ class Console:
         before = ""
         try:
             while (session := self._session(request)) is not None:
+                began = time.thread_time()
                 body = await self._body(request, session)
+                took = time.thread_time() - began
                 text = str(body if body is not None else _missing())
                 if text != before:
                     before = text
@@ -193,7 +198,7 @@ class Console:
                 with suppress(TimeoutError):
                     async with asyncio.timeout(CLOCK):
                         await moved.wait()
-                await asyncio.sleep(SETTLE)
+                await asyncio.sleep(max(SETTLE, min(REST * took, LONGEST)))
                 moved.clear()
         finally:
             leave()

@@ -22,14 +22,16 @@ nav{display:flex;gap:.2em;flex-wrap:wrap;padding:.5em 1em;border-bottom:1px soli
 background:Canvas}nav a{padding:.2em .6em;border-radius:4px;text-decoration:none;color:inherit}
 nav a[aria-current]{background:var(--line);font-weight:600}nav span{margin-left:auto;color:var(--dim)}
 main{padding:1em;max-width:1500px}h1{font-size:1.3em;margin:.2em 0 .6em}h2{font-size:1.05em;margin:1.4em 0 .4em}
-table{border-collapse:collapse;width:100%}th,td{text-align:left;padding:.25em .8em .25em 0;border-bottom:1px solid
+table{border-collapse:collapse;width:100%}table.narrow{width:auto;min-width:22em}
+th,td{text-align:left;padding:.25em .8em .25em 0;border-bottom:1px solid
 var(--line);vertical-align:top}th{color:var(--dim);font-weight:500}tr:focus-within{background:var(--line)}
 a{color:var(--mark)}.bad{color:var(--bad)}.warn{color:var(--warn)}.good{color:var(--good)}.dim{color:var(--dim)}
 pre,.mono{font-family:ui-monospace,monospace;font-size:12.5px}pre{white-space:pre-wrap;border:1px solid var(--line);
 padding:.6em;max-height:28em;overflow:auto}progress{width:9em;height:.8em}svg{vertical-align:middle;stroke:var(--mark);
 fill:none}
 svg text{fill:currentColor;stroke:none;font-size:12px}
-form input{font:inherit;padding:.2em .4em}ul.alerts{padding-left:1.2em}:focus-visible{outline:2px solid
+form{margin-bottom:.8em}form input{font:inherit;padding:.2em .4em;width:18em}
+ul.alerts{padding-left:1.2em}:focus-visible{outline:2px solid
 var(--mark)}
 """
 SCRIPT = """
@@ -82,13 +84,15 @@ def link(words: object, *path: str, **query: object) -> Html:
     return tag("a", words, href=where + (f"?{asked}" if asked else ""))
 
 
-def table(titles: Sequence[str], rows: Iterable[Sequence[object]], none: str = "nothing") -> Html:
-    """A table; a sentence when it has no rows."""
+def table(
+    titles: Sequence[str], rows: Iterable[Sequence[object]], none: str = "nothing", *, narrow: bool = False
+) -> Html:  # fmt: skip
+    """A table; a sentence when it has no rows. `narrow`: no wider than what it says."""
     body = [tag("tr", *(tag("td", cell) for cell in row)) for row in rows]
     if not body:
         return tag("p", none, class_="dim")
     head = tag("thead", tag("tr", *(tag("th", title, scope="col") for title in titles)))
-    return tag("table", head, tag("tbody", *body))
+    return tag("table", head, tag("tbody", *body), class_="narrow" if narrow else "")
 
 
 def state(words: str) -> Html:

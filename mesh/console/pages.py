@@ -5,13 +5,12 @@ Rule: pure. A page has at most PAGE rows of a long list; everything on it is of 
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from heapq import nlargest
 from typing import Any
 
 from mesh.console.html import PAGE, Html, join, link, pages, progress, spark, state, table, tag, text
 from mesh.console.reader import Reader
 from mesh.model.conditions import find
-from mesh.model.pods import is_terminal
-from mesh.model.references import secrets_of
 from mesh.network.endpoints import endpoints_of
 from mesh.sdk.words import age, duration, seconds_of, summary
 from mesh.v1.core_pb2 import Event, Node, Pod
@@ -19,21 +18,25 @@ from mesh.v1.net_pb2 import Service
 
 Query = Mapping[str, str]
 Page = Callable[[Reader, Query], Html]
+FEW = 12  # hosts on the overview, those that need somebody first
 WORKLOADS = ("Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "Job", "CronJob")
 
 
 def overview(reader: Reader, _query: Query) -> Html:
     """What needs somebody, hosts, counts, the newest events."""
-    counts = Counter(summary(pod).status for pod in _pods(reader))
+    worst = sorted(_nodes(reader), key=lambda node: _ready(node) == "Ready")
+    counts = Counter(reader.pods.status(pod) for pod in _pods(reader))
     return join([
         tag("h1", "Overview"),
         alerts(reader),
         tag("h2", "Pods"),
-        table(("Status", "Pods"), [(state(name), count) for name, count in counts.most_common()], "no pods"),
+        table(("Status", "Pods"), [(state(name), count) for name, count in counts.most_common()], "no pods",
+              narrow=True),
         tag("h2", "Hosts"),
-        _hosts(reader),
+        _hosts(reader, worst[:FEW]),
+        tag("p", link(f"all {len(worst)} hosts", "hosts")) if len(worst) > FEW else Html(),
         tag("h2", "Newest events"),
-        _events(reader, newest(reader)[:10]),
+        _events(reader, nlargest(10, _all_events(reader), key=last_seen)),
     ])  # fmt: skip
 
 
@@ -43,31 +46,41 @@ def alerts(reader: Reader) -> Html:
     if not found:
         return tag("p", "Everything is well.", class_="good", id="alerts")
     lines = [
-        tag("li", tag("b", a.name), " ", a.message, class_="bad" if a.severity == "critical" else "warn") for a in found
+        tag("li", tag("b", a.name), " ", a.message, class_="bad" if a.severity == "critical" else "warn")
+        for a in found[:PAGE]
     ]
+    if len(found) > PAGE:
+        lines.append(tag("li", f"and {len(found) - PAGE} more: `mesh status` has them all"))
     return tag("ul", *lines, class_="alerts", id="alerts")
 
 
-def hosts(reader: Reader, _query: Query) -> Html:
+def hosts(reader: Reader, query: Query) -> Html:
     """Every host."""
-    return join([tag("h1", "Hosts"), _hosts(reader)])
+    found, page = _nodes(reader), number(query)
+    shown = _hosts(reader, found[page * PAGE : (page + 1) * PAGE])
+    return join([tag("h1", "Hosts"), shown, pages(page, len(found), "/hosts")])
 
 
-def _hosts(reader: Reader) -> Html:
+def _nodes(reader: Reader) -> list[Node]:
+    return [node for node in reader.all("Node") if isinstance(node, Node)]
+
+
+def _ready(node: Node) -> str:
+    ready = find(node.status.conditions, "Ready")
+    word = "Ready" if ready is not None and ready.status == "True" else "NotReady"
+    word = "Unknown" if ready is not None and ready.status == "Unknown" else word
+    return f"{word}, cordoned" if node.spec.unschedulable else word
+
+
+def _hosts(reader: Reader, nodes: Sequence[Node]) -> Html:
     rows = []
-    for node in reader.all("Node"):
-        if not isinstance(node, Node):
-            continue
+    for node in nodes:
         name = node.metadata.name
-        ready = find(node.status.conditions, "Ready")
-        word = "Ready" if ready is not None and ready.status == "True" else "NotReady"
-        word = "Unknown" if ready is not None and ready.status == "Unknown" else word
-        if node.spec.unschedulable:
-            word += ", cordoned"
         running = sum(p.status.phase == "Running" for p in reader.view.pods_on(name))
         lines = {s.name: s.values for s in reader.history[name].series if not s.pod} if name in reader.history else {}
         rows.append((
-            name, state(word), running, spark(lines.get("cpu", ()), "CPU"), spark(lines.get("memory", ()), "memory"),
+            name, state(_ready(node)), running,
+            spark(lines.get("cpu", ()), "CPU"), spark(lines.get("memory", ()), "memory"),
             ", ".join(a.address for a in node.status.addresses if a.type == "InternalIP"),
             node.status.node_info.kubelet_version, age(node.metadata.creation_timestamp, reader.now),
         ))  # fmt: skip
@@ -119,7 +132,7 @@ def _rollout(status: Any, updated: int, wanted: int) -> str:
 def pods(reader: Reader, query: Query) -> Html:
     """Pods, page by page; by namespace, beginning of a name, or status."""
     wanted, owner, words = query.get("namespace", ""), query.get("owner", ""), query.get("q", "").lower()
-    found = [p for p in _pods(reader, wanted) if _fits(p, owner, words)]
+    found = [p for p in _pods(reader, wanted) if _fits(reader, p, owner, words)]
     page = number(query)
     rows = []
     for pod in found[page * PAGE : (page + 1) * PAGE]:
@@ -138,10 +151,10 @@ def pods(reader: Reader, query: Query) -> Html:
     ])  # fmt: skip
 
 
-def _fits(pod: Pod, owner: str, words: str) -> bool:
+def _fits(reader: Reader, pod: Pod, owner: str, words: str) -> bool:
     if owner and not any(o.name == owner or o.name.startswith(f"{owner}-") for o in pod.metadata.owner_references):
         return False
-    return not words or words in pod.metadata.name.lower() or words in summary(pod).status.lower()
+    return not words or words in pod.metadata.name.lower() or words in reader.pods.status(pod).lower()
 
 
 def services(reader: Reader, query: Query) -> Html:
@@ -180,9 +193,8 @@ def secrets(reader: Reader, query: Query) -> Html:
     """Secrets by how far they are delivered; never a value."""
     using: dict[tuple[str, str], list[Pod]] = {}
     for pod in _pods(reader):
-        if not is_terminal(pod):
-            for name in secrets_of(pod.spec):
-                using.setdefault((pod.metadata.namespace, name), []).append(pod)
+        for name in reader.pods.secrets(pod):
+            using.setdefault((pod.metadata.namespace, name), []).append(pod)
     found, page, rows = reader.all("Secret"), number(query), []
     for secret in found[page * PAGE : (page + 1) * PAGE]:
         meta = secret.metadata
@@ -211,7 +223,11 @@ def events(reader: Reader, query: Query) -> Html:
 
 def newest(reader: Reader) -> list[Event]:
     """Events that the caller may see, the newest first."""
-    return sorted((e for e in reader.all("Event") if isinstance(e, Event)), key=last_seen, reverse=True)
+    return sorted(_all_events(reader), key=last_seen, reverse=True)
+
+
+def _all_events(reader: Reader) -> Iterator[Event]:
+    return (e for e in reader.all("Event") if isinstance(e, Event))
 
 
 def last_seen(event: Event) -> float:

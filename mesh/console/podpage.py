@@ -4,11 +4,11 @@ Rule: pure; the log is given.
 """
 
 from mesh.console.html import Html, join, link, state, table, tag
-from mesh.console.pages import last_seen, newest
+from mesh.console.pages import last_seen
 from mesh.console.reader import Reader
 from mesh.model import pods
 from mesh.sdk.words import age, duration, summary
-from mesh.v1.core_pb2 import Container, ContainerStatus, Pod, Probe
+from mesh.v1.core_pb2 import Container, ContainerStatus, Event, Pod, Probe
 
 PROBES = ("Unhealthy", "ProbeWarning", "Killing", "BackOff", "Started")  # reasons of events that tell of probes
 
@@ -21,7 +21,9 @@ def page(reader: Reader, pod: Pod, log: str, container: str) -> Html:
         ("Restarts", said.restarts_text(reader.now)), ("Age", age(meta.creation_timestamp, reader.now)),
         ("Owner", ", ".join(f"{o.kind} {o.name}" for o in meta.owner_references) or "-"),
     ]  # fmt: skip
-    mine = [e for e in newest(reader) if e.involved_object.uid in ("", meta.uid) and _named(e.involved_object, pod)]
+    theirs = (e for e in reader.all("Event", meta.namespace) if isinstance(e, Event))
+    mine = [e for e in theirs if e.involved_object.uid in ("", meta.uid) and _named(e.involved_object, pod)]
+    mine.sort(key=last_seen, reverse=True)
     told = [
         (duration(reader.now - last_seen(e)), e.reason, e.message, e.count or 1) for e in mine[:30]
     ]  # fmt: skip
@@ -32,7 +34,7 @@ def page(reader: Reader, pod: Pod, log: str, container: str) -> Html:
     ]
     return join([
         tag("h1", f"Pod {meta.namespace}/{meta.name}"),
-        table(("", ""), facts),
+        table(("", ""), facts, narrow=True),
         tag("h2", "Containers"),
         table(("Name", "Image", "State", "Ready", "Restarts", "Probes"), [_container(c, pod) for c in _all(pod)]),
         tag("h2", "Probe history"),

@@ -11,10 +11,46 @@ from mesh.access.decide import decide
 from mesh.access.who import Who
 from mesh.model.keys import Key
 from mesh.model.kinds import Object
+from mesh.model.pods import is_terminal
+from mesh.model.references import secrets_of
+from mesh.sdk.words import summary
 from mesh.v1.control_pb2 import AlertStatus
+from mesh.v1.core_pb2 import Pod
 from mesh.v1.node_pb2 import SecretReceipt
 from mesh.v1.stats_pb2 import History
 from mesh.view import View
+
+_SLACK = 1000  # pods
+
+
+class Known:
+    """What was found out of each pod, for all requests: a pod of a view never changes, so it is looked at once."""
+
+    def __init__(self) -> None:
+        self._pods: dict[int, tuple[Pod, str, frozenset[str]]] = {}
+
+    def __len__(self) -> int:
+        return len(self._pods)
+
+    def status(self, pod: Pod) -> str:
+        """The pod in one word, as `mesh get pods` says it."""
+        return self._of(pod)[1]
+
+    def secrets(self, pod: Pod) -> frozenset[str]:
+        """Names of the Secrets that it uses; none once it has ended."""
+        return self._of(pod)[2]
+
+    def forget(self, view: View) -> None:
+        """Lets go of pods that are no more, once they are many."""
+        if len(self._pods) > 2 * view.count("Pod") + _SLACK:
+            self._pods = {id(p): self._pods[id(p)] for p in view.pods() if id(p) in self._pods}
+
+    def _of(self, pod: Pod) -> tuple[Pod, str, frozenset[str]]:
+        found = self._pods.get(id(pod))
+        if found is None or found[0] is not pod:
+            used = frozenset[str]() if is_terminal(pod) else frozenset(secrets_of(pod.spec))
+            found = self._pods[id(pod)] = pod, summary(pod).status, used
+        return found
 
 
 @dataclass(slots=True)
@@ -27,6 +63,7 @@ class Reader:
     alerts: Callable[[], Sequence[AlertStatus]] = tuple
     receipts: Callable[[str, str], Sequence[SecretReceipt]] = lambda _host, _uid: ()
     history: Mapping[str, History] = field(default_factory=dict)
+    pods: Known = field(default_factory=Known)
     _known: dict[tuple[str, str], bool] = field(default_factory=dict)
 
     def may(self, verb: str, kind: str, namespace: str = "", part: str = "") -> bool:

@@ -1,7 +1,8 @@
-"""`python -m tests.browser.run DIRECTORY`: the console in a real Chromium, with screenshots of every page.
+"""`python -m tests.browser.run DIRECTORY [PODS]`: the console in a real Chromium, with screenshots of every page.
 
 Needs chromium of the distribution. Rule: every page loads without an error on the browser's console, a killed pod, its
 replacement and the alert are shown within two seconds without a reload, and keys work; screenshots stay in DIRECTORY.
+PODS are so many more that nobody runs: what a page takes is printed.
 """
 
 import asyncio
@@ -19,11 +20,15 @@ from typing import Any
 from mesh.cli.console import _carry
 from mesh.exposition.web import Files
 from mesh.meshd import Settings
+from mesh.model.kinds import key_of
+from mesh.store.memory import MemoryStore
+from mesh.store.port import Write
 from mesh.v1.control_pb2 import OpenConsoleRequest
 from mesh.v1.control_pb2_grpc import ControlStub
 from tests.contract.test_console import POD, trusting
 from tests.harness.cli import Cli
 from tests.harness.control import control, test_pki
+from tests.harness.crowd import objects
 from tests.harness.scripted_host import ScriptedHost
 
 PAGES = ("/", "/hosts", "/workloads", "/pods", "/services", "/flows", "/secrets", "/events", "/pods/default/web")
@@ -122,7 +127,7 @@ async def chromium(directory: Path) -> AsyncIterator[Browser]:
         await process.wait()
 
 
-async def main(directory: Path) -> None:
+async def main(directory: Path, crowd: int) -> None:
     """Raises at the first thing that is not as it should be."""
     directory.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch:
@@ -130,10 +135,13 @@ async def main(directory: Path) -> None:
         for name, text in (("ca", certs.ca.certificate), ("crt", certs.server.certificate), ("key", certs.server.key)):
             (temporary / name).write_bytes(text)
         files = Files(temporary / "ca", temporary / "crt", temporary / "key")
-        settings = Settings(console_listen="127.0.0.1:0", files=files)
+        settings = Settings(console_listen="127.0.0.1:0", files=files, silence=3600.0)  # of the crowd's hosts
+        store = MemoryStore()
+        if crowd:
+            await store.commit([Write(key_of(o), o, 0) for o in objects(crowd, owned=False, now=int(time.time()))])
         host = ScriptedHost("host1")
         host.logs = {"web/app": b"first\nsecond\n"}
-        async with control(agents={"host1": host}, settings=settings) as served:
+        async with control(agents={"host1": host}, settings=settings, store=store) as served:
             opened = await ControlStub(served.channel()).OpenConsole(OpenConsoleRequest())
             context = trusting(temporary)
             relay = await asyncio.start_server(
@@ -152,7 +160,9 @@ async def look(browser: Browser, at: str, ticket: str, cli: Cli, host: ScriptedH
     for scheme in ("light", "dark"):
         await browser.tell("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
         for page in PAGES:
+            began = time.monotonic()
             await browser.open(at + page)
+            print(f"{page:20} {(time.monotonic() - began) * 1000:6.0f} ms until it is live")
             await browser.shoot(directory / f"{scheme}{page.replace('/', '-').rstrip('-') or '-overview'}.png")
     await browser.open(f"{at}/pods")
     host.hold.add("other")
@@ -175,4 +185,4 @@ async def look(browser: Browser, at: str, ticket: str, cli: Cli, host: ScriptedH
 
 
 if __name__ == "__main__":
-    asyncio.run(main(Path(sys.argv[1])))
+    asyncio.run(main(Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 0))

@@ -8,13 +8,15 @@ from mesh.access.who import Who
 from mesh.console import flowpage
 from mesh.console.html import PAGE, pages, spark, table, tag
 from mesh.console.pages import pods
-from mesh.console.reader import Reader
+from mesh.console.reader import Known, Reader
 from mesh.console.sessions import IDLE, MOST, SESSION, TICKET, Sessions
 from mesh.errors import Unavailable
 from mesh.pki import ADMINS
 from mesh.store.port import Snapshot
+from mesh.v1.core_pb2 import Pod
 from mesh.v1.node_pb2 import Flow, Flows, ServiceFlows
 from mesh.view import View
+from tests.harness.crowd import objects
 from tests.harness.services import pod
 
 ADA = Who("ada", (ADMINS,))
@@ -49,6 +51,22 @@ def test_a_session_ends_when_nobody_uses_it_and_in_any_case_in_the_end() -> None
         assert held.of(word, float(at)) is not None
     assert held.of(word, float(SESSION)) is None
     assert held.empty(float(SESSION))
+
+
+def test_what_is_known_of_a_pod_is_that_of_the_pod_as_it_is_and_goes_with_it() -> None:
+    known, view = Known(), View(Snapshot(1, list(objects(100))))
+    assert {known.status(p) for p in view.pods()} == {"Running"}
+    assert {tuple(known.secrets(p)) for p in view.pods()} == {(f"zz{i:04}",) for i in range(5)}
+    ended = Pod()
+    ended.CopyFrom(view.pods()[0])
+    ended.status.phase = "Failed"
+    assert (known.status(ended), known.secrets(ended)) == ("Failed", frozenset())
+    for _ in range(30):  # all are new, thirty times
+        view = View(Snapshot(1, list(objects(100))))
+        for one in view.pods():
+            known.status(one)
+        known.forget(view)
+    assert len(known) < 1500
 
 
 def test_there_are_only_so_many() -> None:
