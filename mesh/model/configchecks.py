@@ -50,6 +50,16 @@ def check_env(container: Container, names: Collection[str], path: str) -> Iterat
             yield Violation(f"{where_from}.secretKeyRef.name", "is required")
 
 
+def check_env_files(container: Container, volumes: Collection[Volume], path: str) -> Iterator[Violation]:
+    """Files of variables lie in an emptyDir of the pod (E5)."""
+    scratch = {volume.name for volume in volumes if volume.HasField("empty_dir")}
+    for index, env in enumerate(container.env):
+        reference = env.value_from.file_key_ref
+        if reference.volume_name and reference.volume_name not in scratch:
+            where = f"{path}.env[{index}].valueFrom.fileKeyRef.volumeName"
+            yield Violation(where, f'there is no emptyDir "{reference.volume_name}" in spec.volumes')
+
+
 def _check_env_from(container: Container, path: str) -> Iterator[Violation]:
     for index, source in enumerate(container.env_from):
         where = f"{path}.envFrom[{index}]"

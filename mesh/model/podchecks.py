@@ -68,6 +68,7 @@ def _check_containers(spec: PodSpec, path: str, claimed: Collection[str]) -> Ite
             if first != where and container.name:
                 yield Violation(f"{where}.name", f'"{container.name}" is the name of {first} too')
             yield from _check_container(container, volumes, every, where)
+            yield from configchecks.check_env_files(container, spec.volumes, where)
             if spec.host_network:
                 yield from _check_host_ports(container, where)
             if group == "initContainers" and container.restart_policy != "Always":

@@ -25,6 +25,7 @@ def security(pod: Pod, container: Container, image: Image, seccomp_root: str = "
     return Security(
         user=identity,
         groups=tuple(dict.fromkeys(groups)),
+        groups_alone=of_pod.supplemental_groups_policy == "Strict",
         privileged=own.privileged,
         read_only_root=own.read_only_root_filesystem,
         no_new_privileges=own.HasField("allow_privilege_escalation") and not own.allow_privilege_escalation,

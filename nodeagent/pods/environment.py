@@ -10,12 +10,21 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 
 from mesh.v1.core_pb2 import ConfigMap, Container, EnvFromSource, EnvVar, Pod
-from nodeagent import fieldrefs
+from nodeagent import envfile, fieldrefs
 from nodeagent.fieldrefs import Around
 from nodeagent.runtime.port import RuntimeFailure
 from nodeagent.secrets import NONE, Secrets, Veil
 
 _REFERENCE = re.compile(r"\$(?:\$|\(([^)]*)\))")
+
+
+File = tuple[str, str]  # a volume's name, a path in it
+
+
+def files_of(container: Container) -> frozenset[File]:
+    """The files that a container's environment refers to."""
+    references = (v.value_from.file_key_ref for v in container.env if v.value_from.HasField("file_key_ref"))
+    return frozenset((reference.volume_name, reference.path) for reference in references)
 
 
 def expand(text: str, values: Mapping[str, str]) -> str:
@@ -40,11 +49,12 @@ def expand_strictly(text: str, values: Mapping[str, str], container: Container, 
 def environment(  # noqa: PLR0913, PLR0917 - what an environment is made of
     pod: Pod, container: Container, around: Around, configs: Mapping[str, ConfigMap] = MappingProxyType({}),
     secrets: Secrets = NONE, veil: Veil | None = None, services: Mapping[str, str] = MappingProxyType({}),
+    files: Mapping[File, str] = MappingProxyType({}),
 ) -> dict[str, str]:  # fmt: skip
     """The environment: Services, envFrom, then env; later entries win, and see only earlier ones (E2 to E4, E7).
 
     `configs` are the ConfigMaps that there are, by name; `veil` gathers what stands for values of Secrets; `services`
-    is what Services give.
+    is what Services give; `files` are the texts of those of `files_of` that there are.
 
     Raises:
         RuntimeFailure: CreateContainerConfigError for a reference that can't be resolved.
@@ -62,6 +72,8 @@ def environment(  # noqa: PLR0913, PLR0917 - what an environment is made of
             continue
         if variable.value_from.HasField("secret_key_ref"):
             value = hidden.key(variable)
+        elif variable.value_from.HasField("file_key_ref"):
+            value = _in_file(container, variable, files)
         else:
             value = _referenced(pod, container, variable, around, configs)
         if value is not None:
@@ -116,6 +128,21 @@ def _key(container: Container, variable: EnvVar, configs: Mapping[str, ConfigMap
         raise _refused(container, f'configmap "{reference.name}" not found')
     where = f"{config.metadata.namespace}/{reference.name}"
     raise _refused(container, f"couldn't find key {reference.key} in ConfigMap {where}")
+
+
+def _in_file(container: Container, variable: EnvVar, files: Mapping[File, str]) -> str | None:
+    reference = variable.value_from.file_key_ref
+    where = f'file "{reference.path}" of volume "{reference.volume_name}"'
+    text = files.get((reference.volume_name, reference.path))
+    try:
+        values = envfile.parse(text or "")
+    except ValueError as error:
+        raise _refused(container, f"{where}: {error}") from error
+    if reference.key in values:
+        return values[reference.key]
+    if reference.optional:
+        return None
+    raise _refused(container, f"{where} is not there" if text is None else f'{where} has no "{reference.key}"')
 
 
 LONGEST = 128 * 1024 - 1  # bytes of one variable: what the kernel takes

@@ -21,7 +21,7 @@ from nodeagent.images import Images
 from nodeagent.names import Names, variables
 from nodeagent.pods import actions as do
 from nodeagent.pods import etc
-from nodeagent.pods.environment import environment
+from nodeagent.pods.environment import environment, files_of
 from nodeagent.pods.failures import Failures
 from nodeagent.pods.hooks import Hooks
 from nodeagent.pods.imagevolumes import PREFIX, user_of_image
@@ -263,14 +263,15 @@ class Executor:
         opened = self._opened(state, names)
         told = self.names(pod)
         services = variables(told.links)
-        env = environment(pod, container, around(self.host, ip), state.given.configs, opened, veil, services)
+        files = await asyncio.to_thread(self.tree.read_files, pod, files_of(container))
+        env = environment(pod, container, around(self.host, ip), state.given.configs, opened, veil, services, files)
         if opened.data and (why := self.env_exposure()):
             words = f"a Secret is not put in the environment where it could leak: {why}; {ALLOW}"
             raise RuntimeFailure("CreateContainerConfigError", f"cannot create container {container.name}: {words}")
         held = {name: ref.revision for name, ref in state.given.secrets.items() if isinstance(ref, Held)}
         ground = Ground(
             ip, {}, await self._write_etc(state), sub_paths(container, env, veil), secrets=opened, mark=token_hex(8),
-            services=services, names=told,
+            services=services, names=told, files=files,
             revisions={name: revision for name, revision in held.items() if name in opened.data},
         )  # fmt: skip
         return await asyncio.to_thread(self._lay_ground, state, container, attempt, ground)

@@ -13,7 +13,7 @@ from mesh.v1.core_pb2 import ConfigMap, Container, Pod, PodSpec
 from nodeagent.fieldrefs import Allocatable, Around
 from nodeagent.names import NO_NAMES, Names
 from nodeagent.pods.confinement import security
-from nodeagent.pods.environment import environment, expand, expand_strictly
+from nodeagent.pods.environment import File, environment, expand, expand_strictly
 from nodeagent.pods.etc import hostname_of
 from nodeagent.runtime.port import ContainerSpec, Image, Limits, Mount, RuntimeFailure, SandboxSpec
 from nodeagent.runtime.seen import Role
@@ -48,6 +48,7 @@ class Ground:
     names: Names = field(default_factory=Names)
     services: Mapping[str, str] = field(default_factory=dict)  # variables that Services give (E7)
     termination: str = ""  # host path of the file for the termination message
+    files: Mapping[File, str] = field(default_factory=dict)  # texts of those that its environment refers to
     secrets: Secrets = NONE  # opened, for this one container
     mark: str = ""  # of the stand-ins for their values
     revisions: Mapping[str, str] = field(default_factory=dict)  # of the Secrets in its environment, by name
@@ -122,7 +123,7 @@ def container_spec(  # noqa: PLR0913 - each is one thing a container is made of
     """One attempt of a container, ready to create; raises RuntimeFailure(CreateContainerConfigError)."""
     veil = Veil(ground.mark)
     at = around(host, ground.pod_ip)
-    env = environment(pod, container, at, ground.configs, ground.secrets, veil, ground.services)
+    env = environment(pod, container, at, ground.configs, ground.secrets, veil, ground.services, ground.files)
     return ContainerSpec(
         pod_uid=pod.metadata.uid,
         namespace=pod.metadata.namespace,

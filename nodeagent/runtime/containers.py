@@ -253,8 +253,9 @@ class Containers:
             raise _failure("CreateContainerError", f"cannot create container {spec.name}", refused) from refused
         if spec.stdin and not spec.stdin_once:
             (self._places.stdin / container_id).touch(mode=0o600)
-        if spec.secret_revisions:
-            await asyncio.to_thread(oci.veil, self._places, container_id, spec.secrets)
+        if spec.secret_revisions or spec.security.groups_alone:
+            groups = spec.security.groups if spec.security.groups_alone else None
+            await asyncio.to_thread(oci.veil, self._places, container_id, spec.secrets, groups)
         self._act(container_id)
         self._whole.add(container_id)
         self._pods[spec.pod_uid] = (spec.namespace, spec.pod_name)
@@ -263,6 +264,7 @@ class Containers:
             id=container_id, pod_uid=spec.pod_uid, name=spec.name, attempt=spec.attempt, role=spec.role,
             state=State.CREATED, spec_hash=spec.spec_hash, image=spec.image, image_id=spec.image_id,
             created_at=time.time_ns(), log_path=str(path), secrets=spec.secret_revisions,
+            groups_alone=spec.security.groups_alone,
         ))  # fmt: skip
         return container_id
 
@@ -274,9 +276,9 @@ class Containers:
             raise RuntimeFailure("RunContainerError", message)
         if known.state is not State.CREATED:
             return
-        if known.secrets and not (self._places.veiled / container_id).exists():
+        if (known.secrets or known.groups_alone) and not (self._places.veiled / container_id).exists():
             await self.remove(container_id)
-            message = f"container {known.name} has lost what its secrets are and is made anew"
+            message = f"container {known.name} has lost what its secrets or groups are and is made anew"
             raise RuntimeFailure("RunContainerError", message, transient=True)
         self._starting.add(container_id)
         self._act(container_id)

@@ -20,6 +20,7 @@ CONTAINER_ROLE = "io.mesh.container.role"
 SPEC_HASH = "io.mesh.container.spec.hash"
 IMAGE = "io.mesh.container.image"
 LOG_PATH = "io.mesh.container.log"
+GROUPS_ALONE = "io.mesh.container.groups.alone"  # only where it is so
 SECRETS = "io.mesh.container.secrets"  # revisions by name, JSON; only where there are some
 
 
@@ -46,6 +47,7 @@ def labels(spec: ContainerSpec, log: Path) -> dict[str, str]:
         SPEC_HASH: spec.spec_hash,
         IMAGE: spec.image,
         LOG_PATH: str(log),
+        **({GROUPS_ALONE: "1"} if spec.security.groups_alone else {}),
         **({SECRETS: json.dumps(dict(spec.secret_revisions))} if spec.secret_revisions else {}),
     }
 

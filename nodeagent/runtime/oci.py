@@ -23,7 +23,8 @@ from nodeagent.runtime.places import Places
 PREFERENCE = ("crun", "runc")
 
 # Podman calls this in place of the runtime. What stands for secrets in a container's configuration is put in its place
-# here, in a copy on a tmpfs, so that neither Podman nor a command line ever knows it. Before a container's cgroup is
+# here, in a copy on a tmpfs, so that neither Podman nor a command line ever knows it; so are the groups of a process
+# that wants none of the image's, which Podman always adds. Before a container's cgroup is
 # deleted, the kernel's count of OOM kills is put aside: Podman's own flag is always false, and the agent may be away;
 # only by builtins of the shell, so it costs no process. crun keeps the cgroup's path in "status", runc in "state.json".
 WRAPPER = """#!/bin/sh
@@ -131,9 +132,12 @@ def write_monitor(places: Places) -> Path | None:
     return path
 
 
-def veil(places: Places, container_id: str, values: Mapping[str, str]) -> None:
-    """Says what the stand-ins in a container's configuration stand for, for the wrapper, before its start."""
+def veil(places: Places, container_id: str, values: Mapping[str, str], groups: Sequence[int] | None = None) -> None:
+    """Says what the stand-ins in a container's configuration stand for, for the wrapper, before its start. `groups`
+    are those that its process has and no others, whatever Podman found in the image; None: what Podman says."""
     lines = [f"s/{word}/{_replacement(value)}/g\n" for word, value in values.items()]
+    if groups is not None:
+        lines.append(f's/"additionalGids":\\[[0-9,]*\\]/"additionalGids":{json.dumps(list(groups))}/\n')
     path = places.veiled / container_id
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
         file.writelines(lines)

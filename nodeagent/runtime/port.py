@@ -68,6 +68,7 @@ class Security:
 
     user: str = ""  # "uid", "uid:gid", empty: the image's
     groups: tuple[int, ...] = ()
+    groups_alone: bool = False  # without those that the image gives the user
     privileged: bool = False
     read_only_root: bool = False
     no_new_privileges: bool = False

@@ -45,6 +45,7 @@ class SeenContainer:
     oom_killed: bool = False
     log_path: str = ""
     secrets: Mapping[str, str] = field(default_factory=dict)  # revisions of those in its environment, by name
+    groups_alone: bool = False  # see Security
 
 
 @dataclass(frozen=True, slots=True)

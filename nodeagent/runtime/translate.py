@@ -196,6 +196,7 @@ def seen(inspected: Mapping[str, Any]) -> SeenContainer | None:
         created_at=nanoseconds(inspected["Created"]), started_at=nanoseconds(state["StartedAt"]),
         finished_at=nanoseconds(state["FinishedAt"]), exit_code=int(state["ExitCode"]), pid=int(state["Pid"]),
         log_path=of.get(names.LOG_PATH, ""), secrets=json.loads(of.get(names.SECRETS, "{}")),
+        groups_alone=names.GROUPS_ALONE in of,
     )  # fmt: skip
 
 

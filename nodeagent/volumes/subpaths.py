@@ -44,6 +44,29 @@ def bind(base: str, sub_path: str, target: Path) -> None:
         os.close(root)
 
 
+def read(base: str, path: str, most: int) -> bytes | None:
+    """What the file `path` within the directory `base` has in it; None: it is not there.
+
+    Raises:
+        Outside: it can't be reached within `base`, is no file or has more than `most` bytes.
+        OSError: it can't be read.
+    """
+    root = os.open(base, os.O_PATH | os.O_DIRECTORY)
+    try:
+        found = _guarded(lambda: syscalls.openat2(root, path, os.O_RDONLY | os.O_NONBLOCK, BENEATH))
+    except FileNotFoundError:
+        return None
+    finally:
+        os.close(root)
+    try:
+        data = os.read(found, most + 1) if stat.S_ISREG(os.fstat(found).st_mode) else None
+    finally:
+        os.close(found)
+    if data is None or len(data) > most:
+        raise Outside
+    return data
+
+
 def release(target: Path) -> None:
     """Takes a bind away again, and the file or directory that it was on; what it showed is left alone."""
     while syscalls.unmount(target):

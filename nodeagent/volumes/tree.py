@@ -22,6 +22,8 @@ from nodeagent.volumes import atomic, lastwords, memory, subpaths
 from nodeagent.volumes.files import Content, in_memory
 from nodeagent.volumes.local import Local, Unmountable
 
+ENV_FILE = 64 * 1024  # bytes that a file of variables may have
+
 
 class Tree:
     """Where pods' files lie on this host. `exposure` says why what is written below a directory could reach a disk."""
@@ -154,6 +156,22 @@ class Tree:
             why = "leads out of the volume or through a file"
             raise Unmountable(f'volume "{volume.name}": subPath "{sub_path}" {why}') from None
         return str(target)
+
+    def read_files(self, pod: Pod, wanted: Iterable[tuple[str, str]]) -> dict[tuple[str, str], str]:
+        """The texts of those of these files, by volume and path in it, that there are (E5); raises Unmountable."""
+        volumes = {volume.name: volume for volume in pod.spec.volumes if volume.HasField("empty_dir")}
+        found = {}
+        for name, path in wanted:
+            if name not in volumes:
+                continue
+            try:
+                data = subpaths.read(self.volume_path(pod, volumes[name]), path, ENV_FILE)
+                if data is not None:
+                    found[name, path] = data.decode()
+            except (subpaths.Outside, UnicodeDecodeError):
+                why = f"is no text of at most {ENV_FILE} bytes within the volume"
+                raise Unmountable(f'volume "{name}": file "{path}" {why}') from None
+        return found
 
     # ---- last words
 

@@ -370,6 +370,7 @@ class FakeRuntime:
             id=container_id, pod_uid=spec.pod_uid, name=spec.name, attempt=spec.attempt, role=spec.role,
             state=State.CREATED, spec_hash=spec.spec_hash, image=spec.image, image_id=spec.image_id,
             created_at=self.now(), log_path=log_path, secrets=spec.secret_revisions,
+            groups_alone=spec.security.groups_alone,
         )  # fmt: skip
         return container_id
 

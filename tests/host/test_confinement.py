@@ -10,6 +10,8 @@ import pytest
 
 from mesh.v1.core_pb2 import (
     Container,
+    EmptyDirVolumeSource,
+    EnvVar,
     ExecAction,
     PodSecurityContext,
     Probe,
@@ -72,6 +74,32 @@ async def test_a_profile_that_is_not_there_is_said_so(node: Node) -> None:
     await node.until(lambda _: "gone.json" in waits())
     assert "no such file" in waits()
     assert node.heard[uid].status.container_statuses[0].state.waiting.reason == "CreateContainerError"
+
+
+async def test_groups_of_the_image_come_unless_the_pod_is_strict(node: Node) -> None:  # E11
+    pods = {
+        policy: a_pod(number, security_context=PodSecurityContext(
+            run_as_user=1000, supplemental_groups=[4000], supplemental_groups_policy=policy))
+        for number, policy in ((8, "Merge"), (9, "Strict"))
+    }  # fmt: skip
+    await node.running(*pods.values())
+    for policy, groups in (("Merge", {"2000", "3000", "4000"}), ("Strict", {"2000", "4000"})):
+        for process in ("1", "self"):  # its own, and what is executed in it
+            said = await node.said(pods[policy], f"grep -E '^(Gid|Groups):' /proc/{process}/status")
+            assert {word for word in said.split() if word.isdigit()} == groups, (policy, process)
+
+
+async def test_an_init_container_leaves_variables_in_a_file(node: Node) -> None:  # E5
+    env = EnvVar(name="GIVEN")
+    env.value_from.file_key_ref.volume_name, env.value_from.file_key_ref.path = "scratch", "env"
+    env.value_from.file_key_ref.key = "MADE"
+    script = "echo \"MADE='at $(hostname)'\" >/scratch/env"
+    first = a_container("first", command=["sh", "-c", script])
+    first.volume_mounts.append(VolumeMount(name="scratch", mount_path="/scratch"))
+    scratch = Volume(name="scratch", empty_dir=EmptyDirVolumeSource())
+    pod = a_pod(10, a_container("main", env=[env]), init_containers=[first], volumes=[scratch])
+    await node.running(pod)
+    assert await node.said(pod, "tr '\\0' '\\n' </proc/1/environ | grep GIVEN") == f"GIVEN=at {pod.metadata.name}\n"
 
 
 async def test_sysctls_are_of_the_pod_alone(node: Node) -> None:  # E11

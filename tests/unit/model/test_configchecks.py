@@ -49,6 +49,10 @@ def wrong(container: str = "stdin: false", volume: str = "emptyDir: {}") -> list
             "env: [{name: E, valueFrom: {fieldRef: {fieldPath: metadata.labels}}}]",
             "env[0].valueFrom.fieldRef.fieldPath",
         ),
+        (
+            "env: [{name: E, valueFrom: {fileKeyRef: {volumeName: none, path: a, key: k}}}]",
+            "env[0].valueFrom.fileKeyRef.volumeName",
+        ),
         ("volumeMounts: [{name: v, mountPath: /a, mountPropagation: HostToContainer}]", ""),
         ("volumeMounts: [{name: v, mountPath: /a, readOnly: true, recursiveReadOnly: IfPossible}]", ""),
         (

@@ -1,5 +1,7 @@
 """Environment, commands and /etc files (E1 to E3, E5, E8 to E10)."""
 
+import re
+
 import pytest
 
 from mesh.v1.core_pb2 import (
@@ -14,7 +16,7 @@ from mesh.v1.core_pb2 import (
     VolumeMount,
 )
 from nodeagent.fieldrefs import Allocatable, Around
-from nodeagent.pods.environment import environment, expand
+from nodeagent.pods.environment import environment, expand, files_of
 from nodeagent.pods.etc import host_hosts, hostname_of, hosts, resolv_conf
 from nodeagent.pods.spec import sub_paths
 from nodeagent.runtime.port import RuntimeFailure
@@ -66,10 +68,8 @@ def test_fields() -> None:  # E5
 
 
 def test_what_cant_be_resolved_is_said() -> None:
-    source = EnvVarSource()
-    source.file_key_ref.path = "s"
-    with pytest.raises(RuntimeFailure, match="fileKeyRef is not honoured yet") as raised:
-        environment(a_pod("p"), a_container(env=[EnvVar(name="X", value_from=source)]), Around())
+    with pytest.raises(RuntimeFailure, match="valueFrom is not honoured yet") as raised:
+        environment(a_pod("p"), a_container(env=[EnvVar(name="X", value_from=EnvVarSource())]), Around())
     assert raised.value.reason == "CreateContainerConfigError"
 
 
@@ -165,3 +165,36 @@ def test_sub_path_expressions() -> None:  # V14
         with pytest.raises(RuntimeFailure, match=words) as caught:
             sub_paths(container, env)
         assert caught.value.reason == "CreateContainerConfigError"
+
+
+def from_file(key: str, *, optional: bool = False) -> EnvVar:
+    source = EnvVarSource()
+    source.file_key_ref.volume_name, source.file_key_ref.path = "scratch", "made/env"
+    source.file_key_ref.key, source.file_key_ref.optional = key, optional
+    return EnvVar(name=f"MY_{key}", value_from=source)
+
+
+def test_variables_that_another_container_left_in_a_file() -> None:  # E5
+    text = "# made at start\n\n  ADDRESS = 'db:5432'  \nLONG='one $(X)\ntwo \"#'\nADDRESS='db2'\n"
+    variables = [from_file("ADDRESS"), from_file("LONG"), from_file("NONE", optional=True)]
+    container = a_container(env=[*variables, EnvVar(name="AT", value="at $(MY_ADDRESS)")])
+    assert files_of(container) == {("scratch", "made/env")}
+    found = environment(a_pod("p"), container, Around(), files={("scratch", "made/env"): text})
+    assert found == {"MY_ADDRESS": "db2", "MY_LONG": 'one $(X)\ntwo "#', "AT": "at db2"}
+    only = a_container(env=[from_file("NONE", optional=True)])
+    assert environment(a_pod("p"), only, Around()) == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (None, 'file "made/env" of volume "scratch" is not there'), ("A='b'\n", 'has no "KEY"'),
+        ("A='b'\nKEY=bare\n", "line 2 is not of the form NAME='value'"), ("KEY='open\n", "line 1 is not"),
+        ("KEY='a' b\n", "line 1 is not"), ("KEY='a'\n\nexport B='c'\n", "line 3 is not"),
+    ],
+)  # fmt: skip
+def test_a_file_of_variables_that_cannot_be_taken_is_said(text: str | None, words: str) -> None:
+    files = {} if text is None else {("scratch", "made/env"): text}
+    with pytest.raises(RuntimeFailure, match=re.escape(words)) as raised:
+        environment(a_pod("p"), a_container(env=[from_file("KEY")]), Around(), files=files)
+    assert raised.value.reason == "CreateContainerConfigError"

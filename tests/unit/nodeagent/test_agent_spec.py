@@ -95,6 +95,14 @@ def test_security_of_the_container_wins() -> None:  # E11
     assert (found.cap_add, found.cap_drop, found.seccomp) == (("NET_ADMIN",), ("ALL",), "unconfined")
 
 
+def test_groups_of_the_image_are_left_out_when_asked() -> None:
+    container = a_container()
+    for policy, alone in (("", False), ("Merge", False), ("Strict", True)):
+        of_pod = PodSecurityContext(supplemental_groups=[3], supplemental_groups_policy=policy)
+        found = security(a_pod("p", security_context=of_pod), container, IMAGE)
+        assert (found.groups, found.groups_alone) == ((3,), alone)
+
+
 def test_a_group_alone_keeps_the_images_user() -> None:
     container = a_container(security_context=SecurityContext(run_as_group=7))
     pod = a_pod("p", containers=(container,))

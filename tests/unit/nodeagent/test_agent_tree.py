@@ -12,7 +12,7 @@ from nodeagent.runtime.syscalls import Mounted
 from nodeagent.volumes import memory
 from nodeagent.volumes.files import Content, File
 from nodeagent.volumes.local import Unmountable
-from nodeagent.volumes.tree import Tree, write_atomically
+from nodeagent.volumes.tree import ENV_FILE, Tree, write_atomically
 from tests.harness.agents import a_pod
 
 
@@ -105,6 +105,23 @@ def test_a_sub_path_never_leads_out_of_its_volume(tree: Tree, tmp_path: Path) ->
     for path in ("link", "link/x", "../outside", "a/../../outside", "file/x"):
         with pytest.raises(Unmountable, match="subPath"):
             tree.sub_path(pod, pod.spec.volumes[0], path, "main-0")
+
+
+def test_a_file_of_variables_is_one_of_its_volume(tree: Tree, tmp_path: Path) -> None:  # E5
+    pod = with_volume(empty_dir=EmptyDirVolumeSource())
+    tree.prepare(pod, 0)
+    volume = Path(tree.volume_path(pod, pod.spec.volumes[0]))
+    (volume / "sub").mkdir()
+    (volume / "sub" / "env").write_text("A='b'")
+    (tmp_path / "secret").write_text("A='c'")
+    (volume / "out").symlink_to(tmp_path / "secret")
+    (volume / "long").write_bytes(b"#" * (ENV_FILE + 1))
+    (volume / "odd").write_bytes(b"\xff")
+    os.mkfifo(volume / "pipe")
+    assert tree.read_files(pod, [("v", "sub/env"), ("v", "none"), ("other", "env")]) == {("v", "sub/env"): "A='b'"}
+    for path in ("out", "long", "odd", "pipe", "sub"):
+        with pytest.raises(Unmountable, match=f'file "{path}" is no text of at most 65536 bytes within the volume'):
+            tree.read_files(pod, [("v", path)])
 
 
 def test_a_record_is_replaced_whole_and_private(tree: Tree) -> None:
