@@ -58,7 +58,7 @@ from mesh.fleet.witness import Witness
 from mesh.pki import Identity
 from mesh.reconcile.loop import Loop
 from mesh.rpc.access import Access
-from mesh.rpc.audit import Audit, NoAudit
+from mesh.rpc.audit import Audit, NoAudit, refused_by_host
 from mesh.rpc.border import Border
 from mesh.rpc.certificates import Certificates
 from mesh.rpc.control import About, Control
@@ -284,6 +284,7 @@ class Meshd:
             Publisher(self.feed, epoch, tally=self.tally), News(self.feed), told, settings.wait, trust=trust,
             secret_budget=settings.limits.secret_bytes_per_host,
             keeping=keeping, walks=settings.walks,
+            refused=lambda node, refusal: refused_by_host(settings.audit, node, refusal, settings.clock()),
         )  # fmt: skip
 
     def _ranges(self) -> allocate.Ranges:

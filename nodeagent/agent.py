@@ -12,7 +12,7 @@ from typing import Any
 
 import structlog
 
-from mesh.errors import MeshError
+from mesh.errors import Forbidden, MeshError
 from mesh.v1 import node_pb2
 from mesh.v1.core_pb2 import Pod
 from nodeagent.board import Board
@@ -74,7 +74,7 @@ class Agent(StreamCalls):
         network: HostNetwork | None = None, identity: Identity | None = None,
     ) -> None:  # fmt: skip
         self.config = config
-        self.vault = Vault(config.node_name)
+        self.vault = Vault(config.node_name, lambda refusal: self.board.refuse(refusal))  # noqa: PLW0108 - made below
         self._identity = identity or Identity.of(config)
         announce = lambda boot, nonce: self._identity.announce(boot, nonce, self.vault.public)  # noqa: E731
         self.board = Board(config.node_name, announce, lambda: self._identity.stamp)
@@ -162,7 +162,7 @@ class Agent(StreamCalls):
         """Takes the whole set of pods; raises Conflict for an older fence than is held or a missing box, Forbidden for
         an order that meshd has not signed, Invalid."""
         await self._started.wait()
-        assignment = self._identity.order(assignment, self._clock() // 1_000_000_000)
+        assignment = self._proven(assignment)
         desired = accept(self._crew.desired, assignment, self.config.node_name)
         self.vault.take(assignment.sealed_secrets)
         before, self._crew.desired = self._crew.desired, desired
@@ -183,6 +183,13 @@ class Agent(StreamCalls):
                 worker.poke(look=False)
             self._lookout.look()  # and sweep
         return node_pb2.AssignReply(fence=desired.wire_fence, run_digest=desired.digest)
+
+    def _proven(self, assignment: node_pb2.Assignment) -> node_pb2.Assignment:
+        try:
+            return self._identity.order(assignment, self._clock() // 1_000_000_000)
+        except Forbidden as error:
+            self.board.refuse(node_pb2.Refusal(why=error.message))
+            raise
 
     async def program(self, table: node_pb2.ServiceTable) -> node_pb2.AssignReply:
         """Gives the host's proxy a piece of its table; raises Unavailable while it is away."""

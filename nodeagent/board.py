@@ -14,7 +14,7 @@ from typing import TypeVar
 from mesh.model import protocol
 from mesh.model.conditions import is_true
 from mesh.v1.core_pb2 import Event
-from mesh.v1.node_pb2 import Fence, HostKey, NodeReport, Observed, ObserveRequest, PodReport, ProxyHeld
+from mesh.v1.node_pb2 import Fence, HostKey, NodeReport, Observed, ObserveRequest, PodReport, ProxyHeld, Refusal
 
 T = TypeVar("T")
 
@@ -22,6 +22,7 @@ SETTLE = 0.002  # seconds: what happens together is told together
 BUSY_SETTLE, BUSY = 0.015, 0.05  # and more of it when the last answer was just given: each costs a commit elsewhere
 LAZY = 0.1
 EVENTS_KEPT = 1000
+REFUSALS_KEPT = 1000  # of one agent process: who sends more is known well enough
 LONGEST_WAIT = 60.0
 _Proxy = tuple[str, str, tuple[str, ...], str]  # digest and boot, pods it has connections to that serve no more, error
 _AWAY: _Proxy = ("", "", (), "")
@@ -42,6 +43,7 @@ class Board:
         self._floor = 0  # something newer than this was dropped: older cursors need everything
         self._pods: dict[str, tuple[int, PodReport]] = {}
         self._events: dict[str, tuple[int, Event]] = {}
+        self._refusals: dict[bytes, tuple[int, Refusal]] = {}
         self._report: tuple[int, NodeReport] | None = None
         self._fence = Fence()
         self._run_digest = ""
@@ -108,6 +110,13 @@ class Board:
             self._next()
             self._news(SETTLE)
 
+    def refuse(self, refusal: Refusal) -> None:
+        """What came as an order and was not carried out; the same again is no news, and neither is one too many."""
+        words = refusal.SerializeToString(deterministic=True)
+        if words not in self._refusals and len(self._refusals) < REFUSALS_KEPT:
+            self._refusals[words] = (self._next(), refusal)
+            self._news(LAZY)
+
     # ---- what readers get
 
     async def observe(self, request: ObserveRequest) -> Observed:
@@ -139,6 +148,7 @@ class Board:
             run_digest=self._run_digest, route_digest=route, proxy_boot=boot, draining=draining,
             proxy_error=error,
             pods=self._newer(self._pods.values(), after), events=self._newer(self._events.values(), after),
+            refusals=self._newer(self._refusals.values(), after),
         )  # fmt: skip
         if observed.full:
             observed.protocol.CopyFrom(protocol.ours())

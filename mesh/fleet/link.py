@@ -90,6 +90,7 @@ class Fleet:
     keeping: Keeping | None = None
     secret_budget: int = SECRET_BUDGET
     walks: Walks | None = None  # traces, when they are on
+    refused: Callable[[str, node_pb2.Refusal], None] = lambda _node, _refusal: None  # by hosts
 
 
 class Link:
@@ -206,6 +207,8 @@ class Link:
         cursor = (self.picture.boot, self.picture.version)
         node, now = self._fleet.feed.view.node(self.name), asyncio.get_running_loop().time()
         idle = not self.picture.is_news(observed) and self.picture.is_compared(node, now)
+        for refusal in self.picture.refusals(observed):
+            self._fleet.refused(self.name, refusal)
         news = self.picture.take(observed)
         if self._fleet.walks is not None:
             self._fleet.walks.reported(news.pods)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from mesh.model import protocol
 from mesh.v1.core_pb2 import Node
-from mesh.v1.node_pb2 import NodeReport, Observed, PodReport, Protocol, SecretReceipt
+from mesh.v1.node_pb2 import NodeReport, Observed, PodReport, Protocol, Refusal, SecretReceipt
 
 COMPARED = 10.0  # seconds that a Node which nobody has changed counts as what its host, which says nothing new, wants
 
@@ -23,6 +23,7 @@ class Picture:
         self.skew = ""  # why there is no talking with it; empty: there is
         self._report: NodeReport | None = None
         self._pods: dict[str, PodReport] = {}
+        self._refused: set[tuple[str, bytes]] = set()  # refusals that were told, by boot
         self._compared: tuple[Node | None, float] = (None, 0.0)  # with these words, and when
 
     def take(self, observed: Observed) -> Observed:
@@ -41,6 +42,13 @@ class Picture:
         news.CopyFrom(observed)
         news.report.CopyFrom(self._report)
         return news
+
+    def refusals(self, observed: Observed) -> list[Refusal]:
+        """Those that it has not told before, in this life of its agent."""
+        fresh = {(observed.boot, r.SerializeToString(deterministic=True)): r for r in observed.refusals}
+        new = [refusal for key, refusal in fresh.items() if key not in self._refused]
+        self._refused = {key for key in self._refused if key[0] == observed.boot} | fresh.keys()
+        return new
 
     def is_news(self, observed: Observed) -> bool:
         """Whether the host says anything that it has not said before."""

@@ -8,10 +8,13 @@ import json
 import os
 from collections.abc import Mapping
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
 import structlog
+
+from mesh.v1.node_pb2 import Refusal
 
 _log = structlog.get_logger("mesh.rpc")
 
@@ -29,6 +32,21 @@ class NoAudit:
 
     def write(self, record: Mapping[str, Any]) -> None:
         """Forgets it."""
+
+
+def refused_by_host(audit: Audit, node: str, refusal: Refusal, now: int) -> None:
+    """Writes down what came to a host as meshd's order and was refused there; `now`: nanoseconds since the epoch. Who
+    had sent it is not known: somebody with meshd's certificate, or between meshd and the host."""
+    secret = {"namespace": refusal.namespace, "name": refusal.name, "uid": refusal.uid, "revision": refusal.revision}
+    audit.write({
+        "time": datetime.fromtimestamp(now / 1e9, UTC).isoformat(timespec="microseconds"),
+        "user": "",
+        "from": f"the orders of host {node}",
+        "method": "assign",
+        "allowed": False,
+        "why": refusal.why,
+        "what": [{"verb": "open", "resource": "secrets", **secret}] if refusal.name else [],
+    })  # fmt: skip
 
 
 class AuditFile:

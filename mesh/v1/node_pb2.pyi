@@ -1179,6 +1179,42 @@ class ObserveRequest(_message.Message):
 Global___ObserveRequest: _TypeAlias = ObserveRequest  # noqa: Y015
 
 @_typing.final
+class Refusal(_message.Message):
+    """What an agent has refused though it came as an order of meshd's: one that is for another host, or a Secret's box that
+    does not open here, as this object at this revision. For the audit log; each is told once.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    UID_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
+    WHY_FIELD_NUMBER: _builtins.int
+    namespace: _builtins.str
+    """of the Secret; empty: a whole order"""
+    name: _builtins.str
+    uid: _builtins.str
+    revision: _builtins.str
+    why: _builtins.str
+    def __init__(
+        self,
+        *,
+        namespace: _builtins.str = ...,
+        name: _builtins.str = ...,
+        uid: _builtins.str = ...,
+        revision: _builtins.str = ...,
+        why: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "namespace", b"namespace", "revision", b"revision", "uid", b"uid", "why", b"why"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Refusal: _TypeAlias = Refusal  # noqa: Y015
+
+@_typing.final
 class Observed(_message.Message):
     """What a host sees and holds. `full` says that pods not listed are not there; otherwise only what changed is listed."""
 
@@ -1199,6 +1235,7 @@ class Observed(_message.Message):
     DRAINING_FIELD_NUMBER: _builtins.int
     PROXY_ERROR_FIELD_NUMBER: _builtins.int
     PROTOCOL_FIELD_NUMBER: _builtins.int
+    REFUSALS_FIELD_NUMBER: _builtins.int
     node: _builtins.str
     boot: _builtins.str
     """random, new with every agent process"""
@@ -1238,6 +1275,8 @@ class Observed(_message.Message):
     def protocol(self) -> Global___Protocol:
         """the agent's; in full answers"""
 
+    @_builtins.property
+    def refusals(self) -> _containers.RepeatedCompositeFieldContainer[Global___Refusal]: ...
     def __init__(
         self,
         *,
@@ -1256,10 +1295,11 @@ class Observed(_message.Message):
         draining: _abc.Iterable[_builtins.str] | None = ...,
         proxy_error: _builtins.str = ...,
         protocol: Global___Protocol | None = ...,
+        refusals: _abc.Iterable[Global___Refusal] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["fence", b"fence", "key", b"key", "protocol", b"protocol", "report", b"report"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["boot", b"boot", "draining", b"draining", "events", b"events", "fence", b"fence", "full", b"full", "key", b"key", "node", b"node", "pods", b"pods", "protocol", b"protocol", "proxy_boot", b"proxy_boot", "proxy_error", b"proxy_error", "report", b"report", "route_digest", b"route_digest", "run_digest", b"run_digest", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["boot", b"boot", "draining", b"draining", "events", b"events", "fence", b"fence", "full", b"full", "key", b"key", "node", b"node", "pods", b"pods", "protocol", b"protocol", "proxy_boot", b"proxy_boot", "proxy_error", b"proxy_error", "refusals", b"refusals", "report", b"report", "route_digest", b"route_digest", "run_digest", b"run_digest", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

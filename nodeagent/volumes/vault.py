@@ -4,22 +4,23 @@ Rule: nothing of it is written or logged. It holds what the newest Assignment na
 that needs a Secret its box goes. The key is of this process: a new agent has a new one, and is given everything anew.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from google.protobuf.message import DecodeError
 
 from mesh.errors import Conflict, Invalid
 from mesh.sealing import Context, PrivateKey, PublicKey
 from mesh.v1.core_pb2 import Secret
-from mesh.v1.node_pb2 import SealedSecret
+from mesh.v1.node_pb2 import Refusal, SealedSecret
 from nodeagent.secrets import Held, Refs, Secrets
 
 
 class Vault:
-    """One host's."""
+    """One host's; `refused` hears of each box that does not open."""
 
-    def __init__(self, node: str) -> None:
+    def __init__(self, node: str, refused: Callable[[Refusal], None] = lambda _: None) -> None:
         self._node = node
+        self._refused = refused
         self._key = PrivateKey()
         self._boxes: dict[tuple[str, str], SealedSecret] = {}
 
@@ -63,6 +64,7 @@ class Vault:
                     secret = self._opened(box)
                 except Invalid as error:
                     away[name] = f"can't be opened: {error.message}"
+                    self._refused(_refusal(box, error.message))
                 else:
                     data[name], types[name] = dict(secret.data), secret.type
         return Secrets(data, types, away)
@@ -76,3 +78,7 @@ class Vault:
 
     def __repr__(self) -> str:
         return f"Vault({len(self._boxes)} secrets)"
+
+
+def _refusal(box: SealedSecret, why: str) -> Refusal:
+    return Refusal(namespace=box.namespace, name=box.name, uid=box.uid, revision=box.revision, why=why)

@@ -5,9 +5,10 @@ meshd's API is asked over real sockets; its agents are behind the sealed seam.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography import x509
@@ -29,7 +30,7 @@ from mesh.v1 import control_pb2 as pb
 from mesh.v1.access_pb2_grpc import AccessStub
 from mesh.v1.control_pb2_grpc import ResourcesStub
 from mesh.v1.core_pb2 import Pod, Secret
-from mesh.v1.node_pb2 import Assignment, AssignReply, ObserveRequest
+from mesh.v1.node_pb2 import Assignment, AssignReply, ObserveRequest, SealedSecret
 from nodeagent.agent import Agent
 from nodeagent.config import AgentConfig
 from nodeagent.secrets import Held
@@ -236,6 +237,44 @@ async def test_a_sealed_box_opens_on_no_other_host_and_at_no_other_revision(mesh
     vault = mesh.agent("a").vault
     vault.take([entry])
     assert vault.open("default", {"s": Held(entry.uid, entry.revision)}).data == {"s": {"key": CANARY}}
+
+
+async def test_a_box_that_is_refused_is_written_down_once_by_meshd(mesh: Mesh) -> None:
+    await mesh.secret_on("a")
+    order = next(o for o in mesh.agent("a").orders if boxes(o))
+    entry = next(e for e in Assignment.FromString(order.signed.assignment).sealed_secrets if e.box)
+    with pytest.raises(Forbidden):
+        await mesh.agent("b").assign(order)
+    (whole,) = await refusals(mesh, 1)
+    assert (whole["from"], whole["what"]) == ("the orders of host b", [])
+    assert "was signed for a" in whole["why"]
+    for name, changes in (("b", {"key_id": mesh.agent("b").vault.public.id}), ("a", {"revision": "1"})):
+        replayed = SealedSecret()
+        replayed.CopyFrom(entry)
+        for field, value in changes.items():
+            setattr(replayed, field, value)
+        vault = mesh.agent(name).vault
+        vault.take([replayed])
+        for _ in range(3):  # a pod that wants it tries again and again
+            vault.open("default", {"s": Held(replayed.uid, replayed.revision)})
+    _, *boxed = await refusals(mesh, 3)
+    assert {(r["from"], w["namespace"], w["name"], w["revision"]) for r in boxed for w in r["what"]} == {
+        ("the orders of host b", "default", "s", entry.revision), ("the orders of host a", "default", "s", "1"),
+    }  # fmt: skip
+    assert not any(CANARY in str(record).encode() for record in mesh.audits.records)
+
+
+async def refusals(mesh: Mesh, number: int) -> list[Mapping[str, Any]]:
+    """What hosts have refused, as it is in the audit log; so many, and no more."""
+    found: list[Mapping[str, Any]] = []
+
+    def there() -> bool:
+        found[:] = [r for r in mesh.audits.records if r["method"] == "assign"]
+        return len(found) >= number
+
+    await until(there)
+    assert len(found) == number
+    return found
 
 
 async def test_what_was_heard_on_the_way_is_refused_everywhere(mesh: Mesh) -> None:
