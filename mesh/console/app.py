@@ -9,7 +9,7 @@ import asyncio
 import json
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 
@@ -23,7 +23,7 @@ from mesh.access.decide import decide
 from mesh.access.revoked import is_revoked
 from mesh.console import flowpage, podpage
 from mesh.console.html import Html, frame, join, tag
-from mesh.console.pages import PAGES
+from mesh.console.pages import PAGES, hosts_shown
 from mesh.console.reader import Known, Reader
 from mesh.console.sessions import Session, Sessions
 from mesh.errors import MeshError
@@ -44,7 +44,6 @@ TAIL = 200  # lines of a log
 _HISTORY_SECONDS, _POINTS, _FRESH = 3600, 60, 15.0
 _FLOWS_FRESH = 3.0
 _PATIENCE = 2.0  # for a host that is asked while a page waits
-_WITH_HISTORY = ("/", "/hosts")
 
 
 @dataclass(slots=True)
@@ -104,8 +103,9 @@ class Console:
         self._known.forget(self.feed.view)
         if "name" in request.path_params:
             return await self._pod(request, reader)
-        if path in _WITH_HISTORY and reader.may("list", "Node"):
-            reader.history = await self._hosts_history()
+        reader.history = await self._histories_of(
+            node.metadata.name for node in hosts_shown(reader, path, request.query_params)
+        )
         if path == "/flows":
             if not decide(session.who, on_service("get", "flows"), self.feed.view).allowed:
                 return None
@@ -127,6 +127,8 @@ class Console:
                     log = await self._log(pod, container)
             except (MeshError, TimeoutError) as error:
                 log = f"no log: {str(error) or 'the host did not answer in time'}"
+        if pod.spec.node_name:
+            reader.history = await self._histories_of((pod.spec.node_name,))
         return podpage.page(reader, pod, log, container)
 
     async def _log(self, pod: Pod, container: str) -> str:
@@ -163,8 +165,8 @@ class Console:
         except (MeshError, TimeoutError) as error:
             return str(error) or "did not answer in time"
 
-    async def _hosts_history(self) -> dict[str, History]:
-        names = [node.metadata.name for node in self.feed.view.nodes()]
+    async def _histories_of(self, hosts: Iterable[str]) -> dict[str, History]:
+        names = list(hosts)
         await asyncio.gather(*(self._ask_history(name) for name in names))
         return {name: self._histories[name][1] for name in names if name in self._histories}
 

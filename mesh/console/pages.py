@@ -24,7 +24,7 @@ WORKLOADS = ("Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "Job", "Cro
 
 def overview(reader: Reader, _query: Query) -> Html:
     """What needs somebody, hosts, counts, the newest events."""
-    worst = sorted(_nodes(reader), key=lambda node: _ready(node) == "Ready")
+    many = len(_nodes(reader))
     counts = Counter(reader.pods.status(pod) for pod in _pods(reader))
     return join([
         tag("h1", "Overview"),
@@ -33,8 +33,8 @@ def overview(reader: Reader, _query: Query) -> Html:
         table(("Status", "Pods"), [(state(name), count) for name, count in counts.most_common()], "no pods",
               narrow=True),
         tag("h2", "Hosts"),
-        _hosts(reader, worst[:FEW]),
-        tag("p", link(f"all {len(worst)} hosts", "hosts")) if len(worst) > FEW else Html(),
+        _hosts(reader, hosts_shown(reader, "/", {})),
+        tag("p", link(f"all {many} hosts", "hosts")) if many > FEW else Html(),
         tag("h2", "Newest events"),
         _events(reader, nlargest(10, _all_events(reader), key=last_seen)),
     ])  # fmt: skip
@@ -56,9 +56,16 @@ def alerts(reader: Reader) -> Html:
 
 def hosts(reader: Reader, query: Query) -> Html:
     """Every host."""
+    shown = _hosts(reader, hosts_shown(reader, "/hosts", query))
+    return join([tag("h1", "Hosts"), shown, pages(number(query), len(_nodes(reader)), "/hosts")])
+
+
+def hosts_shown(reader: Reader, path: str, query: Query) -> list[Node]:
+    """The hosts on a page: only these are asked how it went."""
     found, page = _nodes(reader), number(query)
-    shown = _hosts(reader, found[page * PAGE : (page + 1) * PAGE])
-    return join([tag("h1", "Hosts"), shown, pages(page, len(found), "/hosts")])
+    if path == "/":
+        return sorted(found, key=lambda node: _ready(node) == "Ready")[:FEW]
+    return found[page * PAGE : (page + 1) * PAGE] if path == "/hosts" else []
 
 
 def _nodes(reader: Reader) -> list[Node]:

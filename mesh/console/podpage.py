@@ -3,7 +3,7 @@
 Rule: pure; the log is given.
 """
 
-from mesh.console.html import Html, join, link, state, table, tag
+from mesh.console.html import Html, join, link, spark, state, table, tag
 from mesh.console.pages import last_seen
 from mesh.console.reader import Reader
 from mesh.model import pods
@@ -19,6 +19,7 @@ def page(reader: Reader, pod: Pod, log: str, container: str) -> Html:
     facts = [
         ("Status", state(said.status)), ("Host", pod.spec.node_name or "-"), ("Address", pod.status.pod_ip or "-"),
         ("Restarts", said.restarts_text(reader.now)), ("Age", age(meta.creation_timestamp, reader.now)),
+        ("CPU, an hour", _line(reader, pod, "cpu")), ("Memory", _line(reader, pod, "memory")),
         ("Owner", ", ".join(f"{o.kind} {o.name}" for o in meta.owner_references) or "-"),
     ]  # fmt: skip
     theirs = (e for e in reader.all("Event", meta.namespace) if isinstance(e, Event))
@@ -47,6 +48,14 @@ def page(reader: Reader, pod: Pod, log: str, container: str) -> Html:
         join((link(c.name, "pods", meta.namespace, meta.name, container=c.name) for c in _all(pod)), " "),
         tag("pre", log or "nothing", id="log"),
     ])  # fmt: skip
+
+
+def _line(reader: Reader, pod: Pod, what: str) -> Html:
+    """How it went, as the pod's host remembers."""
+    history, meta = reader.history.get(pod.spec.node_name), pod.metadata
+    series = history.series if history is not None else ()
+    found = (s.values for s in series if (s.namespace, s.pod, s.name) == (meta.namespace, meta.name, what))
+    return spark(next(found, ()), what)
 
 
 def _named(reference: object, pod: Pod) -> bool:

@@ -5,9 +5,9 @@ import itertools
 import pytest
 
 from mesh.access.who import Who
-from mesh.console import flowpage
+from mesh.console import flowpage, podpage
 from mesh.console.html import PAGE, pages, spark, table, tag
-from mesh.console.pages import pods
+from mesh.console.pages import FEW, hosts, hosts_shown, overview, pods
 from mesh.console.reader import Known, Reader
 from mesh.console.sessions import IDLE, MOST, SESSION, TICKET, Sessions
 from mesh.errors import Unavailable
@@ -15,8 +15,9 @@ from mesh.pki import ADMINS
 from mesh.store.port import Snapshot
 from mesh.v1.core_pb2 import Pod
 from mesh.v1.node_pb2 import Flow, Flows, ServiceFlows
+from mesh.v1.stats_pb2 import History, Series
 from mesh.view import View
-from tests.harness.crowd import objects
+from tests.harness.crowd import NOW, objects
 from tests.harness.services import pod
 
 ADA = Who("ada", (ADMINS,))
@@ -109,3 +110,27 @@ def test_a_line_for_each_who_talks_to_another() -> None:
     assert "host2: cannot be reached" in shown
     nobody = Reader(View(), Who("eve"), 0.0)
     assert "default/db" not in flowpage.page(nobody, {"host1": Flows(services=[service])})
+
+
+def test_a_pod_has_lines_of_what_it_used() -> None:
+    view = View(Snapshot(1, list(objects(20))))
+    one = view.pods()[3]
+    lines = [
+        Series(namespace="default", pod=one.metadata.name, name=name, values=[1, 3, 2]) for name in ("cpu", "memory")
+    ]
+    of_another = Series(namespace="default", pod=view.pods()[4].metadata.name, name="cpu", values=[1, 2])
+    told = {one.spec.node_name: History(series=[of_another, *lines])}
+    assert podpage.page(Reader(view, ADA, NOW, history=told), one, "", "main").count("<polyline") == 2
+    assert "<polyline" not in podpage.page(Reader(view, ADA, NOW), one, "", "main")
+
+
+def test_the_overview_shows_few_hosts_and_those_that_need_somebody_first() -> None:
+    made = list(objects(5000))
+    sick = next(o for o in made if o.metadata.name == "host0049")
+    sick.status.conditions[0].status = "False"
+    reader = Reader(View(Snapshot(1, made)), ADA, NOW)
+    shown = [node.metadata.name for node in hosts_shown(reader, "/", {})]
+    assert (len(shown), shown[:2]) == (FEW, ["host0049", "host0000"])
+    assert "all 50 hosts" in overview(reader, {})
+    assert hosts(reader, {}).count("<tr>") == 51
+    assert hosts_shown(reader, "/pods", {}) == []
