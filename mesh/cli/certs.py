@@ -1,11 +1,13 @@
 """`mesh certs`: certificates, when they end, and who is kept out."""
 
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from mesh.cli.session import Session, Verb, VerbGroup, asynchronous
+from mesh.cli.up import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -72,6 +74,35 @@ async def _rotate(session: Session, finish: bool) -> None:
     async with session.client() as client:
         trusted = await Access(client.over).rotate_authority(finish)
     tables.show(_table(trusted), color=session.color)
+
+
+@command.command("rotate-ray-ca", cls=Verb)
+@ROOT
+@click.pass_obj
+def _rotate_ray(session: Session, root: Path) -> None:
+    """Replace the authority of Ray; on the first host, as root.
+
+    To be done when a host was removed whose root is not to be trusted: its token of Ray counts no more, and its
+    certificate of Ray does not then either. Ray and meshd are started again on this host. Every other host comes in
+    again by a new token (`mesh token create --node NAME`, and there `mesh node join`); its pods do not notice.
+    """
+    from mesh.cli.steps import Steps
+    from mesh.cli.up import bring_up, host_of
+    from mesh.errors import Invalid, NotFound
+    from mesh.supervision import setup, up
+    from mesh.supervision.layout import Layout
+
+    up.require_root()
+    layout = Layout(root.absolute())
+    told = setup.Told.read(layout)
+    if told is None:
+        raise NotFound(f"there is no mesh below {layout.root}: run this on the first host, or name its --root")
+    if told.join:
+        raise Invalid("cannot replace Ray's authority here: run this on the mesh's first host, which has it")
+    setup.forget_ray_authority(layout)
+    with Steps(session.color) as steps:
+        bring_up(host_of(layout, told), told, steps)
+    click.echo("Ray has another authority. The other hosts come in again: `mesh token create --node NAME`.")
 
 
 @command.command("revoke", cls=Verb)

@@ -121,7 +121,12 @@ def _meshd(host: Host) -> Program:
         argv=(str(host.python), "-m", "mesh.app", "--config", str(layout.meshd_config)),
         ready=Ready(host.listen[0]),
         environment={**base_environment(), "GRPC_ENABLE_FORK_SUPPORT": "false"},  # it forks only to exec
-        reads=(layout.meshd_config, layout.ca_certificate, layout.meshd_certificate),
+        reads=(
+            layout.meshd_config,
+            layout.ca_certificate,
+            layout.meshd_certificate,
+            layout.ray_tls / ray_names.AUTHORITY,
+        ),
         capabilities=("CAP_IPC_LOCK", "CAP_NET_BIND_SERVICE"),
         notifies=True,
         keys=(layout.meshd_key, layout.store_key),

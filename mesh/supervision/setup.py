@@ -49,7 +49,8 @@ class Told:
             return None
         except (OSError, ValueError) as error:
             raise Unavailable(f"cannot read {layout.install}: {error}") from error
-        return cls(**{**values, "listen": tuple(values["listen"])})
+        known = {name: value for name, value in values.items() if name in cls.__slots__}  # a newer release says more
+        return cls(**{**known, "listen": tuple(values["listen"])})
 
     def write(self, layout: Layout) -> None:
         """Replaces install.json."""
@@ -133,6 +134,12 @@ def ray_certificate(host: Host, now: int) -> set[Path]:
         changed |= private_file(key, wish.key.decode())
         changed |= private_file(certificate, issued.decode())
     return changed
+
+
+def forget_ray_authority(layout: Layout) -> None:
+    """Ray gets another one with the next `ray_certificate`; what the old one has issued counts no more then."""
+    for name in (ray_names.AUTHORITY_KEY, ray_names.AUTHORITY):  # the latter last: it says that there is one
+        (layout.ray_tls / name).unlink(missing_ok=True)
 
 
 def given_ray(layout: Layout, token: str, authority: bytes, pair: pki.Pair) -> frozenset[Path]:

@@ -13,7 +13,7 @@ from mesh.sdk import context
 from mesh.store.keyring import load_key_file
 from mesh.supervision import setup
 from mesh.supervision.layout import Layout
-from mesh.supervision.programs import Host
+from mesh.supervision.programs import Host, programs
 from mesh.supervision.setup import Told
 from nodeagent import config as agent_config
 
@@ -116,6 +116,26 @@ def test_ray_has_an_authority_of_its_own_and_keeps_it(host: Host) -> None:
     assert (tls / "node.key").read_bytes() == key
     moved = Host(host.layout, "host1", "10.0.0.2", host.listen)
     assert setup.ray_certificate(moved, NOW + 1300 * pki.DAY) == {tls / "node.crt"}
+
+
+def test_another_authority_of_ray_knows_nothing_of_what_the_old_one_issued(host: Host) -> None:
+    tls = host.layout.ray_tls
+    setup.ray_certificate(host, NOW)
+    old, key = (tls / "node.crt").read_bytes(), (tls / "node.key").read_bytes()
+    setup.forget_ray_authority(host.layout)
+    assert setup.ray_certificate(host, NOW) == {tls / name for name in ("ca.crt", "ca.key", "node.crt")}
+    assert not pki.signed_by(old, (tls / "ca.crt").read_bytes())
+    assert pki.signed_by((tls / "node.crt").read_bytes(), (tls / "ca.crt").read_bytes())
+    assert (tls / "node.key").read_bytes() == key
+    restarted = {p.name for p in programs(host) if set(p.reads) & {tls / "ca.crt", tls / "node.crt"}}
+    assert restarted == {"mesh-ray", "meshd"}
+
+
+def test_what_a_newer_release_was_told_is_read(host: Host) -> None:
+    told = setup.Told("host1", "10.0.0.1", ("10.0.0.1:7443",))
+    told.write(host.layout)
+    host.layout.install.write_text(host.layout.install.read_text().replace("{", '{"mood": "calm",', 1))
+    assert setup.Told.read(host.layout) == told
 
 
 def test_a_host_that_has_not_joined_has_no_part_in_ray(host: Host) -> None:
