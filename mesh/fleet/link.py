@@ -33,7 +33,7 @@ from mesh.fleet.port import AgentPort
 from mesh.fleet.programming import Programming
 from mesh.fleet.publisher import Publisher
 from mesh.fleet.report import writes_for
-from mesh.model import claims, podtokens, protocol
+from mesh.model import claims, podtokens
 from mesh.model.hosts import unheard
 from mesh.model.kinds import Object, key_of
 from mesh.model.pauses import Pauses
@@ -191,7 +191,7 @@ class Link:
     async def _observe(self, wait: float) -> None:
         request = node_pb2.ObserveRequest(
             boot=self.picture.boot, after_version=self.picture.version, wait_milliseconds=int(wait * 1000),
-            nonce=self._entrusting.nonce, credentials=self._due(), protocol=protocol.ours(),
+            nonce=self._entrusting.nonce, credentials=self._due(),
         )  # fmt: skip
         # A lost call must cost less than the silence that makes a host Unknown, a slow host must be heard all the same.
         patience, self._patience = self._patience, min(self._patience * 2, self._fleet.limit)

@@ -1146,7 +1146,6 @@ class ObserveRequest(_message.Message):
     WAIT_MILLISECONDS_FIELD_NUMBER: _builtins.int
     NONCE_FIELD_NUMBER: _builtins.int
     CREDENTIALS_FIELD_NUMBER: _builtins.int
-    PROTOCOL_FIELD_NUMBER: _builtins.int
     boot: _builtins.str
     """of the answer that this cursor comes from; empty at first"""
     after_version: _builtins.int
@@ -1156,10 +1155,6 @@ class ObserveRequest(_message.Message):
     """meshd's, for the announcement of the host's key"""
     @_builtins.property
     def credentials(self) -> Global___HostCredentials: ...
-    @_builtins.property
-    def protocol(self) -> Global___Protocol:
-        """meshd's"""
-
     def __init__(
         self,
         *,
@@ -1168,11 +1163,10 @@ class ObserveRequest(_message.Message):
         wait_milliseconds: _builtins.int = ...,
         nonce: _builtins.bytes = ...,
         credentials: Global___HostCredentials | None = ...,
-        protocol: Global___Protocol | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["credentials", b"credentials", "protocol", b"protocol"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["credentials", b"credentials"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_version", b"after_version", "boot", b"boot", "credentials", b"credentials", "nonce", b"nonce", "protocol", b"protocol", "wait_milliseconds", b"wait_milliseconds"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_version", b"after_version", "boot", b"boot", "credentials", b"credentials", "nonce", b"nonce", "wait_milliseconds", b"wait_milliseconds"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
