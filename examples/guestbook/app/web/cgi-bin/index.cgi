@@ -1,5 +1,7 @@
 #!/bin/sh
 # The page: GET shows what people wrote, POST writes a line. The store is asked by its name.
+# A line for each request goes to the container's log.
+echo "$REQUEST_METHOD $REQUEST_URI from $REMOTE_ADDR" >&2
 token=$(cat /etc/guestbook/token)
 if [ "$REQUEST_METHOD" = POST ]; then
     line=$(head -c "${CONTENT_LENGTH:-0}" | tr -d '\r' | head -n 1 | cut -c 1-200)
