@@ -16,6 +16,8 @@ from pathlib import Path
 from mesh.v1.core_pb2 import Container, Pod, PodSpec
 from nodeagent.config import AgentConfig
 from nodeagent.pods.worker import Worker
+from nodeagent.probes.counts import Count
+from nodeagent.probes.state import Kind, Outcome, Result
 from nodeagent.runtime import cgroups
 from nodeagent.runtime.seen import Role, SeenContainer, SeenPod, SeenSandbox, State
 from nodeagent.stats.history import STEP, History
@@ -27,10 +29,19 @@ from nodeagent.volumes.tree import Tree
 
 SCRAPE = 15.0  # seconds between two
 TIMES = 10
+PROBED = (Kind.READINESS, Kind.LIVENESS)
+
+
+def probed() -> Count:
+    """What became of a probe that ran a while."""
+    count = Count()
+    for _ in range(10):
+        count.add(Outcome(Result.SUCCESS, seconds=0.003), 0.001)
+    return count
 
 
 def subjects(count: int) -> list[Subject]:
-    """Pods of one container each."""
+    """Pods of one container each, that is probed for readiness and liveness."""
     found = []
     for i in range(count):
         uid = f"bench-{i:04}"
@@ -42,7 +53,7 @@ def subjects(count: int) -> list[Subject]:
             f"{i:064x}", uid, "main", 0, Role.APP, State.RUNNING, "h", "localhost/image:1", "i", started_at=1
         )
         seen = SeenPod(uid, "default", f"pod-{i}", SeenSandbox(uid, "default", f"pod-{i}", "10.0.0.1", 1), (container,))
-        found.append(subject_of(pod, pod.status, seen, {}))
+        found.append(subject_of(pod, pod.status, seen, {("main", kind): probed() for kind in PROBED}))
     return found
 
 
