@@ -41,6 +41,7 @@ test: venv ## everything that must hold
 	@tools/packages.sh
 	@tools/unpack.sh prometheus promtool $(VENV)/prometheus
 	@tools/unpack.sh docker-registry docker-registry $(VENV)/registry
+	@tools/unpack.sh etcd-server etcd $(VENV)/etcd
 	@$(MAKE) --no-print-directory lint lint-collection
 	$(SUDO) env PYTHONDONTWRITEBYTECODE=1 MESH_KILLS="$(MESH_KILLS)" $(BIN)/python -m pytest
 
@@ -50,7 +51,7 @@ test-fast: venv ## without what needs root and Podman
 unit: venv ## the pure layer only
 	$(BIN)/python -m pytest tests/unit
 
-generate: venv ## mesh/v1 from proto/
+generate: venv ## mesh/v1 and mesh/etcd from proto/
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python tools/generate.py
 
 bench: venv ## figures against `podman kube play`, in one run

@@ -9,11 +9,10 @@ import asyncio
 import logging
 import os
 import signal
-import socket
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,8 +26,10 @@ from mesh.exposition.web import Files
 from mesh.fleet.bridge import RayAddress, RayHosts
 from mesh.fleet.port import AgentPort
 from mesh.fleet.witness import Handshakes
+from mesh.following import leading
 from mesh.guard import guard
 from mesh.handed import handed
+from mesh.leader import Candidate, Election
 from mesh.meshd import Meshd, Settings
 from mesh.rpc import handshakes
 from mesh.rpc.audit import AuditFile
@@ -36,12 +37,16 @@ from mesh.rpc.handshakes import watched
 from mesh.rpc.rayaccess import RayAccess
 from mesh.rpc.tls import Tls
 from mesh.sessions import Trust
+from mesh.store.copying import read_etcd, write_backup
 from mesh.store.encrypted import EncryptedCodec
+from mesh.store.etcd import EtcdStore
+from mesh.store.etcdclient import address_of
+from mesh.store.history import Retention
 from mesh.store.keyring import Keyring
 from mesh.store.keysource import CredentialKeys, FileKeys, KeySource, is_under_passphrase
-from mesh.store.ledger import Retention
 from mesh.store.rotation import KeyRotation
 from mesh.store.sqlite import SqliteStore
+from mesh.supervised import notify, say_alive
 from mesh.supervision.programs import TUNNEL_PORT
 from mesh.tracing.walks import Walks
 from mesh.unlock import unlocked
@@ -74,9 +79,11 @@ async def _until_told(config: MeshdConfig) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, told.set)
+    alive = asyncio.ensure_future(say_alive(os.environ))
     waiting = asyncio.ensure_future(told.wait())
     await asyncio.wait({serving, waiting}, return_when=asyncio.FIRST_COMPLETED)
     waiting.cancel()
+    alive.cancel()
     if not serving.done():
         _log.info("stopping")
         notify("STOPPING=1")
@@ -91,19 +98,15 @@ async def serve(config: MeshdConfig) -> None:
     pki.expires(tls.server.certificate)  # raises for what is none
     source, ring = await _keys(config)
     audit = _audit(config)
-    store = await SqliteStore.open(config.store_file, EncryptedCodec(ring), Retention(events=config.history_events))
+    store = await _open(config, EncryptedCodec(ring))
+    settings = replace(_settings(config, store, tls), audit=audit, rotation=KeyRotation(source, ring, store))
     try:
-        hosts = _hosts(config, tls)
-        rotation = KeyRotation(source, ring, store)
-        settings = replace(_settings(config, store, tls), audit=audit, rotation=rotation)
-        async with traced(config, os.environ) as walks, watched(audit, time.time_ns), asyncio.TaskGroup() as tasks:
-            meshd = Meshd(store, hosts, tls, replace(settings, walks=walks))
-            tasks.create_task(hosts.run(), name="hosts")
-            tasks.create_task(meshd.run(), name="meshd")
-            await meshd.serving.wait()
-            notify("READY=1")
-            if pause := alive_seconds(os.environ):
-                tasks.create_task(_say_alive(pause), name="alive")
+        async with AsyncExitStack() as stack:
+            if isinstance(store, EtcdStore):
+                etcd = config.etcd
+                election = Election(store, Candidate(etcd.name, etcd.advertise), etcd.lease_seconds)
+                settings = await stack.enter_async_context(leading(store, election, tls, settings))
+            await _run(config, store, tls, settings, audit)
     finally:
         await store.close()
         audit.close()
@@ -125,6 +128,25 @@ async def traced(config: MeshdConfig, environment: Mapping[str, str]) -> AsyncIt
         await exporter.close()
 
 
+async def _run(
+    config: MeshdConfig, store: SqliteStore | EtcdStore, tls: Tls, settings: Settings, audit: AuditFile
+) -> None:
+    hosts = _hosts(config, tls)
+    async with traced(config, os.environ) as walks, watched(audit, time.time_ns), asyncio.TaskGroup() as tasks:
+        meshd = Meshd(store, hosts, tls, replace(settings, walks=walks))
+        tasks.create_task(hosts.run(), name="hosts")
+        tasks.create_task(meshd.run(), name="meshd")
+        await meshd.serving.wait()
+        notify("READY=1")
+
+
+async def _open(config: MeshdConfig, codec: EncryptedCodec) -> SqliteStore | EtcdStore:
+    retention = Retention(events=config.history_events)
+    if config.etcd.endpoints:
+        return await EtcdStore.open(address_of(config.etcd), codec, config.etcd.prefix, retention)
+    return await SqliteStore.open(config.store_file, codec, retention)
+
+
 class NoHosts:
     """The Hosts of a meshd that was told of no Ray: it keeps objects and runs none."""
 
@@ -140,27 +162,6 @@ class NoHosts:
 
     async def run(self) -> None:
         """Nothing to keep."""
-
-
-def notify(state: str) -> None:
-    """Tells the supervisor, when it listens at NOTIFY_SOCKET (systemd's protocol)."""
-    address = os.environ.get("NOTIFY_SOCKET", "")
-    if address:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notifier, suppress(OSError):
-            notifier.sendto(state.encode(), "\0" + address[1:] if address.startswith("@") else address)
-
-
-def alive_seconds(environment: Mapping[str, str]) -> float:
-    """How often the supervisor wants to hear that this process lives (WATCHDOG_USEC): three times as often as it must;
-    0: never."""
-    told = environment.get("WATCHDOG_USEC", "")
-    return int(told) / 3e6 if told.isdecimal() else 0.0
-
-
-async def _say_alive(pause: float) -> None:
-    while True:
-        await asyncio.sleep(pause)
-        notify("WATCHDOG=1")
 
 
 async def _keys(config: MeshdConfig) -> tuple[KeySource, Keyring]:
@@ -189,7 +190,20 @@ def _hosts(config: MeshdConfig, tls: Tls) -> RayHosts | NoHosts:
     return RayHosts(address, Trust(lambda: tls.ca, lambda: tls.server))
 
 
-def _settings(config: MeshdConfig, store: SqliteStore, tls: Tls) -> Settings:
+def _copying(store: SqliteStore | EtcdStore) -> Callable[[Path], Awaitable[None]]:
+    """What writes a backup of the store, while it is in use."""
+    if isinstance(store, SqliteStore):
+        return store.backup
+    client, layout = store.client, store.layout
+
+    async def copy(path: Path) -> None:
+        held = await read_etcd(client, layout)
+        await asyncio.to_thread(write_backup, held, path)
+
+    return copy
+
+
+def _settings(config: MeshdConfig, store: SqliteStore | EtcdStore, tls: Tls) -> Settings:
     return Settings(
         listen=config.listen,
         listen_tokens=config.listen_tokens,
@@ -210,9 +224,11 @@ def _settings(config: MeshdConfig, store: SqliteStore, tls: Tls) -> Settings:
         bookmark=config.bookmark_seconds,
         event_ttl=config.event_ttl_seconds,
         autoscale=config.autoscale_seconds,
-        store_name=f"sqlite {config.store_file}",
+        store_name=f"etcd {', '.join(config.etcd.endpoints)}"
+        if config.etcd.endpoints
+        else f"sqlite {config.store_file}",
         scratch=config.data_dir,
-        copy_store=store.backup,
+        copy_store=_copying(store),
     )
 
 

@@ -56,6 +56,22 @@ class Ray:
 
 
 @dataclass(frozen=True, slots=True)
+class Etcd:
+    """The store in an etcd cluster, for several meshd: `endpoints` "host:port" (empty: the store is store.db), files of
+    its authority and of the certificate and key that it lets in, under which prefix; for how many seconds a leader
+    that died still leads. `name`: of this meshd among them; `advertise`: where clients reach it."""
+
+    endpoints: tuple[str, ...] = ()
+    ca: Path | None = None
+    certificate: Path | None = None
+    key: Path | None = None
+    prefix: str = "/mesh/"
+    lease_seconds: int = 5
+    name: str = ""
+    advertise: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Log:
     """`json` for one JSON object a line, else for people."""
 
@@ -100,6 +116,7 @@ class MeshdConfig:
     console_listen: str = ""  # where the console is served while somebody is signed in, "host:port"; empty: nowhere
     network: Network = Network()
     ray: Ray = Ray()
+    etcd: Etcd = Etcd()
     log: Log = Log()
     audit: Audit = Audit()
     limits: Limits = Limits()
@@ -122,7 +139,9 @@ class MeshdConfig:
         return self.audit.file or self.data_dir / "audit.log"
 
 
-_TABLES: dict[str, type] = {"pki": Pki, "network": Network, "ray": Ray, "log": Log, "audit": Audit, "limits": Limits}
+_TABLES: dict[str, type] = {
+    "pki": Pki, "network": Network, "ray": Ray, "etcd": Etcd, "log": Log, "audit": Audit, "limits": Limits,
+}  # fmt: skip
 _LEVELS = ("debug", "info", "warning", "error")
 
 
@@ -136,7 +155,8 @@ def parse(text: str) -> MeshdConfig:
     values = _values(MeshdConfig, table, "", wrong)
     if not wrong:
         config = MeshdConfig(**values)
-        wrong = [*_listen(config), *_network(config.network), *_ray(config.ray), *_numbers(config)]
+        wrong = [*_listen(config), *_network(config.network), *_ray(config.ray), *_etcd(config.etcd),
+                 *_numbers(config)]  # fmt: skip
         if not wrong:
             return config
     raise Invalid.of("meshd.toml", wrong)
@@ -207,6 +227,27 @@ def _ray(ray: Ray) -> list[Violation]:
     wrong = [] if _is_address(ray.address) else [Violation("ray.address", f'"{ray.address}" is not ip:port')]
     missing = [name for name in ("token_file", "home", "tls_dir") if getattr(ray, name) is None]
     return wrong + [Violation(f"ray.{name}", "is required with ray.address") for name in missing]
+
+
+def _etcd(etcd: Etcd) -> list[Violation]:
+    if not etcd.endpoints:
+        return []
+    wrong = [
+        Violation(f"etcd.endpoints[{i}]", f'"{address}" is not host:port')
+        for i, address in enumerate(etcd.endpoints)
+        if not _is_address(address)
+    ]
+    missing = [name for name in ("ca", "certificate", "key", "name", "advertise") if not getattr(etcd, name)]
+    wrong += [Violation(f"etcd.{name}", "is required with etcd.endpoints") for name in missing]
+    if etcd.advertise and not _is_address(etcd.advertise):
+        wrong.append(Violation("etcd.advertise", f'"{etcd.advertise}" is not host:port'))
+    if etcd.name and (why := formats.dns_subdomain(etcd.name)):
+        wrong.append(Violation("etcd.name", why))
+    if not (etcd.prefix.startswith("/") and etcd.prefix.endswith("/")):
+        wrong.append(Violation("etcd.prefix", 'must begin and end with "/"'))
+    if not 2 <= etcd.lease_seconds <= 60:
+        wrong.append(Violation("etcd.lease_seconds", "must be between 2 and 60"))
+    return wrong
 
 
 def _is_address(text: str) -> bool:

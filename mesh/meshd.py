@@ -84,6 +84,7 @@ from mesh.store.rotation import KeyRotation
 from mesh.tracing.store import followed
 from mesh.tracing.walks import Walks
 from mesh.v1.access_pb2_grpc import add_AccessServicer_to_server
+from mesh.v1.control_pb2 import StatusResponse
 from mesh.v1.control_pb2_grpc import (
     add_ControlServicer_to_server,
     add_ImagesServicer_to_server,
@@ -129,6 +130,7 @@ class Settings:
     ray: RayAccess | None = None  # for hosts that join
     walks: Walks | None = None  # traces, when they are on
     exemplars: bool = False  # among the figures, for who asks for OpenMetrics
+    members: Callable[[], Awaitable[StatusResponse]] | None = None  # of control service and store, where many are
     address: str = "127.0.0.1"  # of this host, for pods that call where meshd listens at all addresses
 
 
@@ -305,6 +307,7 @@ class Meshd:
             scratch=settings.scratch,
             alerts=self.figures.alerts,
             console=self.console.ticket,
+            members=settings.members,
         )
         resources = Resources(self.store, self.feed, settings.clock, settings.bookmark, self._ranges())
         add_ResourcesServicer_to_server(resources, server)

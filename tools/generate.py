@@ -1,4 +1,5 @@
-"""Generates mesh/v1 from proto/: `python tools/generate.py`; with --check it fails when mesh/v1 is not current."""
+"""Generates mesh/v1 and mesh/etcd from proto/: `python tools/generate.py`; with --check it fails when they are not
+current."""
 
 import argparse
 import filecmp
@@ -10,36 +11,43 @@ from pathlib import Path
 from grpc_tools import protoc
 
 ROOT = Path(__file__).resolve().parent.parent
+PACKAGES = ("mesh/v1", "mesh/etcd")
 
 
 def generate(into: Path) -> None:
     """Writes modules and type stubs of every proto file below `into`; raises SystemExit when one does not compile."""
-    protos = sorted(str(p) for p in (ROOT / "proto" / "mesh" / "v1").glob("*.proto"))
+    protos = sorted(str(p) for package in PACKAGES for p in (ROOT / "proto" / package).glob("*.proto"))
     outs = ["python", "grpc_python", "mypy", "mypy_grpc"]
     include = [f"-I{ROOT / 'proto'}", f"-I{files('grpc_tools') / '_proto'}"]
     if protoc.main(["protoc", *include, *[f"--{out}_out={into}" for out in outs], *protos]):
-        raise SystemExit("cannot generate mesh/v1: protoc failed")
-    for module in (into / "mesh" / "v1").glob("*_pb2_grpc.py*"):
-        if "Stub" not in module.read_text():
-            module.unlink()  # of a file without a service
-    (into / "mesh" / "v1" / "__init__.py").write_text('"""Generated from proto/mesh/v1 by tools/generate.py."""\n')
+        raise SystemExit("cannot generate the code of proto/: protoc failed")
+    for package in PACKAGES:
+        for module in (into / package).glob("*_pb2_grpc.py*"):
+            if "Stub" not in module.read_text():
+                module.unlink()  # of a file without a service
+        (into / package / "__init__.py").write_text(f'"""Generated from proto/{package} by tools/generate.py."""\n')
+
+
+def stale(package: str, fresh_root: Path) -> list[str]:
+    """The files of a package that are not what proto/ says."""
+    fresh = sorted(p.name for p in (fresh_root / package).iterdir())
+    held = sorted(p.name for p in (ROOT / package).iterdir() if p.is_file())
+    _, changed, missing = filecmp.cmpfiles(ROOT / package, fresh_root / package, fresh, shallow=False)
+    return sorted({f"{package}/{name}" for name in (*changed, *missing, *(n for n in held if n not in fresh))})
 
 
 def main() -> int:
     """Command line; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--check", action="store_true", help="change nothing; fail when mesh/v1 is not current")
+    parser.add_argument("--check", action="store_true", help="change nothing; fail when the code is not current")
     if not parser.parse_args().check:
         generate(ROOT)
         return 0
     with tempfile.TemporaryDirectory() as scratch:
         generate(Path(scratch))
-        fresh = sorted(p.name for p in (Path(scratch) / "mesh/v1").iterdir())
-        held = sorted(p.name for p in (ROOT / "mesh/v1").iterdir() if p.is_file())
-        _, stale, missing = filecmp.cmpfiles(Path(scratch) / "mesh/v1", ROOT / "mesh/v1", fresh, shallow=False)
-    stale += [name for name in held if name not in fresh] + missing
-    if stale:
-        print(f"mesh/v1 is not current ({', '.join(sorted(set(stale)))}): run `make generate`", file=sys.stderr)
+        old = [name for package in PACKAGES for name in stale(package, Path(scratch))]
+    if old:
+        print(f"generated code is not current ({', '.join(old)}): run `make generate`", file=sys.stderr)
         return 1
     return 0
 

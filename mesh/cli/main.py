@@ -77,6 +77,7 @@ _SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "explain": ("explain", "Explain the fields of a kind."),
         "backup": ("backup", "Write a copy of the store to a file."),
         "restore": ("restore", "Put a backup in the store's place, while meshd is stopped."),
+        "store": ("store", "Move the store between a file and etcd."),
         "config": ("config", "Show and choose contexts."),
         "completion": ("completion", "Print a shell's completion script."),
         "version": ("version", "Print the versions of client and service."),

@@ -106,6 +106,8 @@ def _show(
 
     now = time.time()
     click.echo(f"meshd     {status.version} at {server}, up {age(status.started_at, now)}, store {status.store}")
+    for line in members(status):
+        click.echo(line)
     click.echo(f"Ray       {status.ray}")
     counts = ", ".join(f"{count} {kind}" for kind, count in sorted(status.objects.items()))
     click.echo(f"objects   {counts or 'none'} (revision {status.revision})\n")
@@ -130,9 +132,18 @@ def _show(
         click.echo()
 
 
+def members(status: "StatusResponse") -> list[str]:
+    """Who leads and who follows, of several meshd and of the store's cluster; nothing where there is one."""
+    control = [f"{m.name} at {m.address} {'leads' if m.leads else 'follows'}" for m in status.control_members]
+    store = [f"{m.address} {m.state}" for m in status.store_members]
+    return [f"{what:<10}{', '.join(said)}" for what, said in (("control", control), ("etcd", store)) if said]
+
+
 def alerts(status: "StatusResponse") -> list[str]:
     """What needs somebody, one sentence each with what to do."""
-    found = []
+    found = _members_missing(status)
+    if status.control_members and not any(m.leads and m.answers for m in status.control_members):
+        return [*found, "this meshd follows: ask the one that leads for hosts (name all in the context's servers)"]
     if status.ray != "connected":
         found.append(f"Ray is not connected: {status.ray}; `mesh doctor` tells more")
     if not status.hosts:
@@ -145,4 +156,15 @@ def alerts(status: "StatusResponse") -> list[str]:
     found += [f"host {h.name} is given no orders: {h.skew}" for h in status.hosts if h.skew]
     away = {h.name for h in status.hosts if not h.connected}
     found += [a.message for a in status.alerts if not (a.kind == "Node" and a.object in away)]
+    return found
+
+
+def _members_missing(status: "StatusResponse") -> list[str]:
+    found = [
+        f"etcd's member {m.address} {m.state}" for m in status.store_members if m.state not in ("leads", "follows")
+    ]
+    if status.control_members and not any(m.leads for m in status.control_members):
+        found.append("no meshd leads: nothing is written; etcd needs more than half of its members")
+    if len(status.control_members) == 1:
+        found.append("no second meshd is there to take over")
     return found

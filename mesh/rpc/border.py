@@ -38,9 +38,17 @@ Context = aio.ServicerContext[Any, Any]
 class Border(aio.ServerInterceptor):
     """Wraps every handler of the server; made on the event loop that serves."""
 
-    def __init__(self, gate: Gate, tally: Tally | None = None, walks: Walks | None = None) -> None:
+    def __init__(
+        self,
+        gate: Gate,
+        tally: Tally | None = None,
+        walks: Walks | None = None,
+        elsewhere: Callable[[str], MeshError | None] = lambda _method: None,
+    ) -> None:
+        """`elsewhere`: why a method is not for this meshd to serve, though the caller may call it."""
         self._gate = gate
         self._walks = walks
+        self._elsewhere = elsewhere
         self._tally = tally or Tally()
         self._streams: set[_Passage] = set()
 
@@ -80,6 +88,7 @@ class Border(aio.ServerInterceptor):
             passage = _Passage(self._gate, method, context, self._tally)
             async with passage:
                 entered = await passage.enter(request)
+                self._check(method)
                 if self._walks is None or method not in _TRACED:
                     return await inner(entered, context)
                 with self._walks.call(method, _told(context, "traceparent")) as traced:
@@ -93,6 +102,7 @@ class Border(aio.ServerInterceptor):
             passage = _Passage(self._gate, method, context, self._tally)
             async with passage:
                 entered = await passage.enter(request)
+                self._check(method)
                 if not method.startswith("/mesh."):
                     await _answer(inner(entered, context), context)
                     return
@@ -105,6 +115,10 @@ class Border(aio.ServerInterceptor):
                         self._streams.discard(passage)
 
         return call
+
+    def _check(self, method: str) -> None:
+        if error := self._elsewhere(method):
+            raise error
 
 
 def _unless_bytes(serialise: Any) -> Callable[[Any], bytes]:

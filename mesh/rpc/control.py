@@ -66,6 +66,7 @@ class About:
     scratch: Path | None = None
     alerts: Callable[[], Sequence[pb.AlertStatus]] = tuple
     console: Callable[[Who, Identity | None], Awaitable[tuple[str, int]]] | None = None
+    members: Callable[[], Awaitable[pb.StatusResponse]] | None = None  # of control service and store, where many are
 
 
 class Control(ControlServicer):
@@ -101,6 +102,8 @@ class Control(ControlServicer):
             if host.last_seen:
                 said.last_seen.CopyFrom(to_timestamp(host.last_seen))
         response.alerts.extend(self._about.alerts())
+        if self._about.members is not None:
+            response.MergeFrom(await self._about.members())
         return response
 
     async def Flows(self, request: pb.ProxyFlowsRequest, context: Context) -> pb.ProxyFlowsResponse:

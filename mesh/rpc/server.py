@@ -16,6 +16,7 @@ from mesh.rpc.border import Border
 from mesh.rpc.tls import Tls
 from mesh.v1 import access_pb2, control_pb2, secrets_pb2
 
+LEADER = "mesh.leader"  # its health says whether this meshd leads
 MESSAGE_BYTES = 32 * 1024 * 1024
 _OPTIONS: list[tuple[str, Any]] = [
     ("grpc.max_receive_message_length", MESSAGE_BYTES),
@@ -42,6 +43,10 @@ class Server:
         self._checks = checks
         self._border = border
         self.ports = tuple(ports)
+
+    async def follow(self) -> None:
+        """Tells those who look among several meshd for the one that leads that this one does not."""
+        await self._checks.set(LEADER, health_pb2.HealthCheckResponse.NOT_SERVING)
 
     async def stop(self, grace: float = 2.0) -> None:
         """Tells clients to go (NOT_SERVING, GOAWAY), ends streams, gives calls `grace` seconds, cuts what is left."""
@@ -76,6 +81,6 @@ async def serve(
         except RuntimeError as error:
             raise Unavailable(f"cannot listen on {address}: {error}") from error
     await server.start()
-    for service in _SERVICES:
+    for service in (*_SERVICES, LEADER):
         await checks.set(service, health_pb2.HealthCheckResponse.SERVING)
     return Server(server, ports, checks, border)

@@ -5,7 +5,7 @@ Rule: whatever goes wrong on a call is raised as a MeshError of one clear senten
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Mapping
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -48,6 +48,7 @@ _KINDS: dict[grpc.StatusCode, type[MeshError]] = {
     grpc.StatusCode.DEADLINE_EXCEEDED: errors.Unavailable,
 }
 _LOST = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED)
+_LEADER = "mesh.leader"  # the service whose health says whether a meshd leads
 HINT = "is meshd running there? `mesh status` and `mesh doctor` tell more"
 
 
@@ -69,17 +70,26 @@ def open_channel(context: Context, server: str) -> grpc.aio.Channel:
     return Bearing(channel, Path(context.token))
 
 
-async def reachable(servers: tuple[str, ...], timeout: float = 2.0) -> str:  # noqa: ASYNC109 - of each attempt
-    """The first server that accepts a connection; the first of all when none does."""
-    if len(servers) > 1:
-        for server in servers:
-            host, _, port = server.rpartition(":")
-            with contextlib.suppress(OSError, ValueError, TimeoutError):
-                async with asyncio.timeout(timeout):
-                    _, writer = await asyncio.open_connection(host.strip("[]"), int(port))
-                writer.close()
-                return server
-    return servers[0]
+async def leading(channels: Mapping[str, grpc.aio.Channel], timeout: float = 2.0) -> str:  # noqa: ASYNC109
+    """Which of several servers leads; one that answers when none does, and the first when none answers. `timeout`: of
+    each attempt, in seconds."""
+    servers = list(channels)
+    if len(servers) == 1:
+        return servers[0]
+    states = await asyncio.gather(*(_leads(channels[server], timeout) for server in servers))
+    return max(zip(states, range(0, -len(servers), -1), servers, strict=True))[2]
+
+
+async def _leads(channel: grpc.aio.Channel, timeout: float) -> int:  # noqa: ASYNC109
+    """2: it leads; 1: it answers; 0: it does not."""
+    from grpc_health.v1 import health_pb2, health_pb2_grpc  # noqa: PLC0415 - for who has several servers
+
+    check = health_pb2_grpc.HealthStub(channel).Check  # type: ignore[attr-defined]  # its types do not know it
+    try:
+        answer = await check(health_pb2.HealthCheckRequest(service=_LEADER), timeout=timeout)
+    except grpc.aio.AioRpcError as error:
+        return int(error.code() not in _LOST)
+    return 2 if answer.status == health_pb2.HealthCheckResponse.SERVING else 1
 
 
 async def answer(call: Awaitable[T], server: str) -> T:

@@ -5,10 +5,12 @@ Rule: it opens nothing before it is needed; every failure of a call is a `mesh.e
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable
+from contextlib import aclosing
 from typing import TypeVar
 
 import grpc.aio
 
+from mesh.errors import Unavailable
 from mesh.sdk.channel import Stream, answer, answers
 from mesh.sdk.context import Context
 from mesh.sdk.wire import Wire
@@ -36,11 +38,21 @@ class Connection:
 
     async def call(self, call: Awaitable[A]) -> A:
         """What the call answers; raises MeshError."""
-        return await answer(call, self.server)
+        try:
+            return await answer(call, self.server)
+        except Unavailable:
+            self._wire.lost()
+            raise
 
-    def stream(self, call: Stream[A]) -> AsyncGenerator[A, None]:
+    async def stream(self, call: Stream[A]) -> AsyncGenerator[A, None]:
         """The messages of a stream, which is cancelled when the reader stops; raises MeshError."""
-        return answers(call, self.server)
+        try:
+            async with aclosing(answers(call, self.server)) as messages:
+                async for message in messages:
+                    yield message
+        except Unavailable:
+            self._wire.lost()
+            raise
 
     async def close(self) -> None:
         """Ends the connection and every stream on it."""

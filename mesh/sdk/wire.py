@@ -14,7 +14,7 @@ import grpc.aio
 from mesh import pki
 from mesh.errors import Forbidden, MeshError
 from mesh.files import whole_file
-from mesh.sdk.channel import answer, open_channel, reachable
+from mesh.sdk.channel import answer, leading, open_channel
 from mesh.sdk.context import Context
 from mesh.v1.access_pb2 import Certified, RenewRequest
 from mesh.v1.access_pb2_grpc import AccessStub
@@ -31,23 +31,30 @@ class Wire:
     def __init__(self, context: Context) -> None:
         self.server = context.servers[0]
         self._context = context
-        self._channels: list[grpc.aio.Channel] = []  # the last one is used
+        self._channels: dict[str, grpc.aio.Channel] = {}  # by server, with the newest certificate
+        self._left: list[grpc.aio.Channel] = []  # those on which something may still be under way
+        self._astray = False
         self._files: tuple[bytes, ...] = ()
         self._look_at = self._try_at = 0.0
 
     async def channel(self) -> grpc.aio.Channel:
         """The channel for the next call; raises Forbidden when the certificate has expired."""
         now = time.monotonic()
-        if now >= self._look_at:
+        if now >= self._look_at or self._astray:
             self._look_at = now + _LOOK
             await self._refresh(now)
-        return self._channels[-1]
+        return self._channels[self.server]
+
+    def lost(self) -> None:
+        """The server in use did not do what was asked: where there are several, the next call looks for the leader."""
+        self._astray = len(self._context.servers) > 1
 
     async def close(self) -> None:
         """Ends every stream."""
-        for channel in self._channels:
+        for channel in (*self._left, *self._channels.values()):
             await channel.close()
         self._channels.clear()
+        self._left.clear()
         self._look_at = 0.0
 
     async def _refresh(self, now: float) -> None:
@@ -74,15 +81,21 @@ class Wire:
 
     async def _open_if_new(self) -> None:
         files = self._context.files
-        if files != self._files or not self._channels:
-            self.server = await reachable(self._context.servers)
-            self._channels.append(open_channel(self._context, self.server))
+        if files != self._files:
+            self._left += self._channels.values()
+            self._channels.clear()
             self._files = files
+        if self._astray or self.server not in self._channels:
+            self._astray = False
+            for server in self._context.servers:
+                if server not in self._channels:
+                    self._channels[server] = open_channel(self._context, server)
+            self.server = await leading(self._channels)
 
     async def _renew(self) -> None:
         if not _is_file(self._context.certificate) or not _is_file(self._context.key):
             return
-        certified = await renewed(self._channels[-1], self.server, self._context)
+        certified = await renewed(self._channels[self.server], self.server, self._context)
         await asyncio.to_thread(keep, self._context, certified)
 
 

@@ -89,11 +89,26 @@ def restore(backup: Path, target: Path) -> Path | None:
         try:
             shutil.copyfile(backup, fresh)
             _leap(fresh, backup, _settled(target))
-            kept = _keep(target)
-            _put(fresh, target)
+            return replace(fresh, target)
         finally:
             fresh.unlink(missing_ok=True)
-        return kept
+
+
+def replace(fresh: Path, target: Path) -> Path | None:
+    """Puts a whole new store in the place of the one that is `locked`; returns where that is kept, None if there was
+    none."""
+    _settled(target)
+    kept = _keep(target)
+    _put(fresh, target)
+    return kept
+
+
+def put_backup(fresh: Path, target: Path) -> None:
+    """Gives a whole new file the name of a backup; see `backup` for what it raises."""
+    if not target.parent.is_dir():
+        raise Invalid(f"cannot write backup {target}: there is no directory {target.parent}")
+    with explained(target):
+        _put(fresh, target)
 
 
 def _leap(fresh: Path, backup: Path, passed: int) -> None:

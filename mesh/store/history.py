@@ -5,9 +5,20 @@ Rule: events go in, come out and are forgotten by whole revisions only.
 
 from bisect import bisect_right
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from mesh.errors import TooOld
 from mesh.store.port import Event
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """What history keeps: the newest `events` and everything younger than `seconds`, within `ceiling` and `bytes`."""
+
+    events: int = 10_000
+    seconds: int = 600
+    ceiling: int = 100_000  # events
+    bytes: int = 256 << 20  # of values; the last word, so that the store stays bounded
 
 
 def revision_of_event(event: Event) -> int:

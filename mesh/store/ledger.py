@@ -14,22 +14,13 @@ from typing import Any, Protocol
 from mesh.model.keys import Key
 from mesh.store.database import pragma, read_meta, transaction, write_meta
 from mesh.store.expect import check_commit, check_write
+from mesh.store.history import Retention
 from mesh.store.port import Codec, Event, Write
 from mesh.store.reading import stored_event
 
 _STEP = 500  # new events between two looks at what may be forgotten
 _PIECE = 2000  # events one clean-up forgets, about: it shares its transaction with commits that wait
 _FREE, _VACUUM = 4096, 1024  # pages: free ones worth giving back, and how many at a time
-
-
-@dataclass(frozen=True, slots=True)
-class Retention:
-    """What history keeps: the newest `events` and everything younger than `seconds`, within `ceiling` and `bytes`."""
-
-    events: int = 10_000
-    seconds: int = 600
-    ceiling: int = 100_000  # events
-    bytes: int = 256 << 20  # of values; the last word, so that the file stays bounded
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,8 +18,8 @@ from mesh.errors import Unavailable
 from mesh.store.backup import backup, locked, restore
 from mesh.store.database import explained, open_database, open_reader, unavailable
 from mesh.store.encrypted import EncryptedCodec
-from mesh.store.history import History
-from mesh.store.ledger import Committed, Ledger, Retention, Rows
+from mesh.store.history import History, Retention
+from mesh.store.ledger import Committed, Ledger, Rows
 from mesh.store.mark import Mark
 from mesh.store.port import Codec, Event, Snapshot, Write
 from mesh.store.reading import read_since, read_snapshot

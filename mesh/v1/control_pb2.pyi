@@ -1190,6 +1190,8 @@ class StatusResponse(_message.Message):
     STORE_FIELD_NUMBER: _builtins.int
     ALERTS_FIELD_NUMBER: _builtins.int
     PROTOCOL_FIELD_NUMBER: _builtins.int
+    CONTROL_MEMBERS_FIELD_NUMBER: _builtins.int
+    STORE_MEMBERS_FIELD_NUMBER: _builtins.int
     version: _builtins.str
     revision: _builtins.int
     ray: _builtins.str
@@ -1209,6 +1211,14 @@ class StatusResponse(_message.Message):
     def alerts(self) -> _containers.RepeatedCompositeFieldContainer[Global___AlertStatus]:
         """the critical first"""
 
+    @_builtins.property
+    def control_members(self) -> _containers.RepeatedCompositeFieldContainer[Global___ControlMember]:
+        """every meshd that lives, where several share a store"""
+
+    @_builtins.property
+    def store_members(self) -> _containers.RepeatedCompositeFieldContainer[Global___StoreMember]:
+        """of the cluster that holds the store"""
+
     def __init__(
         self,
         *,
@@ -1221,14 +1231,73 @@ class StatusResponse(_message.Message):
         store: _builtins.str = ...,
         alerts: _abc.Iterable[Global___AlertStatus] | None = ...,
         protocol: _builtins.int = ...,
+        control_members: _abc.Iterable[Global___ControlMember] | None = ...,
+        store_members: _abc.Iterable[Global___StoreMember] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["started_at", b"started_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["alerts", b"alerts", "hosts", b"hosts", "objects", b"objects", "protocol", b"protocol", "ray", b"ray", "revision", b"revision", "started_at", b"started_at", "store", b"store", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alerts", b"alerts", "control_members", b"control_members", "hosts", b"hosts", "objects", b"objects", "protocol", b"protocol", "ray", b"ray", "revision", b"revision", "started_at", b"started_at", "store", b"store", "store_members", b"store_members", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___StatusResponse: _TypeAlias = StatusResponse  # noqa: Y015
+
+@_typing.final
+class ControlMember(_message.Message):
+    """One of several meshd."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    ADDRESS_FIELD_NUMBER: _builtins.int
+    LEADS_FIELD_NUMBER: _builtins.int
+    ANSWERS_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    address: _builtins.str
+    """where clients reach it"""
+    leads: _builtins.bool
+    answers: _builtins.bool
+    """this is the one that was asked"""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        address: _builtins.str = ...,
+        leads: _builtins.bool = ...,
+        answers: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "answers", b"answers", "leads", b"leads", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ControlMember: _TypeAlias = ControlMember  # noqa: Y015
+
+@_typing.final
+class StoreMember(_message.Message):
+    """One member of the store's cluster."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ADDRESS_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    address: _builtins.str
+    state: _builtins.str
+    """"leads", "follows", or what is wrong with it"""
+    def __init__(
+        self,
+        *,
+        address: _builtins.str = ...,
+        state: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StoreMember: _TypeAlias = StoreMember  # noqa: Y015
 
 @_typing.final
 class AlertStatus(_message.Message):

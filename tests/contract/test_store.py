@@ -2,7 +2,8 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -12,11 +13,13 @@ from mesh.model.keys import Key
 from mesh.model.kinds import Object, key_of, revision_of
 from mesh.store.codec import PlainCodec
 from mesh.store.encrypted import EncryptedCodec
+from mesh.store.etcd import EtcdStore
 from mesh.store.keyring import Keyring
 from mesh.store.memory import MemoryStore
 from mesh.store.port import Codec, Store, Write
 from mesh.store.sqlite import SqliteStore
 from mesh.v1.core_pb2 import ConfigMap, Namespace, Secret
+from tests.harness.etcd import EtcdCluster, etcd_cluster
 
 CODECS = {"plain": PlainCodec, "encrypted": lambda: EncryptedCodec(Keyring([os.urandom(32)]))}
 
@@ -26,9 +29,23 @@ def codec(request: pytest.FixtureRequest) -> Codec:
     return CODECS[request.param]()
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(scope="module")
+def etcd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EtcdCluster]:
+    with etcd_cluster(tmp_path_factory.mktemp("etcd")) as cluster:
+        yield cluster
+
+
+NUMBER = count()  # each store in etcd has a prefix of its own
+
+
+@pytest.fixture(params=["memory", "sqlite", "etcd"])
 async def store(request: pytest.FixtureRequest, tmp_path: Path, codec: Codec) -> AsyncIterator[Store]:
-    body = MemoryStore(codec) if request.param == "memory" else await SqliteStore.open(tmp_path / "store.db", codec)
+    body: Store = MemoryStore(codec)
+    if request.param == "sqlite":
+        body = await SqliteStore.open(tmp_path / "store.db", codec)
+    elif request.param == "etcd":
+        address = request.getfixturevalue("etcd").address()
+        body = await EtcdStore.open(address, codec, f"/{next(NUMBER)}/")
     async with asyncio.timeout(60):
         yield body
         await body.close()

@@ -4,10 +4,12 @@ import asyncio
 import os
 import shutil
 import tempfile
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
+from itertools import count
 from pathlib import Path
 from typing import Any, TypeVar
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
@@ -16,11 +18,13 @@ from mesh.errors import AlreadyExists, Conflict, NotFound, TooOld
 from mesh.model.keys import Key
 from mesh.model.kinds import key_of, revision_of
 from mesh.store.encrypted import EncryptedCodec
+from mesh.store.etcd import EtcdStore
 from mesh.store.keyring import Keyring
 from mesh.store.memory import MemoryStore
 from mesh.store.port import Event, Store, Write
 from mesh.store.sqlite import SqliteStore
 from mesh.v1.core_pb2 import ConfigMap, Secret
+from tests.harness.etcd import EtcdCluster, etcd_cluster
 
 T = TypeVar("T")
 
@@ -78,10 +82,14 @@ class Model:
 
 
 class Stores(RuleBasedStateMachine):
-    """Drives both bodies and the model alike."""
+    """Drives all bodies and the model alike."""
+
+    cluster: EtcdCluster
+    number = count()
 
     def __init__(self) -> None:
         super().__init__()
+        self.prefix = f"/{next(self.number)}/"
         self.runner = asyncio.Runner()
         self.directory = Path(tempfile.mkdtemp(prefix="mesh-store-"))
         self.codec = EncryptedCodec(Keyring([os.urandom(32)]))
@@ -92,12 +100,16 @@ class Stores(RuleBasedStateMachine):
 
     @property
     def stores(self) -> list[Store]:
-        return [self.memory, self.sqlite]
+        return [self.memory, self.sqlite, self.etcd]
 
     @initialize()
     def begin(self) -> None:
         self.memory = MemoryStore(self.codec)
         self.sqlite = self.run(SqliteStore.open(self.directory / "store.db", self.codec))
+        self.etcd = self.run(self.open_etcd())
+
+    async def open_etcd(self) -> EtcdStore:
+        return await EtcdStore.open(self.cluster.address(), self.codec, self.prefix)
 
     @rule(changes=st.lists(CHANGE, max_size=4, unique_by=lambda change: change[0]))
     def commit(self, changes: list[tuple[Key, str | None, str]]) -> None:
@@ -132,6 +144,8 @@ class Stores(RuleBasedStateMachine):
     def reopen(self) -> None:
         self.run(self.sqlite.close())
         self.sqlite = self.run(SqliteStore.open(self.directory / "store.db", self.codec))
+        self.run(self.etcd.close())
+        self.etcd = self.run(self.open_etcd())
 
     @rule(share=st.floats(0, 1), limit=st.integers(1, 10))
     def read_history(self, share: float, limit: int) -> None:
@@ -156,7 +170,7 @@ class Stores(RuleBasedStateMachine):
 
     @invariant()
     def hold_what_the_model_holds(self) -> None:
-        for store in self.stores if hasattr(self, "sqlite") else []:
+        for store in self.stores if hasattr(self, "etcd") else []:
             snapshot = self.run(store.snapshot())
             assert snapshot.revision == self.model.revision == self.run(store.wait(-1))
             found = {key_of(o): (revision_of(o), text_of(o)) for o in snapshot.objects}
@@ -164,8 +178,15 @@ class Stores(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         self.run(self.sqlite.close())
+        self.run(self.etcd.close())
         self.runner.close()
         shutil.rmtree(self.directory)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with etcd_cluster(tmp_path_factory.mktemp("etcd")) as Stores.cluster:
+        yield
 
 
 TestStores = Stores.TestCase

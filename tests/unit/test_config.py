@@ -45,6 +45,40 @@ def test_everything_can_be_said() -> None:
     assert read.ray.token_file == Path("/t")
 
 
+ETCD = """
+[etcd]
+endpoints = ["10.0.0.1:2379", "10.0.0.2:2379"]
+ca = "/e/ca.crt"
+certificate = "/e/meshd.crt"
+key = "/e/meshd.key"
+name = "host1"
+advertise = "10.0.0.1:7443"
+"""
+
+
+def test_a_store_in_etcd_needs_all_that_it_takes_to_reach_it() -> None:
+    read = config.parse(MINIMAL + ETCD)
+    assert (read.etcd.endpoints[1], read.etcd.prefix, read.etcd.lease_seconds) == ("10.0.0.2:2379", "/mesh/", 5)
+    assert fields_of(MINIMAL + '[etcd]\nendpoints = ["10.0.0.1:2379"]').keys() == {
+        "etcd.ca", "etcd.certificate", "etcd.key", "etcd.name", "etcd.advertise"}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("line", "field"),
+    [
+        ('endpoints = ["10.0.0.1"]', "etcd.endpoints[0]"),
+        ('prefix = "mesh"', "etcd.prefix"),
+        ("lease_seconds = 1", "etcd.lease_seconds"),
+        ("lease_seconds = 61", "etcd.lease_seconds"),
+        ('name = "a/b"', "etcd.name"),
+        ('advertise = "host1"', "etcd.advertise"),
+    ],
+)
+def test_what_is_wrong_about_etcd_is_named(line: str, field: str) -> None:
+    kept = [said for said in ETCD.splitlines() if not said.startswith(line.partition(" ")[0])]
+    assert list(fields_of(MINIMAL + "\n".join([*kept, line]))) == [field]
+
+
 def test_every_mistake_is_named_at_once() -> None:
     assert fields_of('data_dir = "var"\nlisten = []\nport = 1\n[pki]\nca = 3\nx = 1') == {
         "port": "is not a key of meshd.toml",

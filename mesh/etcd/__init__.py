@@ -1,0 +1,1 @@
+"""Generated from proto/mesh/etcd by tools/generate.py."""

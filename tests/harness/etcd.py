@@ -1,0 +1,124 @@
+"""The distribution's etcd, unpacked by tools/unpack.sh: a real cluster on loopback, over mutual TLS.
+
+with etcd_cluster(tmp_path, members=3) as etcd:
+    store = await EtcdStore.open(etcd.address(), codec, prefix="/a-test/")
+    etcd.kill(0); etcd.start(0)     # the same ports, the same data
+"""
+
+import contextlib
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from mesh import pki
+from mesh.store.etcdclient import Address
+from tests.harness.podman import wait_for_text
+
+ROOT = Path(__file__).resolve().parents[2]
+DEADLINE = 60.0
+
+
+@dataclass(slots=True)
+class EtcdCluster:
+    """`clients` and `peers`: "127.0.0.1:port" of each member. Elections take half a second here, not the usual one."""
+
+    directory: Path
+    clients: list[str]
+    peers: list[str]
+    ca: pki.Pair
+    processes: "dict[int, subprocess.Popen[bytes]]" = field(default_factory=dict)
+    _starts: int = 0
+
+    def address(self, *members: int) -> Address:
+        """How a client reaches these members; all of them when none is named."""
+        pair = pki.issue(self.ca, pki.user("meshd", ()), int(time.time()))
+        endpoints = tuple(self.clients[number] for number in members or range(len(self.clients)))
+        return Address(endpoints, self.ca.certificate, pair.certificate, pair.key)
+
+    def write_pki(self, directory: Path) -> dict[str, Path]:
+        """What meshd reads: files "ca", "certificate" and "key"."""
+        address = self.address()
+        texts = {"ca": address.ca, "certificate": address.certificate, "key": address.key}
+        files = {name: directory / f"etcd-{name}.pem" for name in texts}
+        for name, text in texts.items():
+            files[name].write_bytes(text)
+            files[name].chmod(0o600)
+        return files
+
+    def start(self, *members: int, wait: bool = True) -> None:
+        """Starts members; returns once they serve, which without a majority they do not."""
+        logs = {number: self._start(number) for number in members}
+        for log in logs.values() if wait else ():
+            wait_for_text(log, "serving client traffic", DEADLINE)
+
+    def kill(self, *members: int) -> None:
+        """As when the power goes; the data stays."""
+        for number in members:
+            self.processes[number].kill()
+        for number in members:
+            self.processes.pop(number).wait()
+
+    def stop_still(self, member: int) -> None:
+        """The member answers nothing any more, its connections stay (SIGSTOP)."""
+        self.processes[member].send_signal(signal.SIGSTOP)
+
+    def _start(self, number: int) -> Path:
+        log = self.directory / f"etcd-{number}-{self._starts}.log"
+        self._starts += 1
+        names = {"cert-file": "member.crt", "key-file": "member.key", "trusted-ca-file": "ca.crt"}
+        pki_files = [f"--{peer}{flag}={self.directory / names[flag]}" for peer in ("", "peer-") for flag in names]
+        everybody = ",".join(f"m{n}=https://{peer}" for n, peer in enumerate(self.peers))
+        with log.open("wb") as file:
+            self.processes[number] = subprocess.Popen(
+                [
+                    program(), f"--name=m{number}", f"--data-dir={self.directory / f'm{number}'}",
+                    f"--listen-client-urls=https://{self.clients[number]}",
+                    f"--advertise-client-urls=https://{self.clients[number]}",
+                    f"--listen-peer-urls=https://{self.peers[number]}",
+                    f"--initial-advertise-peer-urls=https://{self.peers[number]}",
+                    f"--initial-cluster={everybody}", *pki_files, "--client-cert-auth", "--peer-client-cert-auth",
+                    "--heartbeat-interval=50", "--election-timeout=500", "--log-outputs=stderr", "--logger=zap",
+                ],
+                stdin=subprocess.DEVNULL, stdout=file, stderr=file,
+            )  # fmt: skip
+        return log
+
+
+def program() -> Path:
+    """The program, unpacked if it is not there yet."""
+    into = Path(sys.prefix) / "etcd"
+    unpack = [ROOT / "tools" / "unpack.sh", "etcd-server", "etcd", into]
+    subprocess.run(unpack, check=True, timeout=110, stdout=subprocess.DEVNULL)
+    return into / "usr" / "bin" / "etcd"
+
+
+@contextlib.contextmanager
+def etcd_cluster(directory: Path, members: int = 1) -> Iterator[EtcdCluster]:
+    """An empty one, whose files are below `directory`."""
+    now = int(time.time())
+    ca = pki.make_ca("etcd", now)
+    pair = pki.issue(ca, pki.node("etcd", ("127.0.0.1",)), now)
+    for name, text in (("ca.crt", ca.certificate), ("member.crt", pair.certificate), ("member.key", pair.key)):
+        (directory / name).write_bytes(text)
+        (directory / name).chmod(0o600)
+    addresses = _free(2 * members)
+    cluster = EtcdCluster(directory, addresses[:members], addresses[members:], ca)
+    try:
+        cluster.start(*range(members))
+        yield cluster
+    finally:
+        cluster.kill(*cluster.processes)
+
+
+def _free(count: int) -> list[str]:
+    with contextlib.ExitStack() as held:
+        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
+        for free in sockets:
+            free.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            free.bind(("127.0.0.1", 0))
+        return [f"127.0.0.1:{free.getsockname()[1]}" for free in sockets]

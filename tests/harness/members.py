@@ -1,0 +1,139 @@
+"""Several meshd as programs, over one etcd: started, killed, and asked through the SDK by the whole list of addresses.
+
+async with members(tmp_path, cluster, "a", "b") as mesh:
+    leader = await mesh.leader(); mesh.kill(leader)
+"""
+
+import asyncio
+import os
+import socket
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from mesh.errors import MeshError
+from mesh.sdk.client import AsyncClient
+from mesh.sdk.context import Context
+from mesh.store.keyring import create_key_file
+from tests.harness.control import test_pki
+from tests.harness.etcd import EtcdCluster
+
+DEADLINE = 60.0
+_CONFIG = """
+listen = ["127.0.0.1:{port}"]
+data_dir = "{root}/{name}"
+key_file = "{root}/store.key"
+[pki]
+ca = "{root}/ca.pem"
+certificate = "{root}/meshd.pem"
+key = "{root}/meshd.key"
+[etcd]
+endpoints = [{endpoints}]
+ca = "{root}/etcd-ca.pem"
+certificate = "{root}/etcd-certificate.pem"
+key = "{root}/etcd-key.pem"
+lease_seconds = 2
+name = "{name}"
+advertise = "127.0.0.1:{port}"
+"""
+
+
+@dataclass(slots=True)
+class Members:
+    """`ports` by name."""
+
+    root: Path
+    ports: dict[str, int]
+    processes: dict[str, asyncio.subprocess.Process] = field(default_factory=dict)
+
+    def context(self, *names: str) -> Context:
+        """The administrator's, with the addresses of these; of all when none is named."""
+        servers = tuple(f"127.0.0.1:{self.ports[name]}" for name in names or self.ports)
+        admin = test_pki().admin
+        return Context(servers, str(self.root / "ca.pem"), admin.certificate.decode(), admin.key.decode())
+
+    async def start(self, name: str) -> None:
+        """Returns once it answers, leading or not."""
+        path = self.root / f"{name}.sock"
+        path.unlink(missing_ok=True)
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notified, self.log(name).open("ab") as log:
+            notified.bind(str(path))
+            notified.setblocking(False)
+            self.processes[name] = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "mesh.app", "--config", str(self.root / f"{name}.toml"),
+                env={**os.environ, "NOTIFY_SOCKET": str(path)}, stderr=log,
+            )  # fmt: skip
+            async with asyncio.timeout(DEADLINE):
+                said = await asyncio.get_running_loop().sock_recv(notified, 100)
+        assert said == b"READY=1", self.log(name).read_text()
+
+    async def kill(self, name: str) -> None:
+        """As the kernel would when memory is short."""
+        process = self.processes.pop(name)
+        process.kill()
+        await process.wait()
+
+    async def stop(self, name: str) -> int:
+        """In good order; returns the exit code."""
+        process = self.processes.pop(name)
+        process.terminate()
+        return await process.wait()
+
+    def log(self, name: str) -> Path:
+        return self.root / f"{name}.log"
+
+    async def leader(self) -> str:
+        """The name of the one that leads, as any of them says."""
+        async with AsyncClient(self.context()) as client:
+            return next(member.name for member in (await client.status()).control_members if member.leads)
+
+    async def writes(self, client: AsyncClient, manifest: str) -> float:
+        """Applies until it is taken; returns after how many seconds."""
+        began = time.monotonic()
+        async with asyncio.timeout(DEADLINE):
+            while True:
+                try:
+                    await client.apply(manifest)
+                except MeshError:
+                    await asyncio.sleep(0.05)
+                else:
+                    return time.monotonic() - began
+
+
+@asynccontextmanager
+async def members(root: Path, etcd: EtcdCluster, *names: str) -> AsyncIterator[Members]:
+    """They run; all of them are killed at the end."""
+    certs = test_pki()
+    for name, content in (("ca.pem", certs.ca.certificate), ("meshd.pem", certs.server.certificate),
+                          ("meshd.key", certs.server.key)):  # fmt: skip
+        (root / name).write_bytes(content)
+    create_key_file(root / "store.key")
+    etcd.write_pki(root)
+    ports = dict(zip(names, _free(len(names)), strict=True))
+    endpoints = ", ".join(f'"{endpoint}"' for endpoint in etcd.clients)
+    for name, port in ports.items():
+        (root / name).mkdir(mode=0o700)
+        text = _CONFIG.format(root=root, name=name, port=port, endpoints=endpoints)
+        (root / f"{name}.toml").write_text(text)
+    mesh = Members(root, ports)
+    try:
+        for name in names:
+            await mesh.start(name)
+        yield mesh
+    finally:
+        for name in list(mesh.processes):
+            await mesh.kill(name)
+
+
+def _free(number: int) -> list[int]:
+    sockets = [socket.socket() for _ in range(number)]
+    try:
+        for held in sockets:
+            held.bind(("127.0.0.1", 0))
+        return [held.getsockname()[1] for held in sockets]
+    finally:
+        for held in sockets:
+            held.close()
