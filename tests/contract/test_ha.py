@@ -1,17 +1,35 @@
 """Several meshd over an etcd of three members: one leads, the others follow, and nobody's death loses anything."""
 
+import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
 from mesh.errors import Unavailable
+from mesh.following import leading
+from mesh.leader import Candidate, Election
+from mesh.meshd import Meshd, Settings
+from mesh.model.keys import Key
+from mesh.model.pods import is_ready
+from mesh.rpc.tls import Tls
 from mesh.sdk.client import AsyncClient
+from mesh.sdk.context import Context
 from mesh.start import EPOCH
+from mesh.store.codec import PlainCodec
+from mesh.store.etcd import EtcdStore
 from mesh.v1.core_pb2 import ConfigMap, Namespace
+from nodeagent.agent import Agent
+from nodeagent.config import AgentConfig
+from nodeagent.runtime.seen import State
+from tests.harness.agents import VITALS
+from tests.harness.control import StaticHosts, test_pki
 from tests.harness.etcd import EtcdCluster, etcd_cluster
+from tests.harness.fake_runtime import FakeHost, FakeRuntime
 from tests.harness.members import members
+from tests.harness.unproven import Unproven
 
 
 @pytest.fixture(scope="module")
@@ -76,3 +94,98 @@ async def test_one_etcd_member_killed_and_the_majority_lost_and_back(tmp_path: P
         names = {o.metadata.name for o in await client.list(ConfigMap)}
         assert {"before", "after", *(f"with-two-{n}" for n in range(5))} <= names
         assert mesh.processes["c"].returncode is None
+
+
+WEB = """
+apiVersion: apps/v1
+kind: Deployment
+metadata: {{name: web, namespace: default}}
+spec:
+  replicas: 4
+  selector: {{matchLabels: {{app: web}}}}
+  template:
+    metadata: {{labels: {{app: web}}}}
+    spec: {{terminationGracePeriodSeconds: 0, containers: [{{name: main, image: "example:{tag}"}}]}}
+---
+apiVersion: v1
+kind: Pod
+metadata: {{name: still, namespace: default}}
+spec: {{containers: [{{name: main, image: "example:1"}}]}}
+"""
+
+
+class Dying(Election):
+    """Of a meshd that dies: it gives nothing back."""
+
+    async def resign(self) -> None:
+        pass
+
+
+@asynccontextmanager
+async def leader(
+    name: str, etcd: EtcdCluster, prefix: str, agents: Mapping[str, Agent], kind: type[Election] = Election
+) -> AsyncIterator[Meshd]:
+    """A meshd in this process, from when it leads on."""
+    certs = test_pki()
+    tls, settings = Tls(certs.server, certs.ca.certificate), Settings(silence=30, wait=5)
+    store = await EtcdStore.open(etcd.address(), PlainCodec(), prefix)
+    election = kind(store, Candidate(name, "127.0.0.1:1"), 2)
+    try:
+        async with leading(store, election, tls, settings) as led:
+            meshd = Meshd(store, StaticHosts(agents), tls, led)
+            async with asyncio.TaskGroup() as tasks:
+                running = tasks.create_task(meshd.run())
+                await meshd.serving.wait()
+                yield meshd
+                running.cancel()
+    finally:
+        await store.close()
+
+
+async def until(meshd: Meshd, holds: Callable[[], bool]) -> None:
+    async with asyncio.timeout(60):
+        while not holds():
+            await meshd.feed.reached(meshd.feed.view.revision + 1)
+
+
+def web(meshd: Meshd, image: str) -> set[str]:
+    """The pods of the Deployment that are ready with this image, by uid."""
+    pods = (pod for pod in meshd.feed.view.pods() if pod.metadata.labels.get("app") == "web")
+    return {pod.metadata.uid for pod in pods if is_ready(pod) and pod.spec.containers[0].image == image}
+
+
+async def apply(meshd: Meshd, manifest: str) -> None:
+    certs = test_pki()
+    pem = [text.decode() for text in (certs.ca.certificate, certs.admin.certificate, certs.admin.key)]
+    async with AsyncClient(Context((f"127.0.0.1:{meshd.ports[0]}",), *pem)) as client:
+        await client.apply(manifest)
+
+
+async def test_a_rolling_update_goes_on_under_the_next_leader(tmp_path: Path, etcd: EtcdCluster) -> None:
+    host, config = FakeHost(), AgentConfig("host1", "192.0.2.1", tmp_path)
+    agent = Agent(config, FakeRuntime(host), vitals=lambda: VITALS, exposure=lambda _: "", identity=Unproven.at(config))
+    working = asyncio.create_task(agent.run())
+
+    async def take_over(begun: set[str]) -> None:
+        async with leader("b", etcd, "/rolling/", {"host1": agent}) as second:
+            await until(second, lambda: len(web(second, "example:2")) == 4 and not web(second, "example:1"))
+            assert begun <= web(second, "example:2")  # what the first had made goes on
+            restarts = [c.restart_count for pod in second.feed.view.pods() for c in pod.status.container_statuses]
+            assert restarts == [0] * 5
+
+    begun: set[str] = set()
+    async with leader("a", etcd, "/rolling/", {"host1": agent}, Dying) as first:
+        await apply(first, WEB.format(tag=1))
+        still = Key("Pod", "default", "still")
+        await until(first, lambda: len(web(first, "example:1")) == 4 and is_ready(first.feed.view.get(still)))
+        kept = {c.id for c in host.containers.values() if host.specs[c.id].pod_name == "still"}
+        successor = asyncio.create_task(take_over(begun))
+        await apply(first, WEB.format(tag=2))
+        await until(first, lambda: bool(web(first, "example:2")))
+        begun |= web(first, "example:2")
+        assert web(first, "example:1")  # in the middle of it
+    await successor
+    running = [c for c in host.containers.values() if c.state is State.RUNNING]
+    assert {c.id for c in running if host.specs[c.id].pod_name == "still"} == kept
+    assert len(running) == 5
+    working.cancel()

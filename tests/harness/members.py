@@ -35,7 +35,7 @@ endpoints = [{endpoints}]
 ca = "{root}/etcd-ca.pem"
 certificate = "{root}/etcd-certificate.pem"
 key = "{root}/etcd-key.pem"
-lease_seconds = 2
+lease_seconds = {lease}
 name = "{name}"
 advertise = "127.0.0.1:{port}"
 """
@@ -104,7 +104,7 @@ class Members:
 
 
 @asynccontextmanager
-async def members(root: Path, etcd: EtcdCluster, *names: str) -> AsyncIterator[Members]:
+async def members(root: Path, etcd: EtcdCluster, *names: str, lease: int = 2) -> AsyncIterator[Members]:
     """They run; all of them are killed at the end."""
     certs = test_pki()
     for name, content in (("ca.pem", certs.ca.certificate), ("meshd.pem", certs.server.certificate),
@@ -116,7 +116,7 @@ async def members(root: Path, etcd: EtcdCluster, *names: str) -> AsyncIterator[M
     endpoints = ", ".join(f'"{endpoint}"' for endpoint in etcd.clients)
     for name, port in ports.items():
         (root / name).mkdir(mode=0o700)
-        text = _CONFIG.format(root=root, name=name, port=port, endpoints=endpoints)
+        text = _CONFIG.format(root=root, name=name, port=port, endpoints=endpoints, lease=lease)
         (root / f"{name}.toml").write_text(text)
     mesh = Members(root, ports)
     try:
