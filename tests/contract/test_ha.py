@@ -25,11 +25,10 @@ from nodeagent.agent import Agent
 from nodeagent.config import AgentConfig
 from nodeagent.runtime.seen import State
 from tests.harness.agents import VITALS
-from tests.harness.control import StaticHosts, test_pki
+from tests.harness.control import StaticHosts, certify, test_pki
 from tests.harness.etcd import EtcdCluster, etcd_cluster
 from tests.harness.fake_runtime import FakeHost, FakeRuntime
 from tests.harness.members import members
-from tests.harness.unproven import Unproven
 
 
 @pytest.fixture(scope="module")
@@ -163,7 +162,8 @@ async def apply(meshd: Meshd, manifest: str) -> None:
 
 async def test_a_rolling_update_goes_on_under_the_next_leader(tmp_path: Path, etcd: EtcdCluster) -> None:
     host, config = FakeHost(), AgentConfig("host1", "192.0.2.1", tmp_path)
-    agent = Agent(config, FakeRuntime(host), vitals=lambda: VITALS, exposure=lambda _: "", identity=Unproven.at(config))
+    certify("host1", config.pki_dir)
+    agent = Agent(config, FakeRuntime(host), vitals=lambda: VITALS, exposure=lambda _: "")
     working = asyncio.create_task(agent.run())
 
     async def take_over(begun: set[str]) -> None:

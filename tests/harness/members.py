@@ -36,6 +36,7 @@ ca = "{root}/etcd-ca.pem"
 certificate = "{root}/etcd-certificate.pem"
 key = "{root}/etcd-key.pem"
 lease_seconds = {lease}
+prefix = "/{root.name}/"
 name = "{name}"
 advertise = "127.0.0.1:{port}"
 """
