@@ -7,6 +7,7 @@ that none serves for another. A certificate counts when the mesh's authority iss
 import datetime as dt
 import struct
 from dataclasses import dataclass
+from functools import lru_cache
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
@@ -32,10 +33,16 @@ class Signed:
 
 def sign(pair: pki.Pair, purpose: str, payload: bytes) -> Signed:
     """Signs with a certificate's key; raises Invalid for a key that is none."""
-    key = serialization.load_pem_private_key(pair.key, password=None)
-    if not isinstance(key, ec.EllipticCurvePrivateKey):
+    return Signed(pair.certificate, _private(pair.key).sign(_bound(purpose, payload), ec.ECDSA(hashes.SHA256())))
+
+
+@lru_cache(maxsize=4)
+def _private(key: bytes) -> ec.EllipticCurvePrivateKey:
+    """Reading a key costs as much as signing with it, and every order is signed."""
+    private = serialization.load_pem_private_key(key, password=None)
+    if not isinstance(private, ec.EllipticCurvePrivateKey):
         raise Invalid("cannot sign: the certificate's key is no elliptic-curve key")
-    return Signed(pair.certificate, key.sign(_bound(purpose, payload), ec.ECDSA(hashes.SHA256())))
+    return private
 
 
 def verify_control(signed: Signed, purpose: str, payload: bytes, ca: bytes, now: int) -> None:
