@@ -15,6 +15,7 @@ from pathlib import Path
 
 import structlog
 
+from nodeagent.kept import made
 from nodeagent.runtime import addresses, cgroups, names, netns, network, podinit, syscalls
 from nodeagent.runtime.places import Places
 from nodeagent.runtime.port import Limits, RuntimeFailure, SandboxSpec
@@ -38,6 +39,12 @@ class Record:
     cgroup: str = ""  # of the pod, to be removed with it
     pid: str = ""  # where the pod's containers share their processes
     init: int = 0  # the first of them
+
+    @classmethod
+    def of(cls, text: str) -> "Record":
+        """What was written, by another release too."""
+        table = json.loads(text)
+        return made(cls, {**table, "seen": made(SeenSandbox, table["seen"])})
 
     def look(self) -> SeenSandbox:
         """What is there of it now."""
@@ -219,8 +226,7 @@ class Sandboxes:
 
     def _load(self) -> None:
         for path in self._places.sandboxes.glob("*.json"):
-            table = json.loads(path.read_text())
-            record = Record(**{**table, "seen": SeenSandbox(**table["seen"])})
+            record = Record.of(path.read_text())
             if all(syscalls.is_namespace(p) for p in (record.seen.netns, record.ipc, record.uts, record.pid) if p):
                 self._records[record.seen.pod_uid] = record
         self._leftover = {file.stem: file.read_text() for file in self._places.sandboxes.glob("*.gone")}

@@ -13,6 +13,7 @@ import pytest
 from mesh.model import protocol
 from mesh.v1.node_pb2 import Fence, HostSide, Protocol, ProxyHeld, ProxyOrder, ServiceTable
 from netproxy.hold import send
+from netproxy.lastgood import LastGood
 from nodeagent.proxy import Proxy
 from tests.harness.holding import Holder
 from tests.harness.proxying import (
@@ -95,6 +96,21 @@ async def test_the_agent_beside_a_proxy_of_another_release(tmp_path: Path, said:
         talking.cancel()
         await asyncio.gather(talking, return_exceptions=True)
         server.close()
+
+
+async def test_what_a_proxy_of_another_release_has_served_last_is_served_again(tmp_path: Path):
+    vip = an_address()
+    async with backend(saying("a")) as a:
+        side = HostSide(node="one", workers=1, protocol=Protocol(speaks=9, oldest=8))  # whoever told it then
+        table = ServiceTable(fence=Fence(epoch=1, revision=1), digest="d", last=True)
+        table.services.append(service("web", vip, PORT, [endpoint("127.0.0.1", a)]))
+        LastGood(tmp_path / "last").rewrite(TOMORROW.said(table), TOMORROW.said(side))
+        process = ProxyProcess(tmp_path)
+        await process.start()
+        try:
+            assert await ask(vip, PORT) == b"a"
+        finally:
+            await process.end()
 
 
 # ---- connections that a proxy of another release has left

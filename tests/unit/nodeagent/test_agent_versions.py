@@ -15,6 +15,8 @@ from nodeagent.checkpoint import Checkpoint
 from nodeagent.pods.record import Record, from_json, to_json
 from nodeagent.prepare import Changed
 from nodeagent.runtime.oci import Chosen
+from nodeagent.runtime.sandboxes import Record as Sandbox
+from nodeagent.runtime.seen import SeenSandbox
 from tests.harness.agents import World, a_pod
 from tests.harness.bent_time import bent
 from tests.harness.versions import FRESH, Dialect
@@ -100,6 +102,18 @@ def test_a_record_of_a_newer_agent_is_read_without_what_is_new() -> None:
     plain["deaths"] = {"main": {"attempt": 1, "exit_code": 2, "reason": "Error", "signal": "TERM"}}
     record = from_json(json.dumps(plain))
     assert (record.started_at, record.streaks["main"].attempt, record.deaths["main"].exit_code) == (3, 3, 2)
+
+
+def test_a_sandbox_of_another_release_is_read() -> None:
+    seen = {
+        "pod_uid": "u",
+        "namespace": "default",
+        "name": "web",
+        "ip": "10.0.0.2",
+        "created_at": 7,
+    }  # of the first one
+    for record in ({"seen": seen}, {"seen": {**seen, "mood": "calm"}, "ipc": "", "weather": "fine"}):
+        assert Sandbox.of(json.dumps(record)) == Sandbox(SeenSandbox("u", "default", "web", "10.0.0.2", 7))
 
 
 def test_what_a_newer_release_has_written_of_the_host_is_read(tmp_path: Path) -> None:
