@@ -23,6 +23,7 @@ class View:
         self.revision = 0
         self._kinds: dict[str, dict[Key, Object]] = defaultdict(dict)
         self._pods_on: dict[str, dict[Key, Pod]] = defaultdict(dict)
+        self._sorted_on: dict[str, list[Pod]] = {}  # the same in order, of those that were asked for
         self._children: dict[str, dict[Key, Object]] = defaultdict(dict)
         self._labelled: dict[tuple[str, str, str], dict[Key, Pod]] = defaultdict(dict)
         self._networked: dict[tuple[str, str], dict[Key, Object]] = defaultdict(dict)  # Services, EndpointSlices
@@ -60,8 +61,11 @@ class View:
 
     def pods_on(self, node: str) -> list[Pod]:
         """Pods whose spec.nodeName is `node`, sorted by key; `pods_on("")` are the pods without a node."""
-        found = self._pods_on.get(node, {})
-        return [found[k] for k in sorted(found)]
+        if (pods := self._pods_on.get(node)) is None:
+            return []
+        if (found := self._sorted_on.get(node)) is None:
+            found = self._sorted_on[node] = [pods[k] for k in sorted(pods)]
+        return list(found)
 
     def node(self, name: str) -> Node | None:
         """A node by name."""
@@ -134,6 +138,7 @@ class View:
         self._kinds[key.kind][key] = obj
         if isinstance(obj, Pod):
             self._pods_on[obj.spec.node_name][key] = obj
+            self._sorted_on.pop(obj.spec.node_name, None)
             for pair in _pairs(obj):
                 self._labelled[pair][key] = obj
         for index, at in self._indexes(key, obj):
@@ -145,6 +150,7 @@ class View:
             return
         if isinstance(obj, Pod):
             self._discard(self._pods_on, obj.spec.node_name, key)
+            self._sorted_on.pop(obj.spec.node_name, None)
             for pair in _pairs(obj):
                 self._discard(self._labelled, pair, key)
         for index, at in self._indexes(key, obj):
