@@ -59,7 +59,8 @@ class Ray:
 class Etcd:
     """The store in an etcd cluster, for several meshd: `endpoints` "host:port" (empty: the store is store.db), files of
     its authority and of the certificate and key that it lets in, under which prefix; for how many seconds a leader
-    that died still leads. `name`: of this meshd among them; `advertise`: where clients reach it."""
+    that died still leads. `name`: of this meshd among them; `advertise`: where clients reach it; `servers`: where they
+    reach each of them, for what `mesh up` writes (meshd's certificate and the context)."""
 
     endpoints: tuple[str, ...] = ()
     ca: Path | None = None
@@ -69,6 +70,7 @@ class Etcd:
     lease_seconds: int = 5
     name: str = ""
     advertise: str = ""
+    servers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,9 +234,11 @@ def _ray(ray: Ray) -> list[Violation]:
 def _etcd(etcd: Etcd) -> list[Violation]:
     if not etcd.endpoints:
         return []
+    lists = {"endpoints": etcd.endpoints, "servers": etcd.servers}
     wrong = [
-        Violation(f"etcd.endpoints[{i}]", f'"{address}" is not host:port')
-        for i, address in enumerate(etcd.endpoints)
+        Violation(f"etcd.{name}[{i}]", f'"{address}" is not host:port')
+        for name, addresses in lists.items()
+        for i, address in enumerate(addresses)
         if not _is_address(address)
     ]
     missing = [name for name in ("ca", "certificate", "key", "name", "advertise") if not getattr(etcd, name)]

@@ -43,7 +43,7 @@ async def _migrate(to: str, overwrite: bool, root: Path | None) -> None:
     \b
     mesh down                     on every host that has meshd
     mesh store migrate --to etcd  on the one that has the store, once meshd.toml has [etcd]
-    mesh up                       on every one of them
+    mesh up                       and start the others
     """
     from mesh.store import copying
     from mesh.store.etcdclient import address_of

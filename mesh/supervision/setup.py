@@ -7,6 +7,7 @@ moment they exist, and are replaced whole. Returned are the paths that changed, 
 import json
 import secrets
 import socket
+import tomllib
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -197,7 +198,7 @@ def client_context(host: Host, name: str) -> Path:
     layout = host.layout
     held = context.read()
     wanted = context.Context(
-        servers=(reachable(host.listen[0]),),
+        servers=tuple(dict.fromkeys((reachable(host.listen[0]), *servers(layout)))),
         ca=str(layout.ca_certificate),
         certificate=str(layout.admin_certificate),
         key=str(layout.admin_key),
@@ -234,6 +235,15 @@ def reachable(listen: str) -> str:
     return f"127.0.0.1:{port}" if host in ("0.0.0.0", "", "[::]") else listen  # noqa: S104 - compared, not bound
 
 
+def servers(layout: Layout) -> tuple[str, ...]:
+    """Where clients reach each meshd, when several share a store: `servers` of [etcd] in meshd.toml. Raises Invalid."""
+    try:
+        held = tomllib.loads(layout.meshd_config.read_text()) if layout.meshd_config.exists() else {}
+        return tuple(str(address) for address in held.get("etcd", {}).get("servers", ()))
+    except (ValueError, AttributeError, TypeError) as error:
+        raise Invalid(f"cannot read {layout.meshd_config}: {error}; mend it, then `mesh up` again") from error
+
+
 def for_tokens(listen: str) -> str:
     """Where clients come that have a token and no certificate: the port after the first."""
     host, _, port = listen.rpartition(":")
@@ -268,7 +278,8 @@ IN_PODS = ("10.96.0.1", "kubernetes", "kubernetes.default", "kubernetes.default.
 
 def _names(host: Host) -> tuple[str, ...]:
     """Under which meshd is called."""
-    listened = (address.rpartition(":")[0].strip("[]") for address in host.listen)
+    addresses = (*host.listen, *servers(host.layout))
+    listened = (address.rpartition(":")[0].strip("[]") for address in addresses)
     names = ["localhost", "127.0.0.1", host.node_ip, host.node_name, socket.gethostname(), *listened, *IN_PODS]
     return tuple(dict.fromkeys(name for name in names if name not in ("", "0.0.0.0", "::")))  # noqa: S104
 

@@ -189,3 +189,20 @@ def test_addresses_for_load_balancers_are_written_once_and_kept(host: Host) -> N
     assert setup.configurations(replace(host, pool=("10.0.0.240-10.0.0.250",))) == {host.layout.meshd_config}
     assert not setup.configurations(host)
     assert config.parse(host.layout.meshd_config.read_text()).network.load_balancer_pool == ("10.0.0.240-10.0.0.250",)
+
+
+def test_several_meshd_are_named_in_the_certificate_and_the_context(host: Host) -> None:
+    setup.configurations(host)
+    path = host.layout.meshd_config
+    files = "".join(f'{name} = "/e/{name}"\n' for name in ("ca", "certificate", "key"))
+    more = '\n[etcd]\nendpoints = ["10.0.0.1:2379"]\nname = "a"\nadvertise = "10.0.0.1:7443"\n' + files
+    path.write_text(path.read_text() + more + 'servers = ["10.0.0.1:7443", "10.0.0.9:7443"]\n')
+    setup.certificates(host, NOW)
+    assert pki.covers(host.layout.meshd_certificate.read_bytes(), ("10.0.0.1", "10.0.0.9"))
+    setup.client_context(host, "here")
+    assert context.load("here").servers == ("127.0.0.1:7443", "10.0.0.1:7443", "10.0.0.9:7443")
+    setup.configurations(host)  # `mesh up` again keeps what it was told
+    assert config.parse(path.read_text()).etcd.servers[1] == "10.0.0.9:7443"
+    path.write_text("etcd = 3")
+    with pytest.raises(Invalid, match=r"meshd\.toml"):
+        setup.servers(host.layout)
