@@ -7,6 +7,7 @@ import asyncio
 import time
 from typing import TYPE_CHECKING
 
+from mesh import pki
 from mesh.errors import Forbidden, NotFound, Unavailable
 
 if TYPE_CHECKING:
@@ -23,7 +24,14 @@ def by_meshd(context: str, name: str) -> str:
 
 
 def by_itself(layout: "Layout", control: str, name: str) -> str:
-    """ "Ready", once meshd says so to this host; raises Unavailable."""
+    """ "Ready", once meshd says so to this host; raises Unavailable, and Forbidden when its certificate has ended."""
+    ended = pki.expires(layout.agent_certificate.read_bytes())
+    if ended < time.time():
+        when = time.strftime("%Y-%m-%d %H:%M", time.localtime(ended))
+        raise Forbidden(
+            f"the certificate of {name} expired at {when}: `mesh token create --node {name}` on the control host makes a "
+            "token, `mesh node join` here takes it; what runs here runs on meanwhile"
+        )
     return asyncio.run(_seen_by_host(layout, control, name))
 
 

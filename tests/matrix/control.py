@@ -5,7 +5,7 @@ from pathlib import Path
 
 from mesh import pki
 from mesh.authority import Authority
-from tests.harness.hosts import ROOT, Failed, until
+from tests.harness.hosts import ROOT, Failed
 from tests.matrix.network import LATE
 from tests.matrix.row import Row
 from tests.matrix.stage import Stage
@@ -41,7 +41,7 @@ def _expired(stage: Stage) -> None:
         third.mesh("up", timeout=180)
     except Failed as failure:
         assert "expired" in str(failure), failure
-    until(lambda: "expired" in first.mesh("status", check=False), 60, "`mesh status` says what is wrong")
+    first.mesh("wait", f"node/{third.name}", "--for=condition=Ready=Unknown", "--timeout=60s")
     stage.join(third)
 
 
@@ -51,7 +51,7 @@ def _authority(directory: Path) -> Authority:
 
 ROWS = (
     Row("certificate of a host expired while it was off",
-        "its node NotReady, the reason in `mesh status`; a new token lets it in, its pods run on", _expired,
+        "its node NotReady, and `mesh up` there says why; a new token lets it in, its pods run on", _expired,
         flips=None),
     Row("control host's disk lost, restored from a backup", "no `mesh` meanwhile; pods of other hosts run on",
         _disk_lost, failed=LATE, replaced=3, flips=None, asking=(1, 2)),

@@ -1,7 +1,8 @@
 """Where every row plays: three hosts with a Service that is asked all the time, and a witness of all pods.
 
 Rule: a row says what strikes; plumbing is here alone. Each host has a disk of its own (a file system in a file), so
-that it can be full; name servers and the witness are on the switch, so that no host takes them along.
+that it can be full, unless `disks` is False; name servers and the witness are on the switch, so that no host takes
+them along.
 """
 
 import json
@@ -39,8 +40,9 @@ plain_http = true
 class Stage:
     """Use it as a `with`. `hosts[0]` has meshd and Ray's head."""
 
-    def __init__(self, directory: Path, archive: Path) -> None:
+    def __init__(self, directory: Path, archive: Path, *, disks: bool = True) -> None:
         self.directory = directory
+        self._disks = disks
         self.archive = archive
         self._machines = Machines(directory / "hosts", 3)
         self._stack = ExitStack()
@@ -59,8 +61,8 @@ class Stage:
             self._census = Census(self.hosts)
             enter(self._machines.switch, "ip", "addr", "add", f"{SWITCH}/24", "dev", "switch")
             for host in self.hosts:
-                subprocess.run(["truncate", "-s", DISK, self._disk(host)], check=True)
-                subprocess.run(["mkfs.ext4", "-q", "-E", "root_owner=0:0", self._disk(host)], check=True)
+                if self._disks:
+                    self.new_disk(host)
                 self.plug(host)
                 self.come_in(host)
                 host.import_image(self.archive, IMAGE)
@@ -79,9 +81,10 @@ class Stage:
 
     def plug(self, host: FakeHost) -> None:
         """After a boot: the host's disk is there, and so are its name servers."""
-        host.run("mount", "-o", "loop", str(self._disk(host)), str(ROOT))
-        host.run("chmod", "700", str(ROOT))
-        host.run("rmdir", str(ROOT / "lost+found"), check=False)
+        if self._disks:
+            host.run("mount", "-o", "loop", str(self._disk(host)), str(ROOT))
+            host.run("chmod", "700", str(ROOT))
+            host.run("rmdir", str(ROOT / "lost+found"), check=False)
         servers = self.directory / "resolv.conf"
         servers.write_text(f"nameserver {SWITCH}\n")
         host.run("mount", "--bind", str(servers), "/etc/resolv.conf")
@@ -117,7 +120,7 @@ class Stage:
 
     def new_disk(self, host: FakeHost) -> None:
         """An empty one, in place of that of a host that is off."""
-        self._disk(host).unlink()
+        self._disk(host).unlink(missing_ok=True)
         subprocess.run(["truncate", "-s", DISK, self._disk(host)], check=True)
         subprocess.run(["mkfs.ext4", "-q", self._disk(host)], check=True)
 
