@@ -29,8 +29,8 @@ def by_itself(layout: "Layout", control: str, name: str) -> str:
     if ended < time.time():
         when = time.strftime("%Y-%m-%d %H:%M", time.localtime(ended))
         raise Forbidden(
-            f"the certificate of {name} expired at {when}: `mesh token create --node {name}` on the control host makes a "
-            "token, `mesh node join` here takes it; what runs here runs on meanwhile"
+            f"the certificate of {name} expired at {when}: `mesh token create --node {name}` on the control host makes "
+            "a token, `mesh node join` here takes it; what runs here runs on meanwhile"
         )
     return asyncio.run(_seen_by_host(layout, control, name))
 

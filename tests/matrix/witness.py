@@ -47,7 +47,7 @@ class Witness:
         return {"flips": self._flips, "objects": await self._objects()}
 
     async def _objects(self) -> dict[str, str]:
-        """Their uids by key; pods come and go, and with them what owns them. A Node is made anew with its host's disk."""
+        """Their uids by key. Pods come and go; a Node is made anew with its host's disk."""
         found: list[Object] = []
         for kind in KINDS:
             found += await self._client.list(kind, namespace="default")
