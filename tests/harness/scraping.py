@@ -11,7 +11,7 @@ Rule: samples are those of the pages, and labels those that the shipped configur
 import asyncio
 import json
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ class Scraped:
         self._cluster = cluster
         self._jobs: list[dict[str, Any]] = yaml.safe_load(configuration.read_text())["scrape_configs"]
         self._series: dict[tuple[str, Labels], dict[int, float]] = defaultdict(dict)
+        self._known: dict[str, tuple[str, Labels]] = {}
         self.minute = 0
 
     async def minutes(self, count: int, every: Callable[[], None] = lambda: None) -> None:
@@ -75,9 +76,19 @@ class Scraped:
 
     def _take(self, target: Mapping[str, str], text: str | None) -> None:
         self._put("up", target, int(text is not None))
-        for (name, of), value in parse(text or "").samples.items():
+        for (name, of), value in self._samples(text or ""):
             theirs = {f"exported_{k}" if k in target else k: v for k, v in of}
             self._put(name, {**theirs, **target}, value - EPOCH if name == _SINCE_EPOCH else value)
+
+    def _samples(self, text: str) -> Iterator[tuple[tuple[str, Labels], float]]:
+        """Of a page; the same name and labels come each minute, and are read but once."""
+        for line in text.splitlines():
+            named, _, value = line.rpartition(" ")
+            if line.startswith("#"):
+                continue
+            if named not in self._known:
+                [self._known[named]] = parse(f"{named} 0\n").samples
+            yield self._known[named], float(value)
 
     def _put(self, name: str, of: Mapping[str, str], value: float) -> None:
         self._series[name, frozenset((k, v) for k, v in of.items() if v)][self.minute] = value
@@ -91,4 +102,4 @@ def verdict(scraped: Scraped, rules: Path, well: Sequence[int], sick: int, fires
     asked += [{"expr": 'count by (alertname) (ALERTS{alertstate="firing"})', "eval_time": f"{minute}m",
                "exp_samples": []} for minute in well]  # fmt: skip
     test = {"interval": "1m", "input_series": scraped.series(), "promql_expr_test": asked}
-    return yaml.safe_dump({"rule_files": [str(rules)], "evaluation_interval": "1m", "tests": [test]})
+    return json.dumps({"rule_files": [str(rules)], "evaluation_interval": "1m", "tests": [test]})  # YAML too

@@ -39,7 +39,7 @@ pytestmark = pytest.mark.host
 Story = Callable[[Path], Coroutine[Any, Any, str]]  # what promtool is to judge
 SHIPPED = Path(__file__).resolve().parents[2] / "ansible" / "monitoring"
 RULES = SHIPPED / "mesh-rules.yml"
-WELL, SICK, MENDED = 4, 26, 22  # minutes of each
+WELL, SICK, MENDED = 4, 23, 20  # minutes of each
 MISSING = "missing:1"
 TEMPLATE = "metadata: {labels: {app: x}}, spec: {terminationGracePeriodSeconds: 1, containers: [{name: c, image: %s}]}"
 POD = "{apiVersion: v1, kind: Pod, metadata: {name: %s, namespace: a%s}, spec: {%s}}\n---\n"
@@ -153,8 +153,8 @@ class Quiet(Checks):
         """Nothing to say."""
 
 
-def cluster_of(root: Path, store: MemoryStore | None = None) -> Cluster:
-    cluster = Cluster(root, random.Random(1), store=store)
+def cluster_of(root: Path, hosts: int, store: MemoryStore | None = None) -> Cluster:
+    cluster = Cluster(root, random.Random(1), hosts, store=store)
     cluster.checks = Quiet(cluster)
     for host in cluster.hosts.values():
         host.config = replace(host.config, node_ip="127.0.0.1")
@@ -184,7 +184,7 @@ async def chatter(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) ->
 
 async def story(root: Path) -> str:
     """All goes well; then all goes wrong that can without the store; then it is mended."""
-    cluster = cluster_of(root)
+    cluster = cluster_of(root, 3)
     cluster.settings = replace(cluster.settings, files=certified(root / "pki", 30))
     files = FakeFiles(root / "files", cluster)
     images(cluster, RuntimeFailure("ErrImagePull", "cannot pull image: not found"))
@@ -252,9 +252,9 @@ class FaultyStore(MemoryStore):
 
 
 async def story_of_the_store(root: Path) -> str:
-    """The store takes nothing for a while, and a Deployment waits for its ReplicaSet."""
+    """The store takes nothing for a while, and a DaemonSet waits for its pods."""
     store = FaultyStore()
-    cluster = cluster_of(root, store)
+    cluster = cluster_of(root, 1, store)
     await cluster.start()
     await cluster.until(lambda: not cluster.unsettled())
     scraped = Scraped(cluster, SHIPPED / "prometheus.yml")
