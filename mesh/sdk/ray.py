@@ -10,6 +10,7 @@ pod when it ends, and when Ray tries it again (its worker was killed) it goes on
 
 import asyncio
 import secrets
+import signal
 import string
 import uuid
 from collections.abc import Mapping
@@ -46,7 +47,7 @@ def pod_task(
         meta.name = meta.generate_name + "".join(secrets.choice(string.ascii_lowercase) for _ in range(5))
     meta.annotations[TASK] = uuid.uuid4().hex
     taken = {"num_cpus": 0, **(holding(effective_requests(pod)) if hold else {}), "name": f"pod {meta.name}"}
-    task = ray.remote(_play).options(**{**taken, **options})
+    task = ray.remote(play).options(**{**taken, **options})
     ref: ray.ObjectRef[Ended] = task.remote(pod.SerializeToString(), context, namespace, timeout, lease, hold)
     return ref
 
@@ -60,17 +61,24 @@ def holding(requests: Mapping[str, int]) -> dict[str, Any]:
     return {"num_cpus": 0, **{name: amount for name, amount in taken.items() if amount}, "resources": others}
 
 
-def _play(pod: bytes, context: Context | str, namespace: str, timeout: float | None, lease: int, here: bool) -> Ended:
-    """In a worker of Ray."""
+def play(pod: bytes, context: Context | str, namespace: str, timeout: float | None, lease: int, here: bool) -> Ended:
+    """What the task is, in a worker of Ray."""
 
     async def run() -> Ended:
+        own = asyncio.current_task()
+        assert own is not None  # noqa: S101 - it runs in one
+        # ray.cancel interrupts the first thread: so it is heard while that waits for events, too.
+        asyncio.get_running_loop().add_signal_handler(signal.SIGINT, own.cancel)
         wanted = Pod.FromString(pod)
         async with AsyncClient(context, namespace=namespace) as client:
             if here:
                 wanted.spec.node_selector[HOSTNAME] = await host_at(client, _own_address())
             return await run_pod_async(client, wanted, timeout=timeout, lease=lease)
 
-    return asyncio.run(run())
+    try:
+        return asyncio.run(run())
+    except asyncio.CancelledError:
+        raise KeyboardInterrupt from None  # as Ray knows a task that was cancelled
 
 
 def _own_address() -> str:

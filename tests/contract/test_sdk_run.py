@@ -1,13 +1,18 @@
 """A pod as a call: what it wrote comes back, it is gone afterwards, and a failure says how; in other processes too."""
 
 import asyncio
+import os
 import pickle
+import sys
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from mesh.errors import AlreadyExists, Invalid, NotFound, Unavailable
 from mesh.model import leases
 from mesh.sdk import AsyncClient, Client, Ended, PodFailed
+from mesh.sdk.context import Contexts, write
 from mesh.sdk.ray import host_at
 from mesh.sdk.run import TASK, one_pod, run_pod, run_pod_async
 from mesh.sdk.wait import Goal, Wait
@@ -134,3 +139,32 @@ async def test_the_host_of_an_address(served: RunningMeshd, scripted: ScriptedHo
         assert await host_at(client, address) == node.metadata.name
         with pytest.raises(NotFound, match=r"203\.0\.113\.9"):
             await host_at(client, "203.0.113.9")
+
+
+# As a worker of Ray plays a task; a line on standard input is `ray.cancel`.
+TASK_PLAYED = """
+import _thread, sys, threading
+from mesh.sdk.ray import play
+threading.Thread(target=lambda: (sys.stdin.readline(), _thread.interrupt_main()), daemon=True).start()
+try:
+    play(bytes.fromhex(sys.argv[1]), "", "", None, 3600, False)
+except KeyboardInterrupt:
+    print("cancelled")
+"""
+
+
+async def test_a_cancelled_task_leaves_no_pod_and_ends_as_ray_expects(
+    served: RunningMeshd, scripted: ScriptedHost, tmp_path: Path
+) -> None:
+    context = context_of(served)
+    config = write(Contexts().having(replace(context, name="test")), tmp_path / "own" / "config")
+    pod = one_pod(POD, "default").SerializeToString().hex()
+    played = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", TASK_PLAYED, pod, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+        env={**os.environ, "MESHCONFIG": str(config)},
+    )  # fmt: skip
+    async with AsyncClient(context) as client:
+        await Wait(client, "Pod", "once", "default", RUNS).run(60)
+        said, _ = await asyncio.wait_for(played.communicate(b"cancel\n"), 60)
+        assert said == b"cancelled\n"
+        assert await client.list(Pod) == []

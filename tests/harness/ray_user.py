@@ -121,7 +121,7 @@ def main() -> None:
     )  # fmt: skip
     with Client() as mesh:
         said = {"futures": futures(), "failure": failure(), "cancelled": cancelled(mesh), "held": held(mesh)}
-        pod_task(manifest("orphan", "sleep 1000"), lease=3)
+        pod_task(manifest("orphan", "sleep 1000"), lease=10)
         until(lambda: "orphan" in names(mesh), 30, "the pod is made")
         running(mesh, "orphan")
     print(json.dumps(said), flush=True)

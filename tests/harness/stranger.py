@@ -12,18 +12,16 @@ from pathlib import Path
 from typing import Any
 
 REPOSITORY = Path(__file__).parent.parent.parent
-# $1: directories that others may not enter, each with one below it that they need: hidden behind an empty one.
+# CLOSED: directories that others may not enter, hidden behind empty ones in which what is NEEDED of them is shown.
 _OPEN = r"""
 set -e
 mount --make-rprivate /
-while [ "$1" != -- ]; do
-    closed=$1 needed=$2; shift 2
-    mount --bind "$needed" /mnt
-    mount -t tmpfs -o mode=755 tmpfs "$closed"
-    mkdir -p "$needed"
-    mount --move /mnt "$needed"
-done
-shift
+mount -t tmpfs tmpfs /mnt
+place() { echo "/mnt/$(echo "$1" | tr / _)"; }
+for needed in $NEEDED; do mkdir "$(place "$needed")"; mount --bind "$needed" "$(place "$needed")"; done
+for closed in $CLOSED; do mount -t tmpfs -o mode=755 tmpfs "$closed"; done
+for needed in $NEEDED; do mkdir -p "$needed"; mount --move "$(place "$needed")" "$needed"; done
+umount /mnt
 exec setpriv --reuid "$USER_ID" --regid "$USER_ID" --clear-groups -- "$@"
 """
 
@@ -39,10 +37,9 @@ class Stranger:
 
     def start(self, *argv: str, **options: Any) -> "subprocess.Popen[str]":
         """Starts a program as this user."""
-        closed = [str(path) for pair in _closed_ways() for path in pair]
         return subprocess.Popen(
-            ["unshare", "--mount", "bash", "-c", _OPEN, "open", *closed, "--", *argv],
-            env=self._environment(), cwd="/", text=True, **options,
+            ["unshare", "--mount", "bash", "-c", _OPEN, "open", *argv], env=self._environment(), cwd="/", text=True,
+            **options,
         )  # fmt: skip
 
     def processes(self) -> list[str]:
@@ -62,19 +59,20 @@ class Stranger:
         return subprocess.run(argv, capture_output=True, text=True, check=False).stdout.splitlines()
 
     def _environment(self) -> Mapping[str, str]:
+        closed, needed = _closed_ways()
         return {
             "PATH": f"{Path(sys.executable).parent}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
             "HOME": str(self.home), "LANG": "C.UTF-8", "PYTHONPATH": str(REPOSITORY), "PYTHONDONTWRITEBYTECODE": "1",
-            "USER_ID": str(self.uid),
+            "USER_ID": str(self.uid), "CLOSED": " ".join(closed), "NEEDED": " ".join(needed),
         }  # fmt: skip
 
 
-def _closed_ways() -> list[tuple[Path, Path]]:
-    """Directories that others may not enter, on the way to what a program of ours needs, and what that is."""
-    found: dict[Path, Path] = {}
-    for needed in dict.fromkeys(Path(p) for p in (sys.base_prefix, sys.prefix, str(REPOSITORY))):
-        for way in reversed(needed.parents):
-            if not way.stat().st_mode & 0o001:
-                found.setdefault(way, needed)
-                break
-    return list(found.items())
+def _closed_ways() -> tuple[list[str], list[str]]:
+    """Directories that others may not enter on the way to what a program of ours needs; and what that is."""
+    closed, needed = [], []
+    for path in dict.fromkeys(Path(p) for p in (sys.base_prefix, sys.prefix, str(REPOSITORY))):
+        ways = [way for way in reversed(path.parents) if not way.stat().st_mode & 0o001]
+        if ways:
+            closed.append(str(ways[0]))
+            needed.append(str(path))
+    return list(dict.fromkeys(closed)), needed
