@@ -164,10 +164,13 @@ class Ingress:
         return ""
 
     def _watch(self) -> None:
-        """An HAProxy that ends is started again."""
-        if self._watched or not self.master.pid:
+        """An HAProxy that ends is started again, also one that has ended before anybody watched it."""
+        if self._watched:
             return
         self._running = self.master.pid
+        if not self._running:
+            self._ended()
+            return
         try:
             self._watched = os.pidfd_open(self._running)
         except ProcessLookupError:

@@ -1,9 +1,9 @@
-"""What Ingress carries: TLS by name (H5), headers, WebSockets, gRPC."""
+"""What Ingress carries: TLS by name (H5), headers, WebSockets, gRPC; and that its HAProxy is always there."""
 
 import grpc
 import pytest
 
-from tests.harness.ingress import Mesh, ask
+from tests.harness.ingress import Mesh, ask, serving
 from tests.harness.ingresstexts import PREFIX, ingress, path, rule
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -86,3 +86,23 @@ async def test_grpc_over_tls_to_a_pod_that_speaks_it_plainly(mesh: Mesh) -> None
     async with grpc.aio.secure_channel(f"127.0.0.1:{mesh.https}", credentials, options) as channel:
         assert await channel.unary_unary("/a.B/Shout")(b"words") == b"WORDS"
     await server.stop(None)
+
+
+async def test_an_haproxy_that_dies_as_soon_as_it_is_there_is_started_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with serving() as fresh:
+        master = fresh.engine.master
+        start, died = master.start, False
+
+        async def dying() -> None:
+            nonlocal died
+            await start()
+            if not died:
+                died = True
+                await master.kill()
+
+        monkeypatch.setattr(master, "start", dying)
+        await fresh.service("web", "web-0")
+        fresh.apply(ingress(rule("foo.test", path("/", PREFIX, "web"))))
+        await fresh.changed()
+        assert (await fresh.get("foo.test")).pod == "web-0"
+        assert died
