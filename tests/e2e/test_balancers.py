@@ -50,7 +50,7 @@ def test_balanced_addresses_move_when_their_host_dies(mesh_of_three: list[FakeHo
     until(lambda: answers(third, address), 30, "the address is reached")
     until(lambda: answers(third, door), 60, "the address of the Ingress is reached")
     assert told(first, "reserved") == [door]
-    assert told(first, "plain") == [first.ip, second.ip]
+    until(lambda: told(first, "plain") == [first.ip, second.ip], 30, "the status names both hosts")
     for ip in (address, door):
         assert has(second, ip)
         assert not has(first, ip)
