@@ -139,6 +139,8 @@ class Ingress:
 
     async def _step(self) -> str:
         if not self._serves:
+            if self.master.pid:
+                self._watch()  # whoever ends is taken leave of, also one whose start seemed to fail
             self.master.stop()
             self._plan, self._skeleton, self._leaving = Plan(), "", {}
             return ""

@@ -168,13 +168,19 @@ class Master:
         return pid if self._is_ours(pid) else 0
 
     def _is_ours(self, pid: int) -> bool:
-        """Whether that process is this directory's HAProxy; a child of ours that has ended is taken leave of."""
+        """Whether that process is this directory's HAProxy; a child of ours that has ended is taken leave of.
+
+        It executes itself anew for each configuration, and has no command line for that moment.
+        """
         self.reap(pid)
         try:
             words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+            if any(words):
+                return self._path("haproxy.cfg").encode() in words and b"-W" in words
+            name, _, rest = Path(f"/proc/{pid}/stat").read_text().partition("(")[2].rpartition(")")
         except OSError:
             return False
-        return self._path("haproxy.cfg").encode() in words and b"-W" in words
+        return name == Path(self._program).name and rest.split()[0] not in ("Z", "X")
 
     def _path(self, name: str) -> str:
         return str(self._directory / name)

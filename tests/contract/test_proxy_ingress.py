@@ -2,7 +2,9 @@
 
 import asyncio
 import os
+import shutil
 import signal
+import subprocess
 import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -182,3 +184,15 @@ async def test_an_haproxy_that_dies_is_started_again(tmp_path: Path, memory: Pat
         await answers(own)
         (memory / "was").write_text(str(Master(memory).pid))
         await rest(programmer, own, memory)
+
+
+def test_a_process_without_a_command_line_is_ours_by_its_name(memory: Path) -> None:
+    """As HAProxy is between two configurations: taken for dead then, it would be started a second time."""
+    process = subprocess.Popen([""], executable=shutil.which("cat"), stdin=subprocess.PIPE)
+    assert process.stdin is not None
+    (memory / "haproxy.pid").write_text(str(process.pid))
+    assert Master(memory, "cat").pid == process.pid
+    assert Master(memory).pid == 0
+    process.stdin.close()
+    process.wait()
+    assert Master(memory, "cat").pid == 0
