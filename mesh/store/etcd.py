@@ -250,7 +250,7 @@ class EtcdStore:
             while self._waiting:
                 jobs: list[_Job] = []
                 try:
-                    async with asyncio.timeout(4 * PATIENCE):
+                    async with asyncio.timeout(3 * PATIENCE):
                         await self._write_some(jobs)
                 except TimeoutError:
                     self._refuse(jobs, Unavailable("cannot tell whether it is written: etcd does not say so in time"))

@@ -20,7 +20,7 @@ from mesh.etcd import etcd_pb2_grpc as stubs
 from mesh.handed import handed
 
 T = TypeVar("T")
-PATIENCE = 5.0  # seconds that a call may take, over all members: an election of etcd's own takes one or two
+PATIENCE = 10.0  # seconds that a call may take, over all members: an election of etcd's own takes one or two
 _TRY = 2.0  # seconds that one member gets
 _PAUSE = 0.1  # seconds between two of them
 _OPTIONS = (
@@ -130,8 +130,10 @@ class EtcdClient:
                 if answer.compact_revision:
                     raise Compacted
                 if answer.canceled:
+                    self._pass(member)
                     raise Unavailable(f"cannot follow the store in etcd: {answer.cancel_reason}")
                 yield list(answer.events)
+            self._pass(member)
             raise Unavailable(f"cannot follow the store in etcd: {member.endpoint} ended the stream")
         except grpc.aio.AioRpcError as error:
             self._pass(member)

@@ -6,7 +6,6 @@ with etcd_cluster(tmp_path, members=3) as etcd:
 """
 
 import contextlib
-import signal
 import socket
 import subprocess
 import sys
@@ -25,7 +24,7 @@ DEADLINE = 60.0
 
 @dataclass(slots=True)
 class EtcdCluster:
-    """`clients` and `peers`: "127.0.0.1:port" of each member. Elections take half a second here, not the usual one."""
+    """`clients` and `peers`: "127.0.0.1:port" of each member."""
 
     directory: Path
     clients: list[str]
@@ -63,10 +62,6 @@ class EtcdCluster:
         for number in members:
             self.processes.pop(number).wait()
 
-    def stop_still(self, member: int) -> None:
-        """The member answers nothing any more, its connections stay (SIGSTOP)."""
-        self.processes[member].send_signal(signal.SIGSTOP)
-
     def _start(self, number: int) -> Path:
         log = self.directory / f"etcd-{number}-{self._starts}.log"
         self._starts += 1
@@ -82,7 +77,7 @@ class EtcdCluster:
                     f"--listen-peer-urls=https://{self.peers[number]}",
                     f"--initial-advertise-peer-urls=https://{self.peers[number]}",
                     f"--initial-cluster={everybody}", *pki_files, "--client-cert-auth", "--peer-client-cert-auth",
-                    "--heartbeat-interval=50", "--election-timeout=500", "--log-outputs=stderr", "--logger=zap",
+                    "--log-outputs=stderr", "--logger=zap",
                 ],
                 stdin=subprocess.DEVNULL, stdout=file, stderr=file,
             )  # fmt: skip

@@ -9,7 +9,7 @@ import os
 import socket
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +18,7 @@ from mesh.errors import MeshError
 from mesh.sdk.client import AsyncClient
 from mesh.sdk.context import Context
 from mesh.store.keyring import create_key_file
+from mesh.v1.control_pb2 import StatusResponse
 from tests.harness.control import test_pki
 from tests.harness.etcd import EtcdCluster
 
@@ -91,6 +92,14 @@ class Members:
         async with AsyncClient(self.context()) as client:
             return next(member.name for member in (await client.status()).control_members if member.leads)
 
+    async def status(self, client: AsyncClient, holds: Callable[[StatusResponse], bool]) -> None:
+        """Returns once the status is so."""
+        async with asyncio.timeout(DEADLINE):
+            while True:
+                if holds(await client.status()):
+                    return
+                await asyncio.sleep(0.1)
+
     async def writes(self, client: AsyncClient, manifest: str) -> float:
         """Applies until it is taken; returns after how many seconds."""
         began = time.monotonic()
@@ -105,7 +114,7 @@ class Members:
 
 
 @asynccontextmanager
-async def members(root: Path, etcd: EtcdCluster, *names: str, lease: int = 2) -> AsyncIterator[Members]:
+async def members(root: Path, etcd: EtcdCluster, *names: str, lease: int = 5) -> AsyncIterator[Members]:
     """They run; all of them are killed at the end."""
     certs = test_pki()
     for name, content in (("ca.pem", certs.ca.certificate), ("meshd.pem", certs.server.certificate),
