@@ -8,7 +8,6 @@ import asyncio
 import os
 import socket
 import sys
-import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -100,9 +99,8 @@ class Members:
                     return
                 await asyncio.sleep(0.1)
 
-    async def writes(self, client: AsyncClient, manifest: str) -> float:
-        """Applies until it is taken; returns after how many seconds."""
-        began = time.monotonic()
+    async def writes(self, client: AsyncClient, manifest: str) -> None:
+        """Applies until it is taken."""
         async with asyncio.timeout(DEADLINE):
             while True:
                 try:
@@ -110,7 +108,7 @@ class Members:
                 except MeshError:
                     await asyncio.sleep(0.05)
                 else:
-                    return time.monotonic() - began
+                    return
 
 
 @asynccontextmanager
