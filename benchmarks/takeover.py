@@ -1,7 +1,7 @@
 """How long the mesh takes no writes when its leader ends: `python -m benchmarks.takeover [TIMES]`.
 
-Two meshd and three members of etcd on this machine; the leader is killed, or stopped in good order, and from then on time
-runs until a client that knows both has a write taken.
+Two meshd and three members of etcd on this machine; the leader is killed, or stopped in good order, and time runs from
+then until a client that knows both has a write taken.
 """
 
 import asyncio
