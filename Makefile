@@ -69,12 +69,12 @@ bench-services: venv ## the Service path beside HAProxy, nginx and the kernel's 
 	$(SUDO) $(BIN)/python benchmarks/services.py
 
 bundle: venv ## dist/bundle: what hosts are provisioned from, with every Python package
-	@$(BIN)/python tools/bundle.py dist/bundle
+	@$(BIN)/python tools/bundle.py --debs dist/bundle
 
 lint-collection: ## the playbooks can be read, with every inventory; hosts are refused in words
 	@tools/ansible.sh $(VENV)/ansible
 	@mkdir -p build
-	@. $(VENV)/ansible/activate && for inventory in one three many; do for book in site upgrade rotate_certs reset; do \
+	@. $(VENV)/ansible/activate && for inventory in one three many; do for book in site upgrade rotate_certs monitoring reset; do \
 		ansible-playbook --syntax-check -i ansible/inventories/$$inventory/hosts.yml mesh.hosts.$$book > /dev/null || exit 1; \
 	done; done
 	@. $(VENV)/ansible/activate && export ANSIBLE_STDOUT_CALLBACK=ansible.builtin.minimal && \

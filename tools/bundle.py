@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """Makes the bundle from which hosts are provisioned: the mesh's wheel, what it needs at pinned versions, images.
 
-    tools/bundle.py [--no-wheels] [--label WORD] [--images DIR] DIRECTORY
+    tools/bundle.py [--no-wheels] [--debs] [--label WORD] [--images DIR] DIRECTORY
 
 Rules: a dependency is named with the version and the hashes of constraints.txt, so that no host installs anything else;
-with the wheels in it no host needs a package index. The name of the release is the same for the same content.
+with the wheels in it no host needs a package index, with the .debs none needs a mirror of its distribution. The name of
+the release is the same for the same content.
 """
 
 import argparse
@@ -32,6 +33,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("directory", type=Path)
     parser.add_argument("--no-wheels", action="store_true", help="leave the dependencies to the hosts' package index")
+    parser.add_argument("--debs", action="store_true", help="bring system packages, of this machine's distribution")
     parser.add_argument("--label", default="", help="added to the release's name, to tell builds apart")
     parser.add_argument("--images", type=Path, help="a directory of image archives (*.tar) to bring along")
     told = parser.parse_args()
@@ -42,6 +44,11 @@ def main() -> int:
         told.directory.mkdir(parents=True, exist_ok=True)
         with tarfile.open(told.directory / "programs.tar", "w") as archive:
             archive.add(made, "bundle")
+    shutil.rmtree(told.directory / "debs", ignore_errors=True)
+    if told.debs:
+        fetch = [sys.executable, str(ROOT / "tools" / "debs.py"), str(told.directory / "debs")]
+        subprocess.run([*fetch, *debs()], check=True)
+        release["debs"] = distribution_here()
     (told.directory / "release.json").write_text(json.dumps(release, indent=2) + "\n")
     (told.directory / "debs.txt").write_text("\n".join(debs()) + "\n")
     images = told.directory / "images"
@@ -120,11 +127,18 @@ def canonical(name: str) -> str:
 
 
 def debs() -> list[str]:
-    """The system packages that hosts need, as the role installs them."""
-    defaults = (ROOT / "ansible" / "roles" / "mesh" / "defaults" / "main.yml").read_text()
-    block = re.search(r"^mesh_packages:\n((?:  - .*\n)+)", defaults, flags=re.MULTILINE)
-    assert block is not None  # noqa: S101 - the file is ours
-    return [line.removeprefix("  - ") for line in block[1].splitlines()]
+    """The system packages that hosts need, as the roles install them."""
+    texts = [path.read_text() for path in sorted((ROOT / "ansible" / "roles").glob("*/defaults/main.yml"))]
+    blocks = [
+        block for text in texts for block in re.findall(r"^\w*packages:\n((?:  - .*\n)+)", text, flags=re.MULTILINE)
+    ]
+    return sorted({line.removeprefix("  - ") for block in blocks for line in block.splitlines()})
+
+
+def distribution_here() -> str:
+    """This machine's, as Ansible calls it: "Debian 12", "Ubuntu 24.04"."""
+    told = platform.freedesktop_os_release()
+    return f"{told['ID'].capitalize()} {told['VERSION_ID']}"
 
 
 if __name__ == "__main__":

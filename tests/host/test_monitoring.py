@@ -30,6 +30,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SHIPPED = ROOT / "ansible" / "monitoring"
 DEADLINE = 60.0
 NOW = int(time.time())
+NODES = ("node1", "node2", "node3")
 
 
 @pytest.fixture(scope="module")
@@ -82,39 +83,42 @@ def test_dashboards_ask_what_prometheus_understands(programs: Path, tmp_path: Pa
     promtool(programs, "check", "rules", rules)
 
 
-async def test_a_stock_prometheus_scrapes_all_layers(programs: Path, tmp_path: Path) -> None:
-    certs, ports = test_pki(), free_ports(3)
-    host = pki.issue(certs.ca, pki.node("node1"), NOW)
-    write_pki(tmp_path / "root" / "pki", certs.ca, "agent", host)
+async def test_a_stock_prometheus_scrapes_three_hosts(programs: Path, tmp_path: Path) -> None:
+    certs, (meshd, own, *ports) = test_pki(), free_ports(2 + len(NODES))
     write_pki(tmp_path / "meshd", certs.ca, "meshd", certs.server)
     files = Files(*(tmp_path / "meshd" / name for name in ("ca.crt", "meshd.crt", "meshd.key")))
-    world = World(tmp_path / "root")
-    world.config = replace(world.config, node_ip="127.0.0.1", metrics_listen=f"127.0.0.1:{ports[0]}")
-    agent: AgentPort = await world.start()
-    settings = Settings(metrics_listen=(f"127.0.0.1:{ports[1]}",), files=files)
-    async with control(agents={"node1": agent}, settings=settings):
-        config = configured(tmp_path, f"127.0.0.1:{ports[1]}")
-        where = f"127.0.0.1:{ports[2]}"
+    worlds = {node: a_host(tmp_path / node, node, port) for node, port in zip(NODES, ports, strict=True)}
+    agents: dict[str, AgentPort] = {node: await world.start() for node, world in worlds.items()}
+    settings = Settings(metrics_listen=(f"127.0.0.1:{meshd}",), files=files)
+    async with control(agents=agents, settings=settings):
+        config = configured(tmp_path, f"127.0.0.1:{meshd}")
+        where = f"127.0.0.1:{own}"
         process = await asyncio.create_subprocess_exec(
             programs / "prometheus", f"--config.file={config}", f"--storage.tsdb.path={tmp_path / 'tsdb'}",
             f"--web.listen-address={where}", "--log.level=error", stderr=asyncio.subprocess.DEVNULL,
         )  # fmt: skip
         try:
-            up = await asked(where, "up", lambda found: len(found) == 3 and all(v == 1 for v in found.values()))
+            up = await asked(where, "up", lambda found: len(found) == 5 and all(v == 1 for v in found.values()))
             assert {job for job, _ in up} == {"mesh-hosts", "mesh-meshd", "mesh-cluster"}
-            for name in (
-                "node_load1",
-                "machine_cpu_cores",
-                "kubelet_node_name",
-                "mesh_store_revision",
-                "kube_node_info",
-            ):
+            for name in ("node_load1", "machine_cpu_cores", "kubelet_node_name"):
+                found = await asked(where, name, lambda found: len(found) == len(NODES))
+                assert {node for _, node in found} == set(NODES), name
+            for name in ("mesh_store_revision", "kube_node_info"):
                 assert await asked(where, name, bool), name
-            assert {node for _, node in await asked(where, "node_load1", bool)} == {"node1"}
         finally:
             process.terminate()
             await process.wait()
-    await world.kill()
+    for world in worlds.values():
+        await world.kill()
+
+
+def a_host(root: Path, node: str, port: int) -> World:
+    """One whose agent tells figures at this port."""
+    certs = test_pki()
+    write_pki(root / "pki", certs.ca, "agent", pki.issue(certs.ca, pki.node(node), NOW))
+    world = World(root)
+    world.config = replace(world.config, node_name=node, node_ip="127.0.0.1", metrics_listen=f"127.0.0.1:{port}")
+    return world
 
 
 def free_ports(count: int) -> list[int]:

@@ -9,6 +9,7 @@ import json
 import os
 import subprocess
 import time
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,7 +18,8 @@ from pathlib import Path
 PACKAGES = (
     "systemd,systemd-sysv,dbus,openssh-server,iproute2,iputils-ping,python3,ca-certificates,procps,sudo,busybox-static"
 )
-IMAGE = "localhost/testhost:latest"
+_MADE_OF = f"{zlib.crc32(PACKAGES.encode()):08x}"
+IMAGE = f"localhost/testhost:{_MADE_OF}"
 NETWORK = "10.88.77"  # part of the network that Podman has by itself
 
 
@@ -25,11 +27,12 @@ class Failed(Exception):  # noqa: N818 - reads as a run's failure
     """What did not do what it should, with all that it said."""
 
 
-def run(*argv: str, check: bool = True, seconds: float = 600, **more: str) -> str:
-    """Standard output of a command; raises Failed. `more` is added to its environment."""
+def run(*argv: str, check: bool = True, seconds: float = 600, told: str = "", **more: str) -> str:
+    """Standard output of a command that reads `told`; raises Failed. `more` is added to its environment."""
     done = subprocess.run(
-        argv, capture_output=True, text=True, check=False, timeout=seconds, env={**os.environ, **more}, cwd="/"
-    )
+        argv, input=told, capture_output=True, text=True, check=False, timeout=seconds, env={**os.environ, **more},
+        cwd="/",
+    )  # fmt: skip
     if check and done.returncode:
         raise Failed(f"{' '.join(argv)} → {done.returncode}\n{done.stdout}\n{done.stderr}")
     return done.stdout
@@ -75,9 +78,16 @@ class Lab:
         conf = str(self.directory / "containers.conf")
         return run("podman", *where, *args, check=check, seconds=seconds, CONTAINERS_CONF=conf)
 
-    def ssh(self, name: str, *argv: str, check: bool = True, seconds: float = 300) -> str:
-        """A command on a host, as root."""
-        return run("ssh", *self._options(), f"root@{self.addresses[name]}", "--", *argv, check=check, seconds=seconds)
+    def ssh(self, name: str, *argv: str, check: bool = True, seconds: float = 300, told: str = "") -> str:
+        """A command on a host, as root; it reads `told`."""
+        where = (*self._options(), f"root@{self.addresses[name]}")
+        return run("ssh", *where, "--", *argv, check=check, seconds=seconds, told=told)
+
+    def rules(self, name: str) -> str:
+        """Of a host's packet filters, read by this machine's tools."""
+        process = self.podman("inspect", name, "--format", "{{.State.Pid}}").strip()
+        told = (("nft", "list", "ruleset"), ("iptables-legacy-save",))
+        return "".join(run("nsenter", "-t", process, "-n", *argv) for argv in told)
 
     def power_off(self, name: str) -> None:
         """As if the plug were pulled."""
@@ -87,6 +97,16 @@ class Lab:
         """Boots it again, at the same address."""
         self.podman("start", name)
         self._await(name)
+
+    @contextmanager
+    def without_internet(self, name: str) -> Iterator[None]:
+        """It reaches its own network alone meanwhile."""
+        way = self.ssh(name, "ip", "route", "show", "default").strip()
+        self.ssh(name, "ip", "route", "del", way)
+        try:
+            yield
+        finally:
+            self.ssh(name, "ip", "route", "add", way)
 
     @contextmanager
     def unplugged(self, name: str) -> Iterator[None]:
@@ -100,9 +120,9 @@ class Lab:
         finally:
             run("ip", "link", "set", link, "up")
 
-    def inventory(self, bundle: Path, **values: object) -> Path:
-        """An inventory of all hosts; the first is the control host."""
-        hosts = {name: {"ansible_host": address} for name, address in self.addresses.items()}
+    def inventory(self, bundle: Path, names: Sequence[str] = (), **values: object) -> Path:
+        """An inventory of all hosts, or those named; the first is the control host."""
+        hosts = {name: {"ansible_host": self.addresses[name]} for name in names or self.names}
         shared = {
             "ansible_user": "root",
             "ansible_ssh_common_args": " ".join(self._options()),
@@ -128,7 +148,7 @@ class Lab:
     def _image(self) -> None:
         if self.podman("images", "--quiet", IMAGE).strip():
             return
-        archive = self.directory / "host.tar"
+        archive = self.directory / f"host-{_MADE_OF}.tar"
         if not archive.exists():
             fresh = archive.with_name("fresh.tar")
             run("mmdebstrap", "--variant=minbase", f"--include={PACKAGES}", "bookworm", str(fresh), seconds=900)

@@ -18,25 +18,14 @@ from pathlib import Path
 from typing import Any
 
 from tests.machines.lab import Failed, Lab, run
+from tests.machines.monitoring import scraped
+from tests.machines.picture import Picture, differences, picture
 
 ROOT = Path(__file__).parent.parent.parent
 TOOLS = ROOT / ".venv" / "ansible"
 HOSTS = ("host1", "host2", "host3")
-# What of a host must be after the reset as it was before: a command, and which of its lines may differ.
-PICTURE: Mapping[str, tuple[str, str]] = {
-    "units": ("systemctl list-unit-files --no-legend --no-pager | awk '{print $1, $2}' | sort", r"^run-|^$"),
-    "failed units": ("systemctl list-units --failed --no-legend --no-pager --plain", "^$"),
-    "mounts": ("awk '{print $2, $3}' /proc/self/mounts | sort", r"/run/user|/proc/sys/fs/binfmt_misc"),
-    "routes": ("ip route show table all | sort", "^$"),
-    "links": ("ip -o link | awk '{print $2}' | sort", "^$"),
-    "rules": ("nft list ruleset 2>/dev/null || true", "^$"),
-    "packages": ("dpkg-query -W -f '${Package} ${Status}\\n' | sort", "^$"),
-    "settings": ("find /etc /opt /root /usr/local /srv -xdev -not -path '/root/.ansible*' | sort",
-                 r"/etc/ld.so.cache|/root/.cache|/etc/ssl/certs|/etc/.*\.dpkg-|/root/.ssh"),
-    "state": ("find /var/lib /run /tmp -xdev -maxdepth 2 -not -path '/run/systemd*' | sort",
-              r"^/var/lib/(apt|dpkg|systemd|ucf)|^/run/(log|user|udev|ansible|sshd)|^/tmp/(ansible|systemd)"),
-    "processes": ("ps -eo comm | sort -u", r"^(ps|awk|sort|sshd|sh|sftp-server|systemd\S*|\(sd-pam\)|\S*kworker\S*)$"),
-}  # fmt: skip
+ASKED = {"mesh_firewall": True, "mesh_journal_max": "200M"}  # what a user may switch on
+EVERYTHING = ("--extra-vars", "mesh_reset_backups=true")
 
 
 def main() -> int:
@@ -61,27 +50,58 @@ def main() -> int:
 def story(lab: Lab, bundle: Path) -> None:
     """All of it."""
     timed("three bare hosts boot", lab.__enter__)
-    before = {name: picture(lab, name) for name in HOSTS}
-    inventory = lab.inventory(bundle)
-    timed("bare hosts to a mesh", lambda: play(inventory, "site"))
-    again = timed("the same again", lambda: play(inventory, "site"))
-    expect(changes(again) == dict.fromkeys(HOSTS, 0), f"the second run changes nothing, not {changes(again)}")
-    checked = timed("the same in check mode", lambda: play(inventory, "site", "--check"))
-    expect(changes(checked) == dict.fromkeys(HOSTS, 0), f"check mode finds nothing to change, not {changes(checked)}")
-    timed("the web example answers on every host", lambda: web(lab))
-    newer = relabelled(bundle, lab.directory / "newer")
-    with asked(lab) as seen:
-        inventory = lab.inventory(newer)
-        timed("upgrade host by host, under load", lambda: play(inventory, "upgrade"))
-    for name, said in seen.items():
+    before = {name: seen(lab, name) for name in HOSTS}
+    mine = with_images(lab.directory, bundle, lab.directory / "bundle")
+    guestbook = str(ROOT / "examples" / "guestbook" / "guestbook.yaml")
+    inventory = lab.inventory(mine, **ASKED, mesh_manifests=[guestbook])
+    timed("check mode on bare hosts", lambda: play(inventory, "site", "--check"))
+    unchanged(lab, before, "check mode")
+    timed("bare hosts to a mesh with the guestbook", lambda: play(inventory, "site"))
+    timed("the guestbook answers on every host", lambda: answers(lab, "guestbook", "Welcome to the guestbook"))
+    for what, args in (("the same again", ()), ("the same in check mode", ("--check",))):
+        said = timed(what, lambda args=args: play(inventory, "site", *args))
+        expect(changes(said) == dict.fromkeys(HOSTS, 0), f"{what} changes nothing, not {changes(said)}")
+    timed("Prometheus beside the mesh", lambda: play(inventory, "monitoring"))
+    timed("all layers are read", lambda: scraped(lab, HOSTS))
+    said = play(inventory, "monitoring")
+    expect(changes(said) == dict.fromkeys(HOSTS, 0), f"monitoring again changes nothing, not {changes(said)}")
+    web(lab)
+    newer = relabelled(mine, lab.directory / "newer")
+    for release, what in ((newer, "newer"), (mine, "older")):
+        upgraded(lab, lab.inventory(release, **ASKED), what)
+    timed("certificates renewed", lambda: play(inventory, "rotate_certs"))
+    answers(lab, "web", "Hello from the mesh")
+    timed("reset", lambda: play(inventory, "reset", *EVERYTHING))
+    unchanged(lab, before, "reset")
+    with lab.without_internet(HOSTS[0]):
+        own = {**ASKED, "mesh_manifests": [guestbook], "mesh_debs": True, "mesh_node_ip": lab.addresses[HOSTS[0]]}
+        inventory = lab.inventory(mine, HOSTS[:1], **own)
+        timed("a bare host without internet to a mesh", lambda: play(inventory, "site"))
+        answers(lab, "guestbook", "Welcome to the guestbook", HOSTS[:1])
+        timed("reset of it", lambda: play(inventory, "reset", *EVERYTHING))
+    unchanged(lab, before, "reset")
+    print("all holds")
+
+
+def seen(lab: Lab, name: str) -> Picture:
+    """A host as it is now."""
+    return picture(lambda command: lab.ssh(name, command), lab.rules(name))
+
+
+def unchanged(lab: Lab, before: Mapping[str, Picture], what: str) -> None:
+    """Raises Failed with what a playbook left on the hosts."""
+    for name in HOSTS:
+        left = differences(before[name], seen(lab, name))
+        expect(not left, f"{what} leaves {name} as it was, but for:\n" + "\n".join(left))
+
+
+def upgraded(lab: Lab, inventory: Path, what: str) -> None:
+    """Every host is brought to the inventory's release while all of them ask a Service."""
+    with asked(lab) as found:
+        timed(f"upgrade to the {what} release, host by host, under load", lambda: play(inventory, "upgrade"))
+    for name, said in found.items():
         print(f"  asked on {name}: {said['asked']}, failed {len(said['failures'])}, slowest {said['slowest']} s")
         expect(not said["failures"], f"no request fails on {name}, not {said['failures'][:5]}")
-    timed("certificates rotated", lambda: play(inventory, "rotate_certs"))
-    timed("reset", lambda: play(inventory, "reset"))
-    for name in HOSTS:
-        left = differences(before[name], picture(lab, name))
-        expect(not left, f"reset leaves {name} as it was, but for:\n" + "\n".join(left))
-    print("all holds")
 
 
 def timed(what: str, act: Callable[[], Any]) -> Any:
@@ -107,25 +127,46 @@ def changes(said: str) -> dict[str, int]:
     return {name: int(count) for name, count in re.findall(r"^(\S+)\s+: ok=\d+\s+changed=(\d+)", said, re.MULTILINE)}
 
 
+def answers(lab: Lab, service: str, words: str, hosts: Sequence[str] = HOSTS) -> None:
+    """Raises Failed unless a Service's page has these words on each host."""
+    found = json.loads(lab.ssh(HOSTS[0], "mesh", "get", "service", service, "-o", "json"))
+    for name in hosts:
+        page = lab.ssh(name, "busybox", "wget", "-q", "-O", "-", f"http://{found['spec']['clusterIP']}/")
+        expect(words in page, f"the Service {service} answers on {name}, not {page!r}")
+
+
 def web(lab: Lab) -> None:
     """The example is applied on the control host, and its Service answers from each host."""
     control = HOSTS[0]
-    image = lab.directory / "hello.tar"
+    lab.podman("cp", str(hello(lab)), f"{control}:/tmp/hello.tar")
+    lab.podman("cp", str(ROOT / "examples" / "web" / "web.yaml"), f"{control}:/tmp/web.yaml")
+    lab.ssh(control, "mesh", "image", "load", "/tmp/hello.tar")
+    lab.ssh(control, "mesh", "apply", "-f", "/tmp/web.yaml", "--wait", "--timeout=120s")
+    answers(lab, "web", "Hello from the mesh")
+    lab.ssh(control, "rm", "-f", "/tmp/hello.tar", "/tmp/web.yaml")
+
+
+def hello(lab: Lab) -> Path:
+    """An archive of the image of examples/hello."""
+    image, saved = lab.directory / "hello.tar", lab.directory / "hello-image.tar"
     run(str(ROOT / "examples" / "hello" / "image.sh"), str(image))
     lab.podman("import", "--change", 'CMD ["/bin/sh"]', str(image), "localhost/mesh-hello:1")
-    saved = lab.directory / "hello-image.tar"
     saved.unlink(missing_ok=True)
     lab.podman("save", "--output", str(saved), "localhost/mesh-hello:1")
-    for file in (saved, ROOT / "examples" / "web" / "web.yaml"):
-        lab.podman("cp", str(file), f"{control}:/tmp/{file.name}")
-    lab.ssh(control, "mesh", "image", "load", f"/tmp/{saved.name}")
-    lab.ssh(control, "mesh", "apply", "-f", "/tmp/web.yaml", "--wait", "--timeout=120s")
-    service = json.loads(lab.ssh(control, "mesh", "get", "service", "web", "-o", "json"))
-    address = service["spec"]["clusterIP"]
-    for name in HOSTS:
-        page = lab.ssh(name, "busybox", "wget", "-q", "-O", "-", f"http://{address}/index.html")
-        expect("Hello from the mesh" in page, f"the Service answers on {name}, not {page!r}")
-    lab.ssh(control, "rm", "-f", f"/tmp/{saved.name}", "/tmp/web.yaml")
+    return saved
+
+
+def with_images(scratch: Path, bundle: Path, made: Path) -> Path:
+    """The same bundle with the guestbook's image in it, which is built here: no host has a registry."""
+    podman = ("podman", "--root", str(scratch / "builds"), "--runroot", str(scratch / "run-builds"))
+    context, tag = scratch / "guestbook", "localhost/guestbook:1"
+    run("rm", "-rf", str(context), str(made))
+    run("cp", "-r", str(ROOT / "examples" / "guestbook"), str(context))
+    run("cp", "/bin/busybox", str(context / "busybox"))
+    run(*podman, "build", "--isolation=chroot", "--tag", tag, str(context))
+    run("cp", "-rl", str(bundle), str(made))
+    run(*podman, "save", "--output", str(made / "images" / "guestbook.tar"), tag)
+    return made
 
 
 def relabelled(bundle: Path, fresh: Path) -> Path:
@@ -155,21 +196,6 @@ def asked(lab: Lab, hosts: Sequence[str] = HOSTS) -> Iterator[dict[str, dict[str
             lab.ssh(name, "systemctl", "stop", "load")
             seen[name] = json.loads(lab.ssh(name, "cat", "/root/load.json"))
             lab.ssh(name, "rm", "/root/load.py", "/root/load.json")
-
-
-def picture(lab: Lab, name: str) -> dict[str, list[str]]:
-    """What is there of a host, in lines."""
-    return {what: lab.ssh(name, command).splitlines() for what, (command, _) in PICTURE.items()}
-
-
-def differences(before: dict[str, list[str]], after: dict[str, list[str]]) -> list[str]:
-    """Lines that came or went."""
-    found = []
-    for what, (_, ignored) in PICTURE.items():
-        old, new = set(before[what]), set(after[what])
-        found += [f"{what}: + {line}" for line in sorted(new - old) if not re.search(ignored, line)]
-        found += [f"{what}: - {line}" for line in sorted(old - new) if not re.search(ignored, line)]
-    return found
 
 
 def expect(holds: bool, what: str) -> None:
