@@ -119,8 +119,8 @@ def _eat(first: FakeHost, limit: str) -> None:
 ROWS = (
     Row("disk of a host below its thresholds", "its node under DiskPressure, its pods elsewhere until there is room",
         _host_short, failed=LATE, replaced=4, flips=None, before=Stage.configure),
-    Row("disk of a host full to the last byte", "its node under DiskPressure, NotReady by turns; pods run on or elsewhere",
-        _host_full, failed=LATE, replaced=4, flips=None, before=Stage.configure),
+    Row("disk of a host full to the last byte",
+        "its node under DiskPressure, NotReady by turns; pods run on or elsewhere", _host_full, failed=LATE, replaced=4, flips=None, before=Stage.configure),
     Row("disk of the control host full", "what would change anything is refused with the reason; all else goes on",
         _control_disk, failed=LATE, replaced=4, flips=None, before=Stage.configure),
     Row("memory of a pod exhausted", "its container OOMKilled and started again", _hungry_pod),
