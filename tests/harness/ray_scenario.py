@@ -141,6 +141,11 @@ async def kill_head(_agent: AgentPort) -> None:
     os.kill(pids("gcs/gcs_server")[0], signal.SIGKILL)
 
 
+async def restart(_agent: AgentPort) -> None:
+    """As `mesh up` does after a change of settings: the raylet signs off, then the rest ends with its watcher."""
+    os.kill(pids("ray_watch")[0], signal.SIGTERM)
+
+
 async def no_blocking() -> Played:
     """How long the event loop hangs at most while Ray dies and comes back."""
     longest = 0.0
@@ -173,6 +178,7 @@ SCENARIOS: dict[str, Callable[[], Awaitable[Played]]] = {
     "end_agent": lambda: recovery(end_agent),
     "kill_raylet": lambda: recovery(kill_raylet),
     "kill_head": lambda: recovery(kill_head),
+    "restart": lambda: recovery(restart),
     "no_blocking": no_blocking,
     "orphan": orphan,
 }

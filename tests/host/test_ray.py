@@ -78,8 +78,8 @@ def test_a_dead_agent_is_answered_for_soon(ray: FakeHost, ended_by: str) -> None
     assert played["known"] == ["host1"]
 
 
-@pytest.mark.parametrize("killed", ["kill_raylet", "kill_head"])
-def test_all_of_ray_comes_back_when_a_part_is_killed(ray: FakeHost, killed: str) -> None:
+@pytest.mark.parametrize("killed", ["kill_raylet", "kill_head", "restart"])
+def test_all_of_ray_comes_back_when_a_part_ends(ray: FakeHost, killed: str) -> None:
     played = play(ray, killed)
     assert played["other"]
     assert played["lost"][0] == "Unavailable"
