@@ -34,11 +34,13 @@ from netproxy.ingress.engine import Ingress
 from netproxy.leaving import Leaving
 from netproxy.listening import BACKLOG, bound, guard
 from netproxy.routes import (
+    DNS,
     Backend,
     Listen,
     Place,
     Route,
     announced,
+    dns_routes,
     health_of,
     host_port_routes,
     place_of,
@@ -53,7 +55,6 @@ from netproxy.udp import UdpEngine
 log = structlog.get_logger()
 INGRESS = "/ingress:"  # in names of entries that are Ingresses
 HOST = "~host"  # who claims the ports of the host; sorts behind every Service
-DNS = "!dns"  # who claims the name service's; sorts before
 AGAIN = 10.0  # seconds until a listener that could not be opened is tried again
 
 
@@ -260,7 +261,7 @@ class Proxy:
         self._dns.configure(host.dns_zone, host.upstreams, self._named())
         self._tell_ingress()
         touched = self._claims.claim(HOST, host_port_routes(host.host_ports))
-        touched |= self._claims.claim(DNS, _dns_routes(host.dns_address))
+        touched |= self._claims.claim(DNS, dns_routes(host.dns_address))
         self._make(self._claims.moves(touched))
         self._settle_host_ports()
         if moved:
@@ -397,7 +398,3 @@ class Proxy:
         used = {b for r in self._claims.by_owner.get(name, {}).values() for b in r.backends}
         self._leaving.note(name, serving, used, self._tcp)
         self._hands.settle(name, serving)
-
-
-def _dns_routes(address: str) -> dict[Listen, Route]:
-    return {Listen(p, address, 53): Route(DNS, f"53/{p}") for p in ("UDP", "TCP")} if address else {}

@@ -14,6 +14,7 @@ from typing import NamedTuple
 from mesh.v1.node_pb2 import HostPort, HostSide, ProxyEndpoint, ProxyPort, ProxyService
 
 ANY = "0.0.0.0"  # noqa: S104 - node ports answer on every address of the host (X15)
+DNS = "!dns"  # who claims the name service's addresses; sorts before every Service
 CONNECT_TIMEOUT = 3.0  # seconds for one backend
 
 
@@ -208,6 +209,11 @@ def host_port_routes(ports: Sequence[HostPort]) -> dict[Listen, Route]:
         for p in ports
         if p.ip
     }
+
+
+def dns_routes(address: str) -> dict[Listen, Route]:
+    """Where the name service listens; nowhere without an address."""
+    return {Listen(p, address, 53): Route(DNS, f"53/{p}") for p in ("UDP", "TCP")} if address else {}
 
 
 class Health(NamedTuple):

@@ -8,7 +8,8 @@ from mesh.model.workloads import is_active
 from mesh.v1 import node_pb2
 from mesh.v1.stats_pb2 import Summary
 from tests.harness.bent_time import bent
-from tests.harness.cluster import Cluster, SimHost
+from tests.harness.cluster import Cluster
+from tests.harness.simhost import SimHost
 
 WEB = """
 apiVersion: apps/v1
