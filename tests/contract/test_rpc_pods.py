@@ -268,8 +268,8 @@ async def test_a_reader_that_takes_nothing_is_cut_and_its_stream_closed(agent: H
     agent.scripts["logs"] = agent.scripts["exec"] = flood
     async with control({"a": agent}, settings=Settings(limits=Limits(reader_seconds=1))) as mesh:
         await started(mesh, objects.pod("web"))
-        for number, call in enumerate((logs(mesh, follow=True), execute(mesh))):
-            reading = aiter(call)  # type: ignore[call-overload]
+        for number, start in enumerate((lambda: logs(mesh, follow=True), lambda: execute(mesh))):
+            reading = aiter(start())  # type: ignore[call-overload]  # one after the other: streams are numbered
             await anext(reading)
             async with asyncio.timeout(30):
                 await agent.streams[f"s{number}"].closed.wait()
