@@ -53,7 +53,7 @@ async def test_nothing_of_a_secret_reaches_the_disk(tmp_path: Path) -> None:
             await node.running(pod, from_registry)
             assert await node.said(pod, 'printf %s "$TOKEN"; cat /files/token') == canaries[0] * 2
             node.secrets["s"] = a_secret("s", 2, token=canaries[1], other=canaries[1])
-            await node.assign(pod)
+            await node.assign(pod, from_registry)
             shown = host.config.memory_dir / pod.metadata.uid / "files" / "token"
             await asyncio.to_thread(wait_for_text, shown, canaries[1], 10)
             inspected = host.podman("inspect", *await ids(node)).encode()
