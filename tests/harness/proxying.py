@@ -5,6 +5,7 @@ Rule: every test has addresses that no other test or user of the machine is like
 """
 
 import asyncio
+import errno
 import os
 import random
 import struct
@@ -214,12 +215,16 @@ async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
 
 
 async def ask(ip: str, port: int, text: bytes = b"", source: str = "") -> bytes:
-    """Connects, sends, ends its half, reads to the end."""
+    """Connects, sends, ends its half, reads to the end. Raises ConnectionResetError, whenever the reset comes."""
     async with asyncio.timeout(DEADLINE):
         reader, writer = await asyncio.open_connection(ip, port, local_addr=(source, 0) if source else None)
         writer.write(text)
-        writer.write_eof()
         try:
+            writer.write_eof()
             return await reader.read()
+        except OSError as error:
+            if error.errno == errno.ENOTCONN:  # the kernel's word for it when the reset came before the end
+                raise ConnectionResetError(error.errno, error.strerror) from error
+            raise
         finally:
             writer.close()
