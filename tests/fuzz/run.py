@@ -1,17 +1,19 @@
 """Fuzzes one target, guided by coverage: `python -m tests.fuzz.run TARGET SECONDS [CORPUS]`.
 
-It ends with 0 when nothing was found. A crash, an input that takes over 5 s or more than 500 MB end it at once with the
-input as a file beside the corpus. Without atheris (which has no build for every Python) inputs are varied blindly.
+It ends with 0 when nothing was found. A crash, an input that takes over 5 s or 500 MB more than there were at the start
+end it at once with the input as a file beside the corpus. Without atheris (which has no build for every Python) inputs
+are varied blindly.
 """
 
 import random
+import resource
 import sys
 import tempfile
 import time
 from pathlib import Path
 
 SLOWEST = 5  # seconds of one input
-MEGABYTES = 500
+MEGABYTES = 500  # beside what is held already
 LONGEST = 4096  # bytes of an input
 
 
@@ -28,8 +30,9 @@ def main(name: str, seconds: int, corpus: Path) -> None:
     target, seeds = TARGETS[name]
     for number, seed in enumerate(seeds):
         (corpus / f"seed-{number}").write_bytes(seed)
+    held = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024  # a process inherits the peak of who started it
     atheris.Setup(
-        [sys.argv[0], f"-max_total_time={seconds}", f"-timeout={SLOWEST}", f"-rss_limit_mb={MEGABYTES}",
+        [sys.argv[0], f"-max_total_time={seconds}", f"-timeout={SLOWEST}", f"-rss_limit_mb={held + MEGABYTES}",
          f"-max_len={LONGEST}", f"-artifact_prefix={corpus}/found-", "-print_final_stats=1", str(corpus)],
         target,
     )  # fmt: skip

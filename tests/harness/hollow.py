@@ -23,13 +23,17 @@ _BOOTS = itertools.count(1)
 
 @dataclass(slots=True)
 class Script:
-    """What a stream does: gives `chunks`, then echoes its input when `echo`, then ends with `exit_code`, or never."""
+    """What a stream does: gives `chunks`, then echoes its input when `echo`, then ends with `exit_code`, or never.
+
+    `repeats`: it gives its chunks to every read anew, however much is read.
+    """
 
     chunks: Sequence[tuple[int, bytes]] = ()
     exit_code: int | None = None
     error: str = ""
     echo: bool = False
     endless: bool = False
+    repeats: bool = False
     refuse: Exception | None = None
 
 
@@ -193,7 +197,9 @@ class HollowAgent:
             except TimeoutError:
                 pass
         self._check()
-        chunks, stream.out = stream.out, []
+        chunks = stream.out
+        if not stream.script.repeats:
+            stream.out = []
         batch = node_pb2.StreamBatch(chunks=chunks)
         if self._finished(stream):
             batch.done, batch.error = True, stream.script.error
