@@ -1,6 +1,6 @@
 """`make test-hosts`: three hosts from nothing to a mesh that answers, and back to nothing; says how long it took.
 
-    python -m tests.machines.provision DIRECTORY BUNDLE [--keep]
+    python -m tests.machines.provision DIRECTORY BUNDLE [--keep] [--other BUNDLE]
 
 Rule: everything is done by the collection's playbooks, as a user does it; what does not hold ends the run with exit
 code 1 and the words of what failed.
@@ -34,10 +34,11 @@ def main() -> int:
     parser.add_argument("directory", type=Path, help="where the hosts' image and disks are kept")
     parser.add_argument("bundle", type=Path, help="what `make bundle` wrote")
     parser.add_argument("--keep", action="store_true", help="leave the hosts running")
+    parser.add_argument("--other", type=Path, help="a release to go to and back from; else the same by another name")
     told = parser.parse_args()
     lab = Lab(told.directory.absolute(), HOSTS)
     try:
-        story(lab, told.bundle.absolute())
+        story(lab, told.bundle.absolute(), told.other and told.other.absolute())
     except (Failed, AssertionError) as failure:
         print(f"FAILED: {failure}", file=sys.stderr)
         return 1
@@ -47,7 +48,7 @@ def main() -> int:
     return 0
 
 
-def story(lab: Lab, bundle: Path) -> None:
+def story(lab: Lab, bundle: Path, other: Path | None) -> None:
     """All of it."""
     timed("three bare hosts boot", lab.__enter__)
     before = {name: seen(lab, name) for name in HOSTS}
@@ -66,9 +67,8 @@ def story(lab: Lab, bundle: Path) -> None:
     said = play(inventory, "monitoring")
     expect(changes(said) == dict.fromkeys(HOSTS, 0), f"monitoring again changes nothing, not {changes(said)}")
     web(lab)
-    newer = relabelled(mine, lab.directory / "newer")
-    for release, what in ((newer, "newer"), (mine, "older")):
-        upgraded(lab, lab.inventory(release, **ASKED), what)
+    for release in (other or relabelled(mine, lab.directory / "other"), mine):
+        upgraded(lab, lab.inventory(release, **ASKED), named(release))
     timed("certificates renewed", lambda: play(inventory, "rotate_certs"))
     answers(lab, "web", "Hello from the mesh")
     timed("reset", lambda: play(inventory, "reset", *EVERYTHING))
@@ -95,10 +95,10 @@ def unchanged(lab: Lab, before: Mapping[str, Picture], what: str) -> None:
         expect(not left, f"{what} leaves {name} as it was, but for:\n" + "\n".join(left))
 
 
-def upgraded(lab: Lab, inventory: Path, what: str) -> None:
+def upgraded(lab: Lab, inventory: Path, release: str) -> None:
     """Every host is brought to the inventory's release while all of them ask a Service."""
     with asked(lab) as found:
-        timed(f"upgrade to the {what} release, host by host, under load", lambda: play(inventory, "upgrade"))
+        timed(f"upgrade to {release}, host by host, under load", lambda: play(inventory, "upgrade"))
     for name, said in found.items():
         print(f"  asked on {name}: {said['asked']}, failed {len(said['failures'])}, slowest {said['slowest']} s")
         expect(not said["failures"], f"no request fails on {name}, not {said['failures'][:5]}")
@@ -175,8 +175,13 @@ def relabelled(bundle: Path, fresh: Path) -> Path:
     run("cp", "-rl", str(bundle), str(fresh))
     release = json.loads((bundle / "release.json").read_text())
     (fresh / "release.json").unlink()
-    (fresh / "release.json").write_text(json.dumps({**release, "release": f"{release['release']}-newer"}))
+    (fresh / "release.json").write_text(json.dumps({**release, "release": f"{release['release']}-other"}))
     return fresh
+
+
+def named(bundle: Path) -> str:
+    """The release that is in it."""
+    return str(json.loads((bundle / "release.json").read_text())["release"])
 
 
 @contextmanager
