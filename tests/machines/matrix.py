@@ -17,8 +17,8 @@ from typing import Any
 
 from tests.machines.lab import Failed, Lab
 from tests.machines.provision import HOSTS, asked, play, web
-from tests.matrix.row import Row, Seen, wrong
-from tests.matrix.table import written
+from tests.matrix.row import Row, Seen
+from tests.matrix.table import told
 
 FIRST, SECOND, THIRD = HOSTS
 PATIENCE = 300.0
@@ -86,30 +86,20 @@ def main() -> int:
     parser.add_argument("--keep", action="store_true", help="leave the hosts running")
     parser.add_argument("--only", default="", help="the rows whose name has this in it")
     parser.add_argument("--write", action="store_true", help="put the rows into docs/reliability.md")
-    told = parser.parse_args()
-    lab = Lab(told.directory.absolute(), HOSTS)
+    wished = parser.parse_args()
+    lab = Lab(wished.directory.absolute(), HOSTS)
     try:
         lab.__enter__()
-        play(lab.inventory(told.bundle.absolute()), "site")
+        play(lab.inventory(wished.bundle.absolute()), "site")
         web(lab)
         lab.ssh(FIRST, "mesh", "scale", "deployment/web", "--replicas=6")
         lab.ssh(FIRST, "mesh", "delete", "cronjob", "look")  # its pods come and go by themselves
         converged(lab)
-        return max([0, *(_played(lab, row, told.write) for row in ROWS if told.only in row.name)])
+        rows = [row for row in ROWS if wished.only in row.name]
+        return max([0, *(told(row, measured(lab, row), write=wished.write) for row in rows)])
     finally:
-        if not told.keep:
+        if not wished.keep:
             lab.close()
-
-
-def _played(lab: Lab, row: Row[Lab], write: bool) -> int:
-    seen = measured(lab, row)
-    print(seen.line(row), flush=True)
-    if found := wrong(row, seen):
-        print(f"FAILED: {row.name}: {'; '.join(found)}", file=sys.stderr, flush=True)
-        return 1
-    if write:
-        written(row.name, seen.line(row))
-    return 0
 
 
 def measured(lab: Lab, row: Row[Lab]) -> Seen:

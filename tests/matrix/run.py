@@ -14,9 +14,9 @@ from pathlib import Path
 
 from tests.harness.pythonpod import REPOSITORY
 from tests.matrix import clock, control, network, outside, programs, resources
-from tests.matrix.row import Row, wrong
+from tests.matrix.row import Row
 from tests.matrix.stage import Stage
-from tests.matrix.table import written
+from tests.matrix.table import told
 
 ROWS = (*programs.ROWS, *network.ROWS, *resources.ROWS, *outside.ROWS, *control.ROWS, *clock.ROWS)
 
@@ -27,14 +27,14 @@ def main() -> int:
     parser.add_argument("--only", action="append", default=[], metavar="WORD", help="the rows with this in their name")
     parser.add_argument("--write", action="store_true", help="put what was seen into docs/reliability.md")
     parser.add_argument("--list", action="store_true", help="say the rows' names, and play none")
-    told = parser.parse_args()
-    rows = [row for row in ROWS if not told.only or any(word in row.name for word in told.only)]
-    if told.list:
+    wished = parser.parse_args()
+    rows = [row for row in ROWS if not wished.only or any(word in row.name for word in wished.only)]
+    if wished.list:
         print("\n".join(row.name for row in rows))
         return 0
     code = 0
     while rows:
-        code |= _on_a_stage(rows, told.write)
+        code |= _on_a_stage(rows, wished.write)
     return code
 
 
@@ -48,23 +48,11 @@ def _on_a_stage(rows: list[Row[Stage]], write: bool) -> int:
             while rows:
                 row = rows.pop(0)
                 try:
-                    code |= _played(stage, row, write)
+                    code |= told(row, stage.play(row), write=write)
                 except (AssertionError, subprocess.SubprocessError, OSError) as failure:
                     print(f"FAILED: {row.name}: {failure}", file=sys.stderr, flush=True)
                     return 1
     return code
-
-
-def _played(stage: Stage, row: Row[Stage], write: bool) -> int:
-    """What the row came to is told, and written, as soon as it is known."""
-    seen = stage.play(row)
-    print(seen.line(row), flush=True)
-    if found := wrong(row, seen):
-        print(f"FAILED: {row.name}: {'; '.join(found)}", file=sys.stderr, flush=True)
-        return 1
-    if write:
-        written(row.name, seen.line(row))
-    return 0
 
 
 if __name__ == "__main__":
