@@ -45,6 +45,7 @@ class SimHost:
         self.name = name
         self.host = FakeHost()
         self.accepted = (0, 0)
+        self.order = node_pb2.Assignment()  # the last that was sent
         self.power_offs = 0
         self.cut_off = False  # the host lives and nobody hears of it
         self.mute = False  # the host lives, and what would bear witness to that does not answer
@@ -120,6 +121,7 @@ class SimHost:
     # ---- the port, over a bad line
 
     async def assign(self, request: node_pb2.Assignment) -> node_pb2.AssignReply:
+        self.order = request
         reply = await self._carry(lambda agent: agent.assign(request), again=True)
         fence = (reply.fence.epoch, reply.fence.revision)
         assert fence >= self.accepted, f"{self.name} went back from order {self.accepted} to {fence}"

@@ -128,6 +128,10 @@ class Stage:
         """The host's network cable, at the switch."""
         enter(self._machines.switch, "ip", "link", "set", host.port, "up" if plugged else "down")
 
+    def running(self, host: FakeHost) -> set[str]:
+        """Uids of the pods of which a container runs on the host, whatever the API says."""
+        return {one.uid for one in self._census.look() if one.host == host.name}
+
     def at_switch(self, *argv: str) -> list[str]:
         """The argv that runs `argv` where the switch is."""
         return ["nsenter", "-t", str(self._machines.switch), "-n", "--", *argv]

@@ -1,4 +1,5 @@
-"""What runs on the stage: servers behind a Service and a StatefulSet with a Secret's file, spread over the hosts."""
+"""What runs on the stage: servers that answer with their names, behind a Service, and a StatefulSet with a Secret's
+file; spread over the hosts."""
 
 import json
 from typing import Any
@@ -38,8 +39,9 @@ def _workload(kind: str, name: str, replicas: int) -> dict[str, Any]:
         "nodeTaintsPolicy": "Honor", "labelSelector": {"matchLabels": {"app": name}},
     }  # fmt: skip
     pod = json.loads(
-        python_pod(name, "http_server.py", "8080", name, ports=(8080,), topologySpreadConstraints=[spread])
+        python_pod(name, "http_server.py", "8080", "$(POD)", ports=(8080,), topologySpreadConstraints=[spread])
     )
+    pod["spec"]["containers"][0]["env"] = [{"name": "POD", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}]
     template = {"metadata": {"labels": labels}, "spec": {**pod["spec"], "terminationGracePeriodSeconds": 2}}
     spec = {"replicas": replicas, "selector": {"matchLabels": {"app": name}}, "template": template}
     return _object("apps/v1", kind, name, spec=spec)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from mesh.controllers.nodes import OUT_OF_SERVICE
+from mesh.errors import Conflict
 from mesh.model.conditions import find
 from mesh.model.keys import Key
 from mesh.model.manifest import load
@@ -234,6 +235,28 @@ async def test_a_short_partition_costs_nothing_and_a_longer_one_its_pods(tmp_pat
     await cluster.until(lambda: not cluster.hosts["host1"].running() & before, 60)
     await cluster.until(lambda: not cluster.unsettled(), 60)
     assert len({p.metadata.uid for p in up(cluster)} & before) == 2
+    await cluster.stop()
+
+
+@bent
+async def test_what_was_replaced_meanwhile_is_stopped_unasked_and_comes_back_by_no_late_order(tmp_path: Path) -> None:
+    cluster = await begin(tmp_path, ("Deployment", "web", 6))
+    host = cluster.hosts["host1"]
+    before, late = host.running(), host.order
+    replaced = {f"default/{name}" for name in on(cluster, "host1")}
+    host.cut_off = True
+    await asyncio.sleep(300)
+    assert host.running() == before
+    asked = set[str]()
+    cluster.watch(lambda _: asked.update(set(served(cluster)) & replaced))
+    host.cut_off = False
+    await cluster.until(lambda: not host.running() & before, 60)
+    assert not asked
+    with pytest.raises(Conflict, match="is older than"):  # it was under way when the cable went out
+        await host.assign(late)
+    await asyncio.sleep(60)
+    assert not host.running() & before
+    assert not asked
     await cluster.stop()
 
 
