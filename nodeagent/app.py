@@ -26,6 +26,7 @@ from nodeagent.keeping import Keeping
 from nodeagent.lock import knock, opened, try_lock
 from nodeagent.proxy import Proxy
 from nodeagent.runtime.overland import Overland
+from nodeagent.runtime.places import Places
 
 log = structlog.get_logger()
 
@@ -57,7 +58,7 @@ class HostAgent:
 
     async def run(self) -> None:
         """Waits for the host, which who stands by for it gives back when asked; then serves it until the agent ends."""
-        close_to_others(self._config.root / "ray" / "tmp")
+        close_to_others(Places.of(self._config).ray)
         self._keeping.begin()
         await self.serve(await lock_host(self._config))
 

@@ -80,6 +80,7 @@ def prepare(config: AgentConfig) -> oci.Chosen:
     memory.mount(places.run, "64m")
     fresh = [memory.mount(d, "256m") for d in (places.libpod, places.bundles)]
     _run_directories(places)
+    memory.mount(places.ray, "256m")
     memory.mount(places.volumes, never_swapped=True)
     host = Changed.load(places.host)
     if config.oci_runtime != "runc" and config.control_groups == "own":
@@ -217,7 +218,7 @@ def _directories(places: Places) -> None:
 
 def _run_directories(places: Places) -> None:
     for directory in (places.runroot, places.exits, places.oci_state, places.bin, places.oom, places.exec,
-                      places.netns, places.sandboxes, places.shm, places.volumes,
+                      places.netns, places.sandboxes, places.shm, places.volumes, places.ray,
                       places.veiled, places.unveiled, places.stdin):  # fmt: skip
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
 

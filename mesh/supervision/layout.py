@@ -10,7 +10,7 @@ DEFAULT_ROOT = Path("/var/lib/mesh")
 
 # Ray's unix sockets: <ray tmp>/session_<date>_<time>_<microseconds>_<pid>/sockets/plasma_store.<n>, 107 bytes in all.
 _SOCKET_LIMIT = 107
-_SESSION = len("/ray/tmp/session_2000-01-01_00-00-00_000000_4194304/sockets/plasma_store.99")
+_SESSION = len("/run/ray/session_2000-01-01_00-00-00_000000_4194304/sockets/plasma_store.99")
 LONGEST_ROOT = _SOCKET_LIMIT - _SESSION
 
 
@@ -135,9 +135,10 @@ class Layout:
 
     @property
     def ray_tmp(self) -> Path:
-        """Ray's session directories. Each worker's start opens them to all (0777) by Ray's own doing; the agent
-        closes them again (0700), and they lie below a directory that is closed at all times."""
-        return self.ray / "tmp"
+        """Ray's session directories: a tmpfs, for Ray ends when a line of its log finds no room. Each worker's start
+        opens them to all (0777) by Ray's own doing; the agent closes them again (0700), and they lie below a directory
+        that is closed at all times."""
+        return self.run / "ray"
 
     # ---- host
 
@@ -208,6 +209,6 @@ class Layout:
         """What `mesh up` makes, parents first, each 0700."""
         return (
             self.root, self.meshd, self.store_key.parent, self.pki, self.ray, self.ray_tls, self.ray_home,
-            self.ray_storage, self.ray_tmp, self.agent, self.netproxy, self.podman, self.manifests, self.log,
+            self.ray_storage, self.agent, self.netproxy, self.podman, self.manifests, self.log,
             self.agent_log.parent,
         )  # fmt: skip

@@ -97,6 +97,11 @@ class Places:
         return self.tmpdir / "exits"
 
     @property
+    def ray(self) -> Path:
+        """Ray's session directories; a tmpfs of its own."""
+        return self.run / "ray"
+
+    @property
     def oci_state(self) -> Path:
         """The OCI runtime's state."""
         return self.run / "oci"

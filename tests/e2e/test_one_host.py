@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.conftest import EXAMPLE, IMAGE
-from tests.harness.hosts import FakeHost, until
+from tests.harness.hosts import ROOT, FakeHost, until
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -55,10 +55,10 @@ def second_up_disturbs_nothing(host: FakeHost) -> None:
 
 
 def rays_directories_are_closed(host: FakeHost) -> None:
-    tmp = host.state / "ray" / "tmp"
+    tmp = host.path(ROOT) / "run" / "ray"
     sessions = [path for path in tmp.glob("session_2*") if not path.is_symlink()]
     assert sessions
-    for path in (host.state, host.state / "ray", tmp, *sessions, *(s / "logs" for s in sessions)):
+    for path in (host.state, tmp.parent, tmp, *sessions, *(s / "logs" for s in sessions)):
         assert path.stat().st_mode & 0o777 == 0o700, path
 
 

@@ -39,9 +39,9 @@ def test_a_host_is_prepared_once_and_again(config: AgentConfig) -> None:
     chosen = prepare(config)
     places = Places.of(config)
     first = mounts(config)
-    assert len(first) == 4
+    assert len(first) == 5
     assert all(" tmpfs " in line and "mode=700" in line for line in first)
-    for directory in (config.root, places.run, places.libpod, places.bundles, places.log, places.oci_state):
+    for directory in (config.root, places.run, places.libpod, places.bundles, places.log, places.oci_state, places.ray):
         assert directory.stat().st_mode & 0o777 == 0o700, directory
         assert directory.stat().st_uid == 0
     (places.sandboxes / "kept").write_text("a sandbox")

@@ -31,6 +31,14 @@ def _kill_ray(host: FakeHost) -> None:
             host.kill(word)
 
 
+def _restarted(stage: Stage) -> None:
+    """As `mesh up` does when Ray is told something new, and it waits for the agent as `mesh up` does."""
+    first = stage.first
+    restart = ("sv", "-w", "20", "force-restart", str(ROOT / "sv" / "mesh-ray"))
+    back(first, ("ray::NodeActor",), lambda host: host.run(*restart))
+    first.up()
+
+
 def _head_away(stage: Stage) -> None:
     """Ray's head is gone, and so is Ray on another host, which goes on by itself; then the head is back."""
     first, second, _ = stage.hosts
@@ -66,6 +74,7 @@ ROWS = (
     Row("node agent (Ray actor) killed", "nothing", killed(1, "ray::NodeActor")),
     Row("raylet of a host killed", "nothing", killed(1, "raylet/raylet")),
     Row("Ray's head (GCS) killed, and back", "nothing", killed(0, "gcs_server")),
+    Row("Ray of the control host restarted, as by an upgrade", "nothing", _restarted),
     Row("every process of Ray on every host killed", "`mesh status`: hosts away for seconds", _all_of_ray),
     Row("Ray's head away until a host without Ray goes on alone", "that host NotReady, its pods as they were",
         _head_away),

@@ -11,7 +11,7 @@ from tests.harness.hosts import ROOT, Failed, FakeHost, until
 from tests.harness.pythonpod import python_pod
 from tests.matrix.network import LATE, elsewhere, pause
 from tests.matrix.row import Row
-from tests.matrix.stage import Stage
+from tests.matrix.stage import Stage, back
 from tests.matrix.workloads import REPLICAS
 
 HUNGRY = 200  # MiB
@@ -44,10 +44,13 @@ def _host_short(stage: Stage) -> None:
 
 
 def _host_full(stage: Stage) -> None:
+    """Ray goes on, and comes back when it is killed: it needs no byte of that disk."""
     third = stage.hosts[2]
     with full(third):
         stage.first.mesh("wait", f"node/{third.name}", "--for=condition=DiskPressure", "--timeout=60s")
-        pause(20)
+        pause(10)
+        back(third, ("ray::NodeActor",), lambda host: host.kill("raylet/raylet"))
+        pause(10)
     _relieved(stage, third)
 
 
@@ -120,7 +123,7 @@ ROWS = (
     Row("disk of a host below its thresholds", "its node under DiskPressure, its pods elsewhere until there is room",
         _host_short, failed=LATE, replaced=4, flips=None, before=Stage.configure),
     Row("disk of a host full to the last byte",
-        "its node under DiskPressure, NotReady by turns; pods run on or elsewhere", _host_full,
+        "its node under DiskPressure, and Ready; its pods elsewhere until there is room", _host_full,
         failed=LATE, replaced=4, flips=None, before=Stage.configure),
     Row("disk of the control host full", "what would change anything is refused with the reason; all else goes on",
         _control_disk, failed=LATE, replaced=4, flips=None, before=Stage.configure),
