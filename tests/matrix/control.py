@@ -54,5 +54,5 @@ ROWS = (
         "as for a host without power; `mesh up` there says why it stays away, a new token lets it in", _expired,
         failed=LATE, replaced=4, flips=None, asking=(0, 1)),
     Row("control host's disk lost, restored from a backup", "no `mesh` meanwhile; pods of other hosts run on",
-        _disk_lost, failed=LATE, replaced=3, flips=None, asking=(1, 2)),
+        _disk_lost, failed=LATE, replaced=4, flips=None, asking=(1, 2)),
 )  # fmt: skip
