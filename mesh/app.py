@@ -219,6 +219,7 @@ def _settings(config: MeshdConfig, store: SqliteStore | EtcdStore, tls: Tls) -> 
         silence=config.node_silence_seconds,
         wait=config.node_silence_seconds / 2,
         eviction=config.pod_eviction_seconds,
+        servers=config.etcd.servers,
         witness=Handshakes(lambda: tls.ca, TUNNEL_PORT),
         spared=config.silent_but_alive_seconds,
         bookmark=config.bookmark_seconds,

@@ -31,6 +31,11 @@ class Authority:
         return next((c for c in found if self.key and pki.belongs(self.key, c)), found[0])
 
     @property
+    def outdated(self) -> bool:
+        """Whether a newer authority is trusted, whose key another meshd has."""
+        return self.certificate != pki.split(self.bundle)[0]
+
+    @property
     def overlaps(self) -> bool:
         """Whether an older authority is still trusted."""
         return len(pki.split(self.bundle)) > 1
@@ -42,6 +47,10 @@ class Authority:
         """
         if not self.key:
             raise Unavailable("cannot issue a certificate: the authority's key is kept elsewhere; put ca.key back")
+        if not pki.belongs(self.key, self.certificate):
+            raise Unavailable(
+                "cannot issue a certificate: ca.key is of an authority that was replaced; bring the newer one"
+            )
         renews = csr_or_certificate.lstrip().startswith(b"-----BEGIN CERTIFICATE-----")
         key = pki.key_of(csr_or_certificate) if renews else pki.wished_key(csr_or_certificate)
         return pki.certify(Pair(self.certificate, self.key), request, key, now, seconds) + self.cross
@@ -57,7 +66,9 @@ class Authority:
         return Authority(new.certificate + self.bundle, new.key, cross)
 
     def finished(self) -> "Authority":
-        """Only the authority that issues is trusted."""
+        """Only the authority that issues is trusted. Raises Invalid for one that has been replaced."""
+        if self.outdated:
+            raise Invalid("the authority whose key is here was replaced: bring the newer key, as docs/ha.md says")
         return replace(self, bundle=self.certificate, cross=b"")
 
     def files(self) -> Mapping[str, bytes]:

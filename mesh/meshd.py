@@ -130,6 +130,7 @@ class Settings:
     ray: RayAccess | None = None  # for hosts that join
     walks: Walks | None = None  # traces, when they are on
     exemplars: bool = False  # among the figures, for who asks for OpenMetrics
+    servers: Sequence[str] = ()  # where clients reach each meshd, where several share a store
     members: Callable[[], Awaitable[StatusResponse]] | None = None  # of control service and store, where many are
     address: str = "127.0.0.1"  # of this host, for pods that call where meshd listens at all addresses
 
@@ -226,7 +227,7 @@ class Meshd:
         try:
             self.ports = server.ports
             if self.enrolment is not None:
-                self.enrolment.port = self.ports[0]
+                self.enrolment.port, self.enrolment.members = self.ports[0], settings.servers
             yield
         finally:
             forget()

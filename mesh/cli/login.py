@@ -35,7 +35,7 @@ async def command(session: Session, address: str, text: str | None, name: str | 
     folder = context.config_path().parent / "pki" / called.replace("/", "_")
     write_pair(folder, "user", enrolled.pair.certificate, enrolled.pair.key, enrolled.authorities)
     made = context.Context(
-        (enrolled.server,), str(folder / "ca.crt"), str(folder / "user.crt"), str(folder / "user.key"), name=called
+        enrolled.servers, str(folder / "ca.crt"), str(folder / "user.crt"), str(folder / "user.key"), name=called
     )
     context.write(context.read().having(made))
     click.echo(f'Logged in as {enrolled.name}; the context "{called}" is current.')

@@ -70,6 +70,7 @@ _SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "login": ("login", "Become a user of a mesh by a token."),
         "token": ("token", "Let users and hosts in."),
         "certs": ("certs", "Show, renew and revoke certificates."),
+        "control": ("control", "Let several hosts control the mesh."),
         "node": ("node", "Let hosts in, empty them, let them go."),
     },
     "More": {

@@ -71,17 +71,21 @@ def _join(
 
 
 def _told(before: "Told | None", layout: "Layout", node_name: str | None, node_ip: str | None) -> "Told":
+    from dataclasses import replace
+
     from mesh.errors import Conflict
     from mesh.supervision import machine
     from mesh.supervision.setup import Told
 
     if before is not None and not before.join:
         raise Conflict(f"this host has a mesh of its own below {layout.root}: `mesh down --purge` removes it")
+    if before is not None:
+        return replace(before, node_name=node_name or before.node_name, node_ip=node_ip or before.node_ip)
     return Told(
-        node_name=node_name or (before.node_name if before else socket.gethostname().lower()),
-        node_ip=node_ip or (before.node_ip if before else machine.primary_address()),
+        node_name=node_name or socket.gethostname().lower(),
+        node_ip=node_ip or machine.primary_address(),
         listen=(),
-        join=before.join if before else "unknown",
+        join="unknown",
     )
 
 
@@ -105,7 +109,7 @@ def _enter(layout: "Layout", told: "Told", address: str, token: str) -> "tuple[T
 
     enrolled = asyncio.run(enrol(address, token, told.node_name, told.node_ip))
     ray = _ray(enrolled)
-    told = replace(told, node_name=enrolled.name, join=ray.head, control=enrolled.server)
+    told = replace(told, node_name=enrolled.name, join=ray.head, control=",".join(enrolled.servers))
     setup.directories(layout)
     told.write(layout)
     changed = setup.given_ray(layout, ray.token, ray.authority, ray.pair)
@@ -120,5 +124,5 @@ def _ray(enrolled: "Enrolled") -> "RayPart":
     if not enrolled.node:
         raise Invalid("this was a user's token, which is used up now: `mesh login` is for those")
     if enrolled.ray is None:
-        raise Invalid(f"{enrolled.server} drives no hosts: its meshd.toml names no ray.address")
+        raise Invalid(f"{enrolled.servers[0]} drives no hosts: its meshd.toml names no ray.address")
     return enrolled.ray

@@ -57,7 +57,7 @@ async def _seen_by_host(layout: "Layout", control: str, name: str) -> str:
 
     files = [str(path) for path in (layout.ca_certificate, layout.agent_certificate, layout.agent_key)]
     until, why = time.monotonic() + _SECONDS, "the mesh does not know it yet"
-    async with AsyncClient(Context((control,), *files), timeout=_SECONDS) as client:
+    async with AsyncClient(Context(tuple(control.split(",")), *files), timeout=_SECONDS) as client:
         while time.monotonic() < until:
             try:
                 if _is_ready(node := await client.get(Node, name)):

@@ -51,16 +51,13 @@ async def _migrate(to: str, overwrite: bool, root: Path | None) -> None:
 
     config = configured(layout_of(root))
     etcd = needed(config)
+    if to == "etcd":
+        copied = await into_etcd(config, over=overwrite)
+        click.echo(f"Copied {copied} from {config.store_file} to etcd.")
+        click.echo("Start meshd: it uses etcd while meshd.toml has [etcd].")
+        return
     async with copying.reaching(address_of(etcd)) as client:
         keys = Keys(etcd.prefix)
-        if to == "etcd":
-            copy = copying.read_file(config.store_file)
-            await copying.write_etcd(client, keys, copy, over=overwrite)
-            click.echo(
-                f"Copied {len(copy.objects)} objects at revision {copy.revision} from {config.store_file} to etcd."
-            )
-            click.echo("Start meshd: it uses etcd while meshd.toml has [etcd].")
-            return
         await copying.refuse_in_use(client, keys)
         copy = await copying.read_etcd(client, keys)
         kept = copying.write_file(copy, config.store_file)
@@ -68,6 +65,19 @@ async def _migrate(to: str, overwrite: bool, root: Path | None) -> None:
     if kept is not None:
         click.echo(f"The store that was there is kept as {kept}.")
     click.echo("Take [etcd] out of meshd.toml, and start this one meshd.")
+
+
+async def into_etcd(config: "MeshdConfig", *, over: bool) -> str:
+    """Copies the store in the file into the cluster that the configuration names; returns in words what that was.
+    Raises AlreadyExists, Conflict, Unavailable."""
+    from mesh.store import copying
+    from mesh.store.etcdclient import address_of
+    from mesh.store.etcdlayout import Layout as Keys
+
+    async with copying.reaching(address_of(config.etcd)) as client:
+        copy = copying.read_file(config.store_file)
+        await copying.write_etcd(client, Keys(config.etcd.prefix), copy, over=over)
+    return f"{len(copy.objects)} objects at revision {copy.revision}"
 
 
 def layout_of(root: Path | None) -> "Layout":

@@ -52,9 +52,11 @@ class RayToken:
             return "", False  # a host without Ray
         if self._held.get(node) != told.ray_token:
             self._held[node] = told.ray_token
-        if node == self._head():
-            return (self._wanted, True) if told.ray_stale and not self._pending else ("", False)
-        return ("", False) if told.ray_token == _digest(self._wanted) else (self._wanted, False)
+        has = told.ray_token == _digest(self._wanted)
+        if node == self._head():  # whose file is this process' own, unless another of several meshd leads
+            late = told.ray_stale or not has
+            return (self._wanted, True) if late and not self._pending else ("", False)
+        return ("", False) if has else (self._wanted, False)
 
     async def run(self, waits: Callable[[Callable[[str], bool]], Iterable[str]]) -> None:
         """Until cancelled. `waits` names the hosts for which it is too early, given who has the token."""

@@ -72,7 +72,7 @@ class Certificates:
             stale = everything or authority.stale(chain, held, now)
             kept = (self._renewed(name, chain, held) if stale else None) or chain
             pauses.append(float(pki.due(kept, now)))
-        if held.overlaps and pki.issued(held.certificate) + _OVERLAP * pki.DAY < now:
+        if held.overlaps and not held.outdated and pki.issued(held.certificate) + _OVERLAP * pki.DAY < now:
             self.finish()
         self._tls.replace(Pair(self._read(f"{self._server}.crt"), self._read(f"{self._server}.key")), held.bundle)
         return max(_SOONEST, min(pauses))

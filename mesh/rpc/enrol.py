@@ -36,6 +36,7 @@ class Enrolment:
     of it."""
 
     port = 0  # where those come who have a certificate, once it is known
+    members: Sequence[str] = ()  # and where they reach each meshd, if there are several
 
     def __init__(
         self, store: Store, feed: Feed, certificates: Certificates, clock: Callable[[], int], servers: Sequence[str],
@@ -125,6 +126,7 @@ class Enrolment:
             name=request.name,
             node=request.server,
             port=self.port,
+            servers=self.members,
         )
 
     def _now(self) -> int:

@@ -34,13 +34,14 @@ class RayPart:
 
 @dataclass(frozen=True, slots=True)
 class Enrolled:
-    """A certificate with its key, whom to trust, and where to go with it. Of a host also what its Ray needs."""
+    """A certificate with its key, whom to trust, and where to go with it: every meshd, the one that was asked first.
+    Of a host also what its Ray needs."""
 
     pair: Pair
     authorities: bytes
     name: str
     node: bool
-    server: str
+    servers: tuple[str, ...]
     ray: RayPart | None = None
 
 
@@ -60,11 +61,12 @@ async def enrol(address: str, token: str, node: str = "", node_ip: str = "") -> 
         certified = await answer(AccessStub(channel).Enrol(request, timeout=_TIMEOUT), address)
     host = address.rpartition(":")[0]
     pair = Pair(certified.certificate, wish.key)
-    server, part = f"{host}:{certified.port}", None
+    servers = tuple(dict.fromkeys((f"{host}:{certified.port}", *certified.servers)))
+    part = None
     if certified.HasField("ray"):
         given = certified.ray
         part = RayPart(given.head, given.token, given.authority, Pair(given.certificate, ray.key))
-    return Enrolled(pair, certified.authorities, certified.name, certified.node, server, part)
+    return Enrolled(pair, certified.authorities, certified.name, certified.node, servers, part)
 
 
 _OPTIONS = (("grpc.use_local_subchannel_pool", 1), ("grpc.enable_http_proxy", 0))

@@ -20,7 +20,6 @@ from pathlib import Path
 from mesh import pki
 from mesh.errors import MeshError
 from mesh.fleet import ray_names
-from mesh.fleet.ray_names import GCS_PORT
 from mesh.supervision import machine, setup
 from mesh.supervision.layout import Layout
 from mesh.supervision.port import Supervisor, systemd_runs
@@ -183,7 +182,7 @@ def _ports(host: Host, supervisor: Supervisor) -> Iterator[Finding]:
     """Of what runs, the program's own check tells; of what does not, its ports must be free."""
     running = {status.name for status in supervisor.status() if status.running}
     wanted = {} if "mesh-ray" in running else machine.ray_ports(host.node_ip, head=not host.join)
-    if not host.join and "meshd" not in running:
+    if host.has_meshd and "meshd" not in running:
         wanted |= {"meshd": host.listen[0]}
     taken = {what: address for what, address in wanted.items() if machine.taken(address)}
     for what, address in taken.items():
@@ -218,7 +217,7 @@ def _forwarding() -> Finding:
 
 
 def _ray(host: Host) -> Finding:
-    address = host.join or f"{host.node_ip}:{GCS_PORT}"
+    address = host.ray_head
     found = f"version {version('ray')}, head at {address}"
     if not machine.answers(address, 3.0):
         mend = "mesh up there, and open the port to this host" if host.join else "mesh up"
@@ -229,14 +228,14 @@ def _ray(host: Host) -> Finding:
 def certificates(host: Host, now: float) -> Iterator[Finding]:
     """How long each certificate of this host lasts; one that should have been renewed a day ago is told. `now`: seconds
     since the epoch."""
-    layout, anew = host.layout, "mesh node join, with a new token" if host.join else "mesh up issues a new one"
+    layout, anew = host.layout, "mesh up issues a new one" if host.has_meshd else "mesh node join, with a new token"
     first = (
         ("the authority", layout.ca_certificate),
         ("meshd", layout.meshd_certificate),
         ("the administrator", layout.admin_certificate),
     )
     own = (("this host", layout.agent_certificate), ("this host's Ray", layout.ray_tls / ray_names.CERTIFICATE))
-    for name, path in (*(() if host.join else first), *own):
+    for name, path in (*(first if host.has_meshd else ()), *own):
         title = f"certificate of {name}"
         if not path.exists():
             yield Finding(title, FAILURE, f"{path} is missing", anew)

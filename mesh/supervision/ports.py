@@ -57,7 +57,7 @@ def of_ray(head: bool) -> tuple[Port, ...]:
 def of_host(host: Host) -> Sequence[Port]:
     """All of a host, as it was set up."""
     found = list(of_ray(head=not host.join))
-    if not host.join:
+    if host.has_meshd:
         for place in host.listen:
             if not place.startswith("/"):
                 number = int(place.rpartition(":")[2])

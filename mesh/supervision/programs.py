@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mesh.fleet import ray_names
-from mesh.fleet.ray_names import NODE_MANAGER_PORT
+from mesh.fleet.ray_names import GCS_PORT, NODE_MANAGER_PORT
 from mesh.supervision import ray_start
 from mesh.supervision.layout import Layout
 from mesh.supervision.ray_start import RayHost
@@ -51,7 +51,8 @@ class Program:
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """What `mesh up` was told of this host. `join`: the address of another host's Ray head; then no meshd is here."""
+    """What `mesh up` was told of this host. `join`: the address of Ray's head on another host; `with_meshd`: a meshd is
+    here all the same, one of several."""
 
     layout: Layout
     node_name: str
@@ -61,12 +62,23 @@ class Host:
     control_groups: str = ""  # "none": it may make none (see agent.toml)
     pool: tuple[str, ...] = ()  # addresses for load balancers, when told now; meshd.toml remembers them
     python: Path = Path(sys.executable)  # of the environment the mesh is installed in
+    with_meshd: bool = False
+
+    @property
+    def has_meshd(self) -> bool:
+        """Whether it is a control host."""
+        return self.with_meshd or not self.join
+
+    @property
+    def ray_head(self) -> str:
+        """Where Ray's head is, "ip:port"."""
+        return self.join or f"{self.node_ip}:{GCS_PORT}"
 
 
 def programs(host: Host) -> tuple[Program, ...]:
     """The programs of this host, in the order of starting; they are stopped in the reverse order."""
     here = [_podman(host), _ray(host)]
-    if not host.join:
+    if host.has_meshd:
         here.append(_meshd(host))
     return (*here, _holder(host), _tunnel(host), _netproxy(host), _standby(host))
 

@@ -26,7 +26,7 @@ from mesh.supervision.programs import Host
 
 METRICS_PORT = 7445  # of meshd; an agent's is 7446
 CONSOLE_PORT = 7448
-_HEADER = "# Written by `mesh up`. Keys that it does not know of are kept; `mesh up` again applies what is changed.\n"
+HEADER = "# Written by `mesh up`. Keys that it does not know of are kept; `mesh up` again applies what is changed.\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,8 @@ class Told:
     join: str = ""
     context: str = ""  # the context's name, empty when there is none
     context_file: str = ""
-    control: str = ""  # where meshd is, ip:port, on a host that joined by a token
+    control: str = ""  # where meshd is, on a host that joined by a token: ip:port, of each with commas between
+    with_meshd: bool = False  # one of several is here, though Ray's head is not
 
     @classmethod
     def read(cls, layout: Layout) -> "Told | None":
@@ -165,7 +166,7 @@ def configurations(host: Host) -> set[Path]:
     if host.control_groups:
         agent["control_groups"] = host.control_groups
     changed = _configure(layout.agent_config, agent)
-    if host.join:
+    if not host.has_meshd:
         return changed
     meshd = {
         "data_dir": str(layout.meshd),
@@ -181,7 +182,7 @@ def configurations(host: Host) -> set[Path]:
             "key": str(layout.meshd_key),
         },
         "ray": {
-            "address": f"{host.node_ip}:7430",
+            "address": host.ray_head,
             "node_ip": host.node_ip,
             "token_file": str(layout.ray_token),
             "home": str(layout.ray_home),
@@ -266,7 +267,7 @@ def private_file(path: Path, text: str) -> set[Path]:
 def _configure(path: Path, ours: dict[str, Any]) -> set[Path]:
     held = path.read_text() if path.exists() else ""
     try:
-        return private_file(path, toml.merged(held, ours, _HEADER))
+        return private_file(path, toml.merged(held, ours, HEADER))
     except ValueError as error:
         raise Invalid(f"cannot read {path}: {error}; mend it or remove it, then `mesh up` writes it anew") from error
 

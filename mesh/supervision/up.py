@@ -77,7 +77,7 @@ def require_ports(host: Host, running: Iterable[str]) -> None:
     wanted: dict[str, str] = {}
     if "mesh-ray" not in ours:
         wanted |= machine.ray_ports(host.node_ip, head=not host.join)
-    if "meshd" not in ours and not host.join:
+    if "meshd" not in ours and host.has_meshd:
         wanted |= {"meshd": host.listen[0], "meshd's tokens": setup.for_tokens(host.listen[0])}
     for what, address in wanted.items():
         if machine.taken(address):
@@ -91,7 +91,7 @@ def write_files(host: Host) -> set[Path]:
     setup.directories(host.layout)
     changed = setup.token(host.layout)
     changed |= setup.ray_certificate(host, int(time.time()))
-    if not host.join:
+    if host.has_meshd:
         changed |= setup.certificates(host, int(time.time()))
         setup.store_key(host.layout)
     return changed | setup.configurations(host)

@@ -82,6 +82,7 @@ class Certified(_message.Message):
     NODE_FIELD_NUMBER: _builtins.int
     PORT_FIELD_NUMBER: _builtins.int
     RAY_FIELD_NUMBER: _builtins.int
+    SERVERS_FIELD_NUMBER: _builtins.int
     certificate: _builtins.bytes
     """PEM, with what leads to its authority"""
     authorities: _builtins.bytes
@@ -94,6 +95,10 @@ class Certified(_message.Message):
     def ray(self) -> Global___RayAccess:
         """for a host that has just enrolled; absent where the mesh has no Ray"""
 
+    @_builtins.property
+    def servers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """host:port of each meshd, where several share a store"""
+
     def __init__(
         self,
         *,
@@ -103,10 +108,11 @@ class Certified(_message.Message):
         node: _builtins.bool = ...,
         port: _builtins.int = ...,
         ray: Global___RayAccess | None = ...,
+        servers: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["ray", b"ray"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["authorities", b"authorities", "certificate", b"certificate", "name", b"name", "node", b"node", "port", b"port", "ray", b"ray"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["authorities", b"authorities", "certificate", b"certificate", "name", b"name", "node", b"node", "port", b"port", "ray", b"ray", "servers", b"servers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

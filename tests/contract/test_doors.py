@@ -95,7 +95,7 @@ async def whoami(channel: aio.Channel) -> ap.WhoAmIResponse:
 async def test_a_user_comes_in_by_a_token(doors: Doors) -> None:
     token = await doors.token(user="ada", groups=["mesh:viewers"])
     enrolled = await enrol(doors.tokens_at, token)
-    assert (enrolled.name, enrolled.node, enrolled.server) == ("ada", False, doors.mesh.address)
+    assert (enrolled.name, enrolled.node, enrolled.servers) == ("ada", False, (doors.mesh.address,))
     assert enrolled.ray is None, "Ray is for hosts"
     who = await whoami(doors.channel(enrolled.pair, enrolled.authorities))
     assert (who.name, list(who.groups)) == ("ada", ["mesh:viewers", "system:authenticated"])

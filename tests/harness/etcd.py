@@ -3,6 +3,8 @@
 with etcd_cluster(tmp_path, members=3) as etcd:
     store = await EtcdStore.open(etcd.address(), codec, prefix="/a-test/")
     etcd.kill(0); etcd.start(0)     # the same ports, the same data
+
+Members may also be on hosts of their own (tests.harness.hosts), one on each: `etcd_on`.
 """
 
 import contextlib
@@ -10,16 +12,19 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 from mesh import pki
 from mesh.store.etcdclient import Address
+from tests.harness.hosts import FakeHost
 from tests.harness.podman import wait_for_text
 
 ROOT = Path(__file__).resolve().parents[2]
 DEADLINE = 60.0
+E = TypeVar("E", bound="EtcdCluster")
 
 
 @dataclass(slots=True)
@@ -58,9 +63,16 @@ class EtcdCluster:
     def kill(self, *members: int) -> None:
         """As when the power goes; the data stays."""
         for number in members:
-            self.processes[number].kill()
+            self._end(number)
         for number in members:
             self.processes.pop(number).wait()
+
+    def _at(self, _number: int, *argv: str) -> list[str]:
+        """The argv that runs a member where it is to be."""
+        return list(argv)
+
+    def _end(self, number: int) -> None:
+        self.processes[number].kill()
 
     def _start(self, number: int) -> Path:
         log = self.directory / f"etcd-{number}-{self._starts}.log"
@@ -70,15 +82,15 @@ class EtcdCluster:
         everybody = ",".join(f"m{n}=https://{peer}" for n, peer in enumerate(self.peers))
         with log.open("wb") as file:
             self.processes[number] = subprocess.Popen(
-                [
-                    program(), f"--name=m{number}", f"--data-dir={self.directory / f'm{number}'}",
+                self._at(number,
+                    str(program()), f"--name=m{number}", f"--data-dir={self.directory / f'm{number}'}",
                     f"--listen-client-urls=https://{self.clients[number]}",
                     f"--advertise-client-urls=https://{self.clients[number]}",
                     f"--listen-peer-urls=https://{self.peers[number]}",
                     f"--initial-advertise-peer-urls=https://{self.peers[number]}",
                     f"--initial-cluster={everybody}", *pki_files, "--client-cert-auth", "--peer-client-cert-auth",
                     "--log-outputs=stderr", "--logger=zap",
-                ],
+                ),
                 stdin=subprocess.DEVNULL, stdout=file, stderr=file,
             )  # fmt: skip
         return log
@@ -95,16 +107,51 @@ def program() -> Path:
 @contextlib.contextmanager
 def etcd_cluster(directory: Path, members: int = 1) -> Iterator[EtcdCluster]:
     """An empty one, whose files are below `directory`."""
+    addresses = _free(2 * members)
+    ca = _authority(directory, "127.0.0.1")
+    with _running(EtcdCluster(directory, addresses[:members], addresses[members:], ca)) as cluster:
+        yield cluster
+
+
+@dataclass(slots=True)
+class EtcdOnHosts(EtcdCluster):
+    """A member on each of `hosts`; it ends with the power of its host, and is started again by `start`."""
+
+    hosts: Sequence[FakeHost] = ()
+
+    def _at(self, number: int, *argv: str) -> list[str]:
+        return self.hosts[number].command(*argv)
+
+    def _end(self, number: int) -> None:
+        host = self.hosts[number]
+        if host.init:
+            host.kill(f"--name=m{number}")
+
+
+@contextlib.contextmanager
+def etcd_on(hosts: Sequence[FakeHost], directory: Path) -> Iterator[EtcdOnHosts]:
+    """An empty one, at its usual ports, whose files are below `directory`."""
+    ips = [host.ip for host in hosts]
+    clients, peers = [f"{ip}:2379" for ip in ips], [f"{ip}:2380" for ip in ips]
+    with _running(EtcdOnHosts(directory, clients, peers, _authority(directory, *ips), hosts=hosts)) as cluster:
+        yield cluster
+
+
+def _authority(directory: Path, *addresses: str) -> pki.Pair:
+    """Of etcd alone; the certificate of all members is made."""
     now = int(time.time())
     ca = pki.make_ca("etcd", now)
-    pair = pki.issue(ca, pki.node("etcd", ("127.0.0.1",)), now)
+    pair = pki.issue(ca, pki.node("etcd", addresses), now)
     for name, text in (("ca.crt", ca.certificate), ("member.crt", pair.certificate), ("member.key", pair.key)):
         (directory / name).write_bytes(text)
         (directory / name).chmod(0o600)
-    addresses = _free(2 * members)
-    cluster = EtcdCluster(directory, addresses[:members], addresses[members:], ca)
+    return ca
+
+
+@contextlib.contextmanager
+def _running(cluster: E) -> Iterator[E]:
     try:
-        cluster.start(*range(members))
+        cluster.start(*range(len(cluster.clients)))
         yield cluster
     finally:
         cluster.kill(*cluster.processes)

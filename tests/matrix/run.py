@@ -13,12 +13,12 @@ import tempfile
 from pathlib import Path
 
 from tests.harness.pythonpod import REPOSITORY
-from tests.matrix import clock, control, network, outside, programs, resources
+from tests.matrix import clock, control, ha, network, outside, programs, resources
 from tests.matrix.row import Row
 from tests.matrix.stage import Stage
 from tests.matrix.table import told
 
-ROWS = (*programs.ROWS, *network.ROWS, *resources.ROWS, *outside.ROWS, *control.ROWS, *clock.ROWS)
+ROWS = (*programs.ROWS, *network.ROWS, *resources.ROWS, *outside.ROWS, *control.ROWS, *clock.ROWS, *ha.ROWS)
 
 
 def main() -> int:

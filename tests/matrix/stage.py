@@ -11,9 +11,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from tests.harness.hosts import NETWORK, ROOT, Failed, FakeHost, Machines, enter, until
 from tests.harness.pythonpod import IMAGE, REPOSITORY
@@ -35,6 +35,9 @@ pressure_transition_seconds = 5
 name = "{REGISTRY}"
 plain_http = true
 """
+
+
+T = TypeVar("T")
 
 
 class Stage:
@@ -67,7 +70,7 @@ class Stage:
                 self.come_in(host)
                 host.import_image(self.archive, IMAGE)
             self.first.mesh("apply", "-f", "-", text=manifests())
-            self._watch()
+            self.watch(self.first)
             self.all_well()
         except BaseException:
             self._stack.close()
@@ -188,7 +191,15 @@ class Stage:
 
     # ---- the witness
 
-    def _watch(self) -> None:
+    def keep(self, thing: AbstractContextManager[T]) -> T:
+        """Until the stage is taken down, before its hosts are."""
+        return self._stack.enter_context(thing)
+
+    def watch(self, *control: FakeHost) -> None:
+        """The witness asks the meshd of these hosts from now on."""
+        if self._witness is not None:
+            self._end_witness(self._witness)
+        servers = ", ".join(f'"{host.ip}:7443"' for host in control)
         context = self.directory / "context"
         pki = self.directory / "pki"
         pki.mkdir(mode=0o700, exist_ok=True)
@@ -196,7 +207,7 @@ class Stage:
             (pki / name).touch(0o600)
             (pki / name).write_bytes((self.first.path(ROOT) / "pki" / name).read_bytes())
         context.write_text(
-            f'current: outside\ncontexts:\n  outside:\n    servers: ["{self.first.ip}:7443"]\n    ca: {pki}/ca.crt\n'
+            f"current: outside\ncontexts:\n  outside:\n    servers: [{servers}]\n    ca: {pki}/ca.crt\n"
             f"    certificate: {pki}/admin.crt\n    key: {pki}/admin.key\n"
         )
         context.chmod(0o600)

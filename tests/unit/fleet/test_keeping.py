@@ -197,6 +197,18 @@ async def test_a_host_that_does_not_answer_is_left_out_in_the_end(tmp_path: Path
     await asyncio.gather(running, return_exceptions=True)
 
 
+def test_another_hosts_meshd_gives_the_head_its_token_last(tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    file.write_text(FIRST)
+    (tmp_path / "token.next").write_text(SECOND)
+    begun = RayToken(file, lambda: "head")
+    assert begun.due("head", says(FIRST)) == ("", False), "others come first"
+    (tmp_path / "token.next").replace(file)
+    ended = RayToken(file, lambda: "head")
+    assert ended.due("head", says(FIRST)) == (SECOND, True)
+    assert ended.due("head", says(SECOND)) == ("", False)
+
+
 def test_who_has_no_ray_is_given_none(tmp_path: Path) -> None:
     (tmp_path / "token").write_text(FIRST)
     ray = RayToken(tmp_path / "token", lambda: "")
