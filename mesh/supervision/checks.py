@@ -11,6 +11,7 @@ import resource
 import shutil
 import stat
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -84,7 +85,11 @@ def _version(command: str) -> str:
     if command not in ("podman", "crun", "runc", "conmon"):
         return ""
     try:
-        done = subprocess.run([command, "--version"], capture_output=True, text=True, timeout=10, check=False)
+        with tempfile.TemporaryDirectory() as scratch:  # crun makes a directory for its containers even to say this
+            done = subprocess.run(
+                [command, "--version"], capture_output=True, text=True, timeout=10, check=False,
+                env={**os.environ, "XDG_RUNTIME_DIR": scratch},
+            )  # fmt: skip
     except OSError:
         return ""
     return f" ({done.stdout.splitlines()[0]})" if done.stdout else ""

@@ -26,6 +26,7 @@ INSIDE: Mapping[str, tuple[str, str]] = {
     "state": ("find /var/lib /var/log /var/cache /var/backups /run /tmp -xdev -maxdepth 2 "
               "-not -path '/run/systemd*' | sort",
               r"^/var/lib/(apt|dpkg|systemd|ucf)|^/var/(log|cache)/(apt|dpkg|debconf|ldconfig|journal|private)"
+              r"|^/var/backups/(alternatives|apt|dpkg)\."
               r"|^/var/log/\w+\.log|^/run/(log|user|udev|ansible|sshd|lock|adduser)|^/tmp/(ansible|systemd)"),
     "process": ("ps -eo comm | sort -u", r"^(ps|awk|sort|sshd|sh|sftp-server|systemd\S*|\(sd-pam\)|\S*kworker\S*)$"),
 }  # fmt: skip
