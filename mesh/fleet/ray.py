@@ -17,11 +17,12 @@ import socket
 import struct
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Set
 from typing import Any
 
 import ray
 from ray import exceptions
+from ray._private.state import state
 
 from mesh.errors import Unavailable
 from mesh.fleet.frames import read_frame, write_frame
@@ -40,19 +41,36 @@ class Nodes:
     def __init__(self, actor_class: Any) -> None:
         self._class = actor_class
         self.handles: dict[str, Any] = {}
+        self._doubted: set[str] = set()
+
+    def doubt(self, name: str) -> None:
+        """A call to this host's agent has failed: the next look asks where the head thinks that it is."""
+        self._doubted.add(name)
 
     def look(self) -> set[str]:
         """Asks the head who is alive and holds an actor for each (blocking); returns their names."""
+        nodes = ray_nodes()
         alive = {
             node["NodeName"]
-            for node in ray_nodes()
+            for node in nodes
             if node["Alive"] and node["Resources"].get(HOST_RESOURCE) and _names_itself(node)
         }
+        self._bury({node["NodeID"] for node in nodes if not node["Alive"]})
         for name in alive - self.handles.keys():
             self.handles[name] = self._ensure(name)
         for name in self.handles.keys() - alive:
             del self.handles[name]
         return alive
+
+    def _bury(self, ended: Set[str]) -> None:
+        """Ends, of the doubted, the actors that the head thinks alive on a raylet that it knows has ended, so that they
+        are made anew: a head that ends after writing the one and before the other never looks at them again."""
+        doubted, self._doubted = self._doubted, set()
+        for name in doubted:
+            actor = self.handles.get(name)
+            if actor is not None and home_of(actor) in ended:
+                ray.kill(actor)
+                self.handles.pop(name, None)
 
     def _ensure(self, node: str) -> Any:
         # Pinned by the host's own resource, never by node id: a host that rejoins has a new one.
@@ -72,6 +90,13 @@ def ray_nodes() -> list[dict[str, Any]]:
     """Every Ray host that is or was; asks the head (blocking)."""
     found: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]  # Ray has no types there
     return found
+
+
+def home_of(actor: Any) -> str:
+    """The id of the Ray node on which the head thinks that an actor is alive; "" for one that is not (blocking)."""
+    # Private: what is public asks the dashboard, which is not there.
+    told: dict[str, Any] = state.actor_table(actor._actor_id.hex())
+    return str(told["Address"]["NodeID"]) if told.get("State") == "ALIVE" else ""
 
 
 def _names_itself(node: dict[str, Any]) -> bool:
@@ -163,6 +188,7 @@ class Child:
             return self._failed(call, error)
 
     def _failed(self, call: bridge_pb2.BridgeCall, error: Exception) -> node_pb2.Reply:
+        self._nodes.doubt(call.node)
         self._stir.set()
         return _unavailable(call, _first_line(error))
 
