@@ -163,13 +163,18 @@ class EtcdClient:
     async def _call(self, method: Callable[[_Member], Callable[..., Awaitable[T]]], request: Any) -> T:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + PATIENCE
+        why: grpc.aio.AioRpcError | None = None
         while True:
             member, left = self._members[0], deadline - loop.time()
             try:
                 return await method(member)(request, timeout=min(_TRY, max(left, _PAUSE)), metadata=_NEEDS_LEADER)
             except grpc.aio.AioRpcError as error:
-                if error.code() not in _PASSING or left <= _PAUSE:
+                if error.code() not in _PASSING:
                     raise self._explained(error) from None
+                if why is None or "etcdserver" in (error.details() or ""):  # who answers knows more than who does not
+                    why = error
+                if left <= _PAUSE:
+                    raise self._explained(why) from None
             self._pass(member)
             await asyncio.sleep(_PAUSE)
 

@@ -128,7 +128,7 @@ def _member(stage: Stage) -> None:
 def _majority(stage: Stage) -> None:
     etcd, (leader, _) = _ETCD[stage], _places(stage)
     etcd.kill(1, 2)
-    until(lambda: "lost its majority" in _refusal(leader) or "no member" in _refusal(leader), 60, "writes are refused")
+    until(lambda: "lost its majority" in _refusal(leader), 60, "changes are refused")
     leader.mesh("get", "pods")
     pause(10)
     etcd.start(1, 2)
