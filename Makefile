@@ -74,12 +74,14 @@ bundle: venv ## dist/bundle: what hosts are provisioned from, with every Python 
 lint-collection: ## the playbooks can be read, with every inventory; hosts are refused in words
 	@tools/ansible.sh $(VENV)/ansible
 	@mkdir -p build
-	@. $(VENV)/ansible/activate && for inventory in one three many; do for book in site upgrade rotate_certs monitoring reset; do \
+	@. $(VENV)/ansible/activate && for inventory in one three many ha; do for book in site upgrade rotate_certs monitoring reset; do \
 		ansible-playbook --syntax-check -i ansible/inventories/$$inventory/hosts.yml mesh.hosts.$$book > /dev/null || exit 1; \
 	done; done
 	@. $(VENV)/ansible/activate && export ANSIBLE_STDOUT_CALLBACK=ansible.builtin.minimal && \
-		ansible-playbook -i ansible/tests/refusals/hosts.yml ansible/tests/refusals/main.yml > build/refusals.log 2>&1 || \
-		{ cat build/refusals.log; exit 1; }
+		for inventory in hosts several; do \
+			ansible-playbook -i ansible/tests/refusals/$$inventory.yml ansible/tests/refusals/main.yml > build/refusals.log 2>&1 || \
+			{ cat build/refusals.log; exit 1; }; \
+		done
 
 lint-ansible: ## ansible-lint in its strictest profile
 	@tools/ansible.sh $(VENV)/ansible-lint tools/ansible-lint.txt
