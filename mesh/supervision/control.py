@@ -23,6 +23,7 @@ from mesh.supervision.setup import HEADER, Told, private_file
 
 _FORMAT = 1
 _ETCD = ("ca", "certificate", "key")
+_SPARED = ("cross", "authority key", "ray authority key")  # which may be kept elsewhere, or not be there
 # of meshd.toml, what is each host's own
 _OWN = ("data_dir", "key_file", "listen", "listen_tokens", "metrics_listen", "console_listen", "pki", "ray")
 
@@ -114,9 +115,6 @@ def _answers(head: str, tls: Path) -> bool:
 def _own(etcd: Mapping[str, Any], told: Told) -> str:
     """Where clients reach this host's meshd, of all `servers`; "" when it is not among them."""
     return next((str(s) for s in etcd.get("servers", ()) if str(s).rpartition(":")[0] == told.node_ip), "")
-
-
-_SPARED = ("cross", "authority key", "ray authority key")  # which may be kept elsewhere, or not be there
 
 
 def _files(layout: Layout) -> Mapping[str, Path]:
