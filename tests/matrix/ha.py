@@ -176,7 +176,7 @@ def _row(name: str, sees: str, strike: Callable[[Stage], None], **costs: Any) ->
 
 ROWS = (
     _row("meshd that leads killed in HA, until the other leads", "`mesh` waits for seconds; watches go on", _killed),
-    _row("meshd that leads paused in HA, until the other leads", "the same", _paused),
+    _row("meshd that leads paused in HA, until the other leads", "`mesh` waits for seconds; watches go on", _paused),
     _row("member of etcd killed that leads etcd, and back", "nothing; a change may wait for seconds", _member),
     _row("majority of etcd lost, and back", "changes are refused with the reason; all else goes on", _majority),
     _row("host of the meshd that leads and of Ray's head lost in HA, and back",
