@@ -80,6 +80,8 @@ def final_status(facts: Facts) -> PodStatus:
     begun = initialized(init, apps, facts.seen.sandbox if facts.seen else None)
     del status.conditions[:]
     status.conditions.extend(_conditions(facts, status.phase, begun, (init, apps), list(status.container_statuses)))
+    if facts.record.reason and not facts.record.allocated:  # rejected: no container of it waits for anything (S7)
+        del status.init_container_statuses[:], status.container_statuses[:]
     return status
 
 

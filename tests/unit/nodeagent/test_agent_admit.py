@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from mesh.sdk.words import summary
 from mesh.v1.core_pb2 import Container, Pod, ResourceRequirements
 from nodeagent.config import AgentConfig
 from nodeagent.pods.admit import rejection
@@ -77,6 +78,7 @@ async def test_what_does_not_fit_fails_and_nothing_of_it_is_begun(tmp_path: Path
     words = "Node didn't have enough resource: cpu, requested: 600, used: 3500, capacity: 4000"
     assert (status.reason, status.message) == ("OutOfcpu", f"Pod was rejected: {words}")
     assert world.event("c", "OutOfcpu").message == words
+    assert summary(Pod(status=status)).status == "OutOfcpu"  # and no container of it seems to be on its way
     assert not [call for call in world.host.calls if "uid-c" in call and call[0] in ("make_sandbox", "create")]
     await world.delete("a")
     await world.until(lambda: world.gone("a"))
