@@ -189,7 +189,7 @@ def request_of(certificate: bytes) -> Request:
     except x509.ExtensionNotFound:
         usage = set()
     server, client = ExtendedKeyUsageOID.SERVER_AUTH in usage, ExtendedKeyUsageOID.CLIENT_AUTH in usage
-    return Request(names[0] if names else "", groups, _hosts(held), tuple(_uris(held)), server, client)
+    return Request(names[0] if names else "", groups, _hosts(held), tuple(uris(held)), server, client)
 
 
 def split(bundle: bytes) -> list[bytes]:
@@ -221,11 +221,11 @@ def identity(certificate: bytes) -> Identity:
     """Whom a PEM certificate names; raises Invalid when it can't be read or does not name exactly one identity."""
     held = _load(certificate)
     try:
-        uris, subject = _uris(held), held.subject
+        names, subject = uris(held), held.subject
         groups = tuple(str(a.value) for a in subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME))
     except Exception as error:  # it is read piece by piece, and the library raises several kinds
         raise Invalid("the certificate can't be read") from error
-    named = [uri.removeprefix(SCHEME).partition("/") for uri in uris if uri.startswith(SCHEME)]
+    named = [uri.removeprefix(SCHEME).partition("/") for uri in names if uri.startswith(SCHEME)]
     if len(named) != 1 or named[0][0] not in ("user", "node") or not named[0][2]:
         raise Invalid(f"the certificate names no identity: it needs one alternative name such as {SCHEME}user/ada")
     kind, _, name = named[0]
@@ -283,7 +283,8 @@ def _builder(
     )
 
 
-def _uris(certificate: x509.Certificate) -> list[str]:
+def uris(certificate: x509.Certificate) -> list[str]:
+    """The URIs among its alternative names, such as mesh://node/host1."""
     try:
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except x509.ExtensionNotFound:

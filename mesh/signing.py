@@ -49,7 +49,7 @@ def verify_control(signed: Signed, purpose: str, payload: bytes, ca: bytes, now:
     """Raises Forbidden unless the control service of this authority signed. `now`: seconds since the epoch. `ca` may
     hold several certificates."""
     certificate = _certificate(signed.certificate, ca, now)
-    names, hosts_or_users = _common_names(certificate), [u for u in _uris(certificate) if u.startswith("mesh://")]
+    names, hosts_or_users = _common_names(certificate), [u for u in pki.uris(certificate) if u.startswith("mesh://")]
     if names != [CONTROL] or hosts_or_users or not _serves(certificate):
         raise Forbidden(f'the {purpose} is signed by "{", ".join(names)}", which is not the control service')
     _check(certificate, signed, purpose, payload)
@@ -58,7 +58,7 @@ def verify_control(signed: Signed, purpose: str, payload: bytes, ca: bytes, now:
 def verify_host(signed: Signed, purpose: str, payload: bytes, node: str, ca: bytes, now: int) -> None:
     """Raises Forbidden unless the host `node` itself signed."""
     certificate = _certificate(signed.certificate, ca, now)
-    if f"mesh://node/{node}" not in _uris(certificate):
+    if f"mesh://node/{node}" not in pki.uris(certificate):
         names = ", ".join(_common_names(certificate))
         raise Forbidden(f'the {purpose} is signed by "{names}", which is not the host "{node}"')
     _check(certificate, signed, purpose, payload)
@@ -112,14 +112,6 @@ def _issued(certificate: x509.Certificate, authority: x509.Certificate) -> bool:
 
 def _common_names(certificate: x509.Certificate) -> list[str]:
     return [str(a.value) for a in certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
-
-
-def _uris(certificate: x509.Certificate) -> list[str]:
-    try:
-        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except x509.ExtensionNotFound:
-        return []
-    return names.get_values_for_type(x509.UniformResourceIdentifier)
 
 
 def _serves(certificate: x509.Certificate) -> bool:

@@ -252,7 +252,7 @@ class Proxy:
     def _take_host(self, host: HostSide) -> bool:
         if host == self._host:
             return False
-        moved = place_of(host) != place_of(self._host)
+        moved = place_of(host) != self._place()
         self._host = host
         if self._tunnel is not None:
             allow(self._tunnel, host)
@@ -271,7 +271,7 @@ class Proxy:
     # ---- from the table to sockets
 
     def _program(self, services: Mapping[str, ProxyService | None]) -> None:
-        place = place_of(self._host)
+        place = self._place()
         touched: set[Listen] = set()
         for name, service in services.items():
             touched |= self._claims.claim(name, routes_of(service, place) if service is not None else {})

@@ -237,9 +237,7 @@ Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 Guarded = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Coroutine[Any, Any, None]]
 
 
-def guarded(
-    serve: Serve, what: str
-) -> Callable[[asyncio.StreamReader, asyncio.StreamWriter], Coroutine[Any, Any, None]]:
+def guarded(serve: Serve, what: str) -> Guarded:
     """What goes wrong with one connection ends that one."""
 
     async def one(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -1,11 +1,11 @@
 """`mesh apply`: makes the mesh as files say, all of them or none of it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import click
 
-from mesh.cli.session import Duration, Session, Verb, asynchronous, warn
+from mesh.cli.session import Duration, Session, Verb, asynchronous
 
 if TYPE_CHECKING:
     from mesh.cli.outputs import Format
@@ -24,16 +24,15 @@ def file_options(function: "click.decorators.FC") -> "click.decorators.FC":
     return function
 
 
+def dry_run_option(says: str) -> "Callable[[click.decorators.FC], click.decorators.FC]":
+    """--dry-run, for every verb that only the service can check."""
+    return click.option("--dry-run", type=click.Choice(["none", "server"]), default="none", is_flag=False,
+                        flag_value="server", help=f"server: {says}")  # fmt: skip
+
+
 @click.command("apply", cls=Verb, short_help="Create or change objects as files say.")
 @file_options
-@click.option(
-    "--dry-run",
-    type=click.Choice(["none", "server"]),
-    default="none",
-    is_flag=False,
-    flag_value="server",
-    help="server: check everything and say what would change, and change nothing.",
-)
+@dry_run_option("check everything and say what would change, and change nothing.")
 @click.option("-o", "--output", default="", metavar="FORMAT", help="name, yaml, json or jsonpath=TEMPLATE.")
 @click.option("--wait", is_flag=True, help="Wait until the pods are ready, or one of them can't be.")
 @click.option(
@@ -58,10 +57,7 @@ async def command(
         raise click.UsageError("say which files: -f FILE, -f DIRECTORY or -f -")
     form = outputs.parse(output)
     async with session.client() as client:
-        found = files.load(filename, recursive, client.namespace)
-        files.check_namespace(found.objects, session.namespace)
-        for warning in found.warnings:
-            warn(warning)
+        found = files.read(filename, recursive, client.namespace, session.namespace)
         with found.placed():
             changes = await client.apply(found.objects, dry_run=dry_run == "server")
         _tell(changes, form, dry_run == "server")

@@ -8,7 +8,7 @@ import click
 
 from mesh.cli import create_access, create_secret
 from mesh.cli.apply import file_options
-from mesh.cli.session import Session, Verb, VerbGroup, asynchronous, warn
+from mesh.cli.session import Session, Verb, VerbGroup, asynchronous
 
 if TYPE_CHECKING:
     from mesh.model.kinds import Object
@@ -106,10 +106,7 @@ async def _from_files(
     from mesh.cli import files
 
     async with session.client() as client:
-        found = files.load(filename, recursive, client.namespace)
-        files.check_namespace(found.objects, session.namespace)
-        for warning in found.warnings:
-            warn(warning)
+        found = files.read(filename, recursive, client.namespace, session.namespace)
         for obj in found.objects:
             with found.placed():
                 made = obj if dry_run == "client" else await client.create(obj, dry_run=dry_run == "server")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from mesh.cli import complete
-from mesh.cli.apply import file_options
+from mesh.cli.apply import dry_run_option, file_options
 from mesh.cli.failure import report
 from mesh.cli.session import Duration, Session, Verb, asynchronous, warn
 
@@ -52,14 +52,7 @@ class Doomed:
     help="What becomes of the objects that belong to these.",
 )
 @click.option("--ignore-not-found", is_flag=True, help="A name that is not there is no error.")
-@click.option(
-    "--dry-run",
-    type=click.Choice(["none", "server"]),
-    default="none",
-    is_flag=False,
-    flag_value="server",
-    help="server: check, and delete nothing.",
-)
+@dry_run_option("check, and delete nothing.")
 @click.option(
     "-o", "--output", type=click.Choice(["", "name"]), default="", metavar="FORMAT", help="name: print KIND/NAME alone."
 )

@@ -3,7 +3,7 @@
 import click
 
 from mesh.cli.apply import file_options
-from mesh.cli.session import Session, Verb, asynchronous, warn
+from mesh.cli.session import Session, Verb, asynchronous
 
 
 @click.command("diff", cls=Verb, short_help="Say what applying files would change.")
@@ -26,10 +26,7 @@ async def command(session: Session, filename: tuple[str, ...], recursive: bool) 
     if not filename:
         raise click.UsageError("say which files: -f FILE, -f DIRECTORY or -f -")
     async with session.client() as client:
-        found = files.load(filename, recursive, client.namespace)
-        files.check_namespace(found.objects, session.namespace)
-        for warning in found.warnings:
-            warn(warning)
+        found = files.read(filename, recursive, client.namespace, session.namespace)
         with found.placed():
             changes = await client.apply(found.objects, dry_run=True)
     changed = False

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from mesh.cli.session import warn
 from mesh.errors import Invalid, Violation
 from mesh.model import manifest
 from mesh.model.kinds import Object, key_of
@@ -62,6 +63,15 @@ def load(names: Sequence[str], recursive: bool, namespace: str) -> Manifests:
         raise Invalid("\n".join(mistake.message for mistake in mistakes), violations)
     if not found.objects:
         raise Invalid(f"there are no objects in {', '.join(names)}")
+    return found
+
+
+def read(names: Sequence[str], recursive: bool, namespace: str, only: str) -> Manifests:
+    """`load` for a verb: the reader's warnings are told, and every object is in the namespace that -n says (`only`)."""
+    found = load(names, recursive, namespace)
+    check_namespace(found.objects, only)
+    for warning in found.warnings:
+        warn(warning)
     return found
 
 

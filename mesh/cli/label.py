@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from mesh.cli import complete
+from mesh.cli.apply import dry_run_option
 from mesh.cli.session import Session, Verb, asynchronous
 
 if TYPE_CHECKING:
@@ -43,8 +44,7 @@ def make(name: str, field: str, done: str, example: str) -> click.Command:
     @click.option("--overwrite", is_flag=True, help="Change a value that is there already.")
     @click.option("-l", "--selector", default="", metavar="LABELS", help="Every object of the kind with these labels.")
     @click.option("--all", "everything", is_flag=True, help="Every object of the kind.")
-    @click.option("--dry-run", type=click.Choice(["none", "server"]), default="none", is_flag=False,
-                  flag_value="server", help="server: check, and change nothing.")  # fmt: skip
+    @dry_run_option("check, and change nothing.")
     @click.pass_obj
     @asynchronous
     async def verb(

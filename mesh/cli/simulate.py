@@ -11,7 +11,7 @@ import click
 
 from mesh.cli import complete
 from mesh.cli.apply import file_options
-from mesh.cli.session import Duration, Session, Verb, VerbGroup, asynchronous, warn
+from mesh.cli.session import Duration, Session, Verb, VerbGroup, asynchronous
 
 if TYPE_CHECKING:
     from mesh.model.kinds import Object
@@ -113,10 +113,7 @@ async def _apply(session: Session, /, filename: tuple[str, ...], recursive: bool
         raise click.UsageError("say which files: -f FILE, -f DIRECTORY or -f -")
 
     def ask(question: "WhatIf", namespace: str) -> None:
-        found = files.load(filename, recursive, namespace)
-        files.check_namespace(found.objects, session.namespace)
-        for warning in found.warnings:
-            warn(warning)
+        found = files.read(filename, recursive, namespace, session.namespace)
         with found.placed():
             question.apply(found.objects)
 

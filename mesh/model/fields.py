@@ -10,7 +10,6 @@ from typing import TypeVar
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
-from google.protobuf.message_factory import GetMessageClass
 
 from mesh.v1 import rules_pb2
 
@@ -83,11 +82,6 @@ _BOUNDS = {
 def fields_of(descriptor: Descriptor) -> dict[str, Field]:
     """The fields of a message type by JSON name, in the order of the proto file."""
     return {field.json_name: _field(field) for field in descriptor.fields}
-
-
-def message_class(descriptor: Descriptor) -> type[Message]:
-    """The class of a message type."""
-    return GetMessageClass(descriptor)
 
 
 def copy_of(message: M) -> M:

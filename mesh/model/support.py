@@ -180,10 +180,6 @@ _VOLUME: dict[str, Support] = {
 }
 
 
-def _with_host_network(value: Any, spec: PodSpec) -> bool:  # noqa: ARG001 - one signature for all conditions
-    return spec.host_network
-
-
 TABLE: dict[str, dict[str, Support]] = {
     "PodSpec": _POD_SPEC,
     "Container": _CONTAINER,

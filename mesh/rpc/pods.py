@@ -6,7 +6,7 @@ Rule: the host's stream is pulled in batches as fast as the client takes them, a
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 from grpc import aio
 
@@ -24,6 +24,7 @@ from mesh.v1.core_pb2 import Pod
 
 _PIECE = 1 << 18  # bytes of input to the host at once
 Context = aio.ServicerContext[Any, Any]
+Input = TypeVar("Input", pb.ExecInput, pb.PortForwardInput)
 
 
 class Pods(PodsServicer):
@@ -49,9 +50,7 @@ class Pods(PodsServicer):
 
     async def Exec(self, requests: AsyncIterator[pb.ExecInput], context: Context) -> AsyncIterator[pb.ExecOutput]:
         """A command in a running container."""
-        first = await anext(aiter(requests), None)
-        if first is None or first.WhichOneof("what") != "start":
-            raise Invalid("the first message of an exec must be its start")
+        first = await _first(requests, "exec", "start")
         pod = await self._pod(first.start.namespace, first.start.pod)
         options = node_pb2.ExecOptions()
         options.CopyFrom(first.start.options)
@@ -64,8 +63,7 @@ class Pods(PodsServicer):
             yield pb.ExecOutput()  # it is open: input may follow
             async for batch in batches(agent, stream):
                 for chunk in batch.chunks:
-                    is_error = chunk.channel == node_pb2.STDERR
-                    yield pb.ExecOutput(stderr=chunk.data) if is_error else pb.ExecOutput(stdout=chunk.data)
+                    yield _output(chunk)
                 if batch.done and batch.HasField("exit_code"):
                     yield pb.ExecOutput(exit_code=batch.exit_code)
                 elif batch.done and not batch.error:
@@ -73,9 +71,7 @@ class Pods(PodsServicer):
 
     async def Attach(self, requests: AsyncIterator[pb.ExecInput], context: Context) -> AsyncIterator[pb.ExecOutput]:
         """A running container's own input and output, to its end."""
-        first = await anext(aiter(requests), None)
-        if first is None or first.WhichOneof("what") != "attach":
-            raise Invalid("the first message of an attach must be its start")
+        first = await _first(requests, "attach", "attach")
         pod = await self._pod(first.attach.namespace, first.attach.pod)
         options = node_pb2.AttachOptions()
         options.CopyFrom(first.attach.options)
@@ -87,16 +83,13 @@ class Pods(PodsServicer):
             yield pb.ExecOutput()  # it is open: input may follow
             async for batch in batches(agent, stream):
                 for chunk in batch.chunks:
-                    is_error = chunk.channel == node_pb2.STDERR
-                    yield pb.ExecOutput(stderr=chunk.data) if is_error else pb.ExecOutput(stdout=chunk.data)
+                    yield _output(chunk)
 
     async def PortForward(
         self, requests: AsyncIterator[pb.PortForwardInput], context: Context
     ) -> AsyncIterator[pb.PortForwardOutput]:
         """One connection to a port of a running pod."""
-        first = await anext(aiter(requests), None)
-        if first is None or first.WhichOneof("what") != "start":
-            raise Invalid("the first message of a port-forward must be its start")
+        first = await _first(requests, "port-forward", "start")
         if not 1 <= first.start.port <= 65535:
             raise Invalid.of("the request", [Violation("start.port", "must be between 1 and 65535")])
         pod = await self._pod(first.start.namespace, first.start.pod)
@@ -132,7 +125,19 @@ class Pods(PodsServicer):
             await close_stream(agent, stream)
 
 
+def _output(chunk: node_pb2.Chunk) -> pb.ExecOutput:
+    is_error = chunk.channel == node_pb2.STDERR
+    return pb.ExecOutput(stderr=chunk.data) if is_error else pb.ExecOutput(stdout=chunk.data)
+
+
 # ---- input --------------------------------------------------------------------------------------------------------
+
+
+async def _first(requests: AsyncIterator[Input], call: str, start: str) -> Input:
+    first = await anext(aiter(requests), None)
+    if first is None or first.WhichOneof("what") != start:
+        raise Invalid(f"the first message of {'an' if call[0] in 'ae' else 'a'} {call} must be its start")
+    return first
 
 
 @asynccontextmanager
