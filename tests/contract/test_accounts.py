@@ -113,7 +113,7 @@ async def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
 async def running(place: Place, name: str = "web") -> Pod:
     async with place.admin() as admin:
         await admin.apply(MANIFEST)
-        await admin.wait(Pod, name, condition="Ready", timeout=20)
+        await admin.wait(Pod, name, condition="Ready", timeout=60)
         return await admin.get(Pod, name)
 
 
@@ -153,7 +153,7 @@ async def called(place: Place, token: str) -> ap.WhoAmIResponse:
     ca = (place.directory / "ca.crt").read_bytes()
     async with aio.secure_channel(place.door, grpc.ssl_channel_credentials(ca)) as channel:
         metadata = (("authorization", f"Bearer {token}"),)
-        return await AccessStub(channel).WhoAmI(ap.WhoAmIRequest(), metadata=metadata, timeout=10)
+        return await AccessStub(channel).WhoAmI(ap.WhoAmIRequest(), metadata=metadata, timeout=60)
 
 
 async def test_a_token_dies_with_its_pod_and_so_do_its_streams(place: Place) -> None:
@@ -166,7 +166,7 @@ async def test_a_token_dies_with_its_pod_and_so_do_its_streams(place: Place) -> 
         await watch.read()
         async with place.admin() as admin:
             await admin.delete(Pod, "web", grace=1)
-            await admin.wait(Pod, "web", delete=True, timeout=20)
+            await admin.wait(Pod, "web", delete=True, timeout=60)
         code = (await refused(ended(watch))).code
         assert code is StatusCode.PERMISSION_DENIED
     assert "not there any more" in (await refused(called(place, token))).message
@@ -188,7 +188,7 @@ async def test_a_token_dies_with_its_account_and_an_account_of_the_same_name_get
         assert "is not there any more" in (await refused(called(place, token))).message
         await admin.apply("{apiVersion: v1, kind: ServiceAccount, metadata: {name: reader}}\n")
     assert "is not there any more" in (await refused(called(place, token))).message
-    fresh = await asyncio.to_thread(wait_for_other, file, token, 20)
+    fresh = await asyncio.to_thread(wait_for_other, file, token, 60)
     assert (await called(place, fresh)).name == "system:serviceaccount:default:reader"
 
 
@@ -201,7 +201,7 @@ async def test_a_token_is_renewed_before_it_expires_and_the_sdk_follows(place: P
         place.clock.ahead = 2900  # more than 80 % of an hour; the host's link is woken by any change
         async with place.admin() as admin:
             await admin.patch(Pod, "web", {"metadata": {"labels": {"a": "b"}}})
-        after = await asyncio.to_thread(wait_for_other, directory / "token", before, 20)
+        after = await asyncio.to_thread(wait_for_other, directory / "token", before, 60)
         place.clock.ahead = 3700
         assert "has expired" in (await refused(called(place, before))).message
         assert (await called(place, after)).name == "system:serviceaccount:default:reader"

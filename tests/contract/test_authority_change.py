@@ -16,6 +16,7 @@ from mesh.v1.apps_pb2 import Deployment
 from mesh.v1.control_pb2_grpc import PodsStub, ResourcesStub
 from mesh.v1.core_pb2 import Pod
 from tests.contract.test_accounts import Place, place  # noqa: F401 - the fixture
+from tests.harness.podman import wait_for_text
 from tests.harness.refusals import refused
 
 LIFE = 8  # seconds of the certificate with which everything begins
@@ -87,8 +88,8 @@ async def follow(watch: "aio.UnaryStreamCall[pb.WatchRequest, pb.WatchEvent]") -
 async def test_a_new_authority_and_expired_certificates_drop_nothing(place: Place) -> None:  # noqa: F811 - the fixture
     async with place.admin() as admin:
         await admin.apply(MANIFEST)
-        talker = await admin.wait(Pod, "talker", condition="Ready", timeout=20)
-        await admin.wait(Deployment, "web", jsonpath=f"{{.status.availableReplicas}}={REPLICAS}", timeout=20)
+        talker = await admin.wait(Pod, "talker", condition="Ready", timeout=60)
+        await admin.wait(Deployment, "web", jsonpath=f"{{.status.availableReplicas}}={REPLICAS}", timeout=60)
     pair, roots = short_lived(place), (place.directory / "ca.crt").read_bytes()
     channel = place.mesh.channel(pair, roots)
     watch = ResourcesStub(channel).Watch(pb.WatchRequest(kind="Deployment", namespace="default"))
@@ -115,14 +116,15 @@ async def test_a_new_authority_and_expired_certificates_drop_nothing(place: Plac
     asyncio.get_running_loop().call_later(max(0, pki.expires(pair.certificate) + 1 - time.time()), expired.set)
     await expired.wait()
     anew = place.mesh.channel(pair, (place.directory / "ca.crt").read_bytes())
-    refusal = await refused(AccessStub(anew).WhoAmI(WhoAmIRequest(), timeout=10))
+    refusal = await refused(AccessStub(anew).WhoAmI(WhoAmIRequest(), timeout=60))
     assert refusal.code is StatusCode.UNAVAILABLE  # a handshake; what stands is not touched
     says(place, talker, "after")
-    assert (await asyncio.wait_for(logs.read(), 20)).data == b"after\n"
+    assert (await asyncio.wait_for(logs.read(), 60)).data == b"after\n"
     available = await asyncio.wait_for(rollout, 30)
     assert min(available) >= REPLICAS, available
     async with place.admin() as admin:  # and orders go on being taken
         await admin.patch(Deployment, "web", {"spec": {"replicas": 1}})
         await admin.wait(Deployment, "web", jsonpath="{.status.replicas}=1", timeout=30)
-    roots_in_pod = place.volume(talker) / "ca.crt"
-    assert roots_in_pod.read_bytes() == (place.directory / "ca.crt").read_bytes() != roots
+    bundle = (place.directory / "ca.crt").read_text()
+    assert bundle != roots.decode()
+    await asyncio.to_thread(wait_for_text, place.volume(talker) / "ca.crt", bundle, 60)

@@ -81,8 +81,8 @@ async def test_from_the_command_line_to_the_files_and_back(cli: Cli, agent: Agen
     patch = json.dumps({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "login"},
                         "stringData": {"token": "newer"}})  # fmt: skip
     await cli("apply", "-f", "-", stdin=patch)
-    await asyncio.to_thread(wait_for_text, file, "newer", 10)
-    async with asyncio.timeout(10):
+    await asyncio.to_thread(wait_for_text, file, "newer", 60)
+    async with asyncio.timeout(60):
         while "1 of 2" not in (shown := await cli("secrets", "status", "login")).out:
             pass  # receipts tell nobody when they come; each question takes its time
     assert shown.code == 1  # the environment is of the start

@@ -20,7 +20,7 @@ from tests.harness.cli import Cli
 from tests.harness.control import RunningMeshd, control, test_pki
 from tests.harness.scripted_host import ScriptedHost
 
-DEADLINE = 20.0
+DEADLINE = 60.0
 POD = """
 apiVersion: v1
 kind: Pod

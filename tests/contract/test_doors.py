@@ -89,7 +89,7 @@ async def doors(tmp_path: Path) -> AsyncIterator[Doors]:
 
 
 async def whoami(channel: aio.Channel) -> ap.WhoAmIResponse:
-    return await AccessStub(channel).WhoAmI(ap.WhoAmIRequest(), timeout=10)
+    return await AccessStub(channel).WhoAmI(ap.WhoAmIRequest(), timeout=60)
 
 
 async def test_a_user_comes_in_by_a_token(doors: Doors) -> None:

@@ -37,7 +37,7 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
     write_pki(tmp_path / "root" / "pki", certs.ca, "agent", host)  # from now on orders would have to be signed
     await world.restart(assign=False)
     assert world.agent is not None
-    await asyncio.wait_for(world.agent.stats.endpoint.open.wait(), 10)
+    await asyncio.wait_for(world.agent.stats.endpoint.open.wait(), 60)
     yield world
     await world.kill()
 
@@ -119,7 +119,7 @@ async def test_a_connection_is_used_again(world: World, tmp_path: Path) -> None:
     stream, writer = await reader(world, tmp_path, test_pki().admin).connect()
     for _ in range(3):
         writer.write(b"GET /metrics/probes HTTP/1.1\r\nHost: x\r\n\r\n")
-        head = await asyncio.wait_for(stream.readuntil(b"\r\n\r\n"), 10)
+        head = await asyncio.wait_for(stream.readuntil(b"\r\n\r\n"), 60)
         length = next(line for line in head.split(b"\r\n") if line.startswith(b"content-length"))
         await stream.readexactly(int(length.split(b":")[1]))
     writer.close()
@@ -188,7 +188,7 @@ async def test_meshd_has_figures_of_its_own(tmp_path: Path) -> None:
     files = Files(tmp_path / "ca.crt", tmp_path / "meshd.crt", tmp_path / "meshd.key")
     async with control(settings=Settings(metrics_listen=("127.0.0.1:0",), files=files)) as mesh:
         figures = mesh.meshd.figures
-        await asyncio.wait_for(figures.open.wait(), 10)
+        await asyncio.wait_for(figures.open.wait(), 60)
         await mesh.control.Kinds(KindsRequest())
         admin = Reader(figures.port, certs.ca.certificate, certs.admin, tmp_path)
         status, body = await admin.get("/metrics")
@@ -215,7 +215,7 @@ async def test_who_was_revoked_reads_no_figures_of_meshd(tmp_path: Path) -> None
     ada, bob, other = (issued(pki.user(name, ("mesh:monitors",))) for name in (long + "a", "bob", long + "b"))
     async with control(settings=Settings(metrics_listen=("127.0.0.1:0",), files=files)) as mesh:
         port = mesh.meshd.figures
-        await asyncio.wait_for(port.open.wait(), 10)
+        await asyncio.wait_for(port.open.wait(), 60)
 
         async def status(pair: pki.Pair) -> int:
             return (await Reader(port.port, certs.ca.certificate, pair, tmp_path).get("/metrics"))[0]

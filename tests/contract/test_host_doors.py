@@ -96,7 +96,7 @@ class Mesh:
         main.volume_mounts.add(name="v", mount_path="/v")
         pod.spec.volumes.add(name="v").secret.secret_name = "s"
         stub = ResourcesStub(self.channel(pki.user("admin")))
-        await stub.Apply(pb.ApplyRequest(objects=[pack(secret), pack(pod)]), timeout=10)
+        await stub.Apply(pb.ApplyRequest(objects=[pack(secret), pack(pod)]), timeout=60)
         await until(lambda: any(map(boxes, self.agent(node).orders)))
 
 
@@ -152,7 +152,7 @@ def seam(node: str, root: Path, held: authority.Authority, trust: Trust, clock: 
 async def test_a_host_that_asks_for_another_hosts_secret_is_refused_and_written_down(mesh: Mesh) -> None:
     await mesh.secret_on("a")
     key = pb.ObjectKey(kind="Secret", namespace="default", name="s")
-    answer = await refused(ResourcesStub(mesh.channel(pki.node("b"))).Get(pb.GetRequest(key=key), timeout=10))
+    answer = await refused(ResourcesStub(mesh.channel(pki.node("b"))).Get(pb.GetRequest(key=key), timeout=60))
     assert answer.code is StatusCode.PERMISSION_DENIED
     assert (False, "get secrets s") in mesh.audits.of("mesh:node:b")
     assert not any(CANARY in record.encode() for record in map(str, mesh.audits.records))
@@ -161,12 +161,12 @@ async def test_a_host_that_asks_for_another_hosts_secret_is_refused_and_written_
 @pytest.mark.parametrize("named", ["b", "mesh://node/b", "mesh://user/admin"])
 async def test_a_host_that_renews_for_another_name_is_refused_and_written_down(mesh: Mesh, named: str) -> None:
     stub = AccessStub(mesh.channel(pki.node("a")))
-    answer = await refused(stub.Renew(ap.RenewRequest(request=csr(named)), timeout=10))
+    answer = await refused(stub.Renew(ap.RenewRequest(request=csr(named)), timeout=60))
     assert answer.code is StatusCode.PERMISSION_DENIED
     (record,) = [r for r in mesh.audits.records if not r["allowed"] and r["user"] == "mesh:node:a"]
     assert named in record["why"]
     for own in ("a", "mesh://node/a", ""):
-        renewed = await stub.Renew(ap.RenewRequest(request=csr(own) if own else pki.wish().certificate), timeout=10)
+        renewed = await stub.Renew(ap.RenewRequest(request=csr(own) if own else pki.wish().certificate), timeout=60)
         assert pki.identity(pki.split(renewed.certificate)[0]) == pki.Identity("a", (pki.NODES,), "node")
 
 
@@ -192,14 +192,14 @@ async def test_a_revoked_monitor_reads_no_hosts_figures_any_more(mesh: Mesh, tmp
     readers = []
     for name in "ab":
         endpoint = mesh.agent(name).stats.endpoint
-        await asyncio.wait_for(endpoint.open.wait(), 10)
+        await asyncio.wait_for(endpoint.open.wait(), 60)
         readers.append(Reader(endpoint.port, mesh.held.bundle, pki.Pair(chain, wish.key), tmp_path))
     assert [(await reader.get("/metrics"))[0] for reader in readers] == [200, 200]
     admin = AccessStub(mesh.channel(pki.user("admin")))
-    await admin.Revoke(ap.RevokeRequest(kind="user", name="somebody", why="left"), timeout=10)
+    await admin.Revoke(ap.RevokeRequest(kind="user", name="somebody", why="left"), timeout=60)
     await until(lambda: all(told(mesh.agent(name)) == 1 for name in "ab"))
     assert [(await reader.get("/metrics"))[0] for reader in readers] == [200, 200]
-    await admin.Revoke(ap.RevokeRequest(kind="user", name="prometheus", why="lost"), timeout=10)
+    await admin.Revoke(ap.RevokeRequest(kind="user", name="prometheus", why="lost"), timeout=60)
     await until(lambda: all(told(mesh.agent(name)) == 2 for name in "ab"))
     assert [(await reader.get("/metrics"))[0] for reader in readers] == [403, 403]
 

@@ -39,7 +39,7 @@ def cli(served: RunningMeshd, tmp_path: Path) -> Cli:
 
 async def known(running: RunningMeshd) -> None:
     view = running.meshd.feed.view
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while not view.nodes():
             await running.meshd.feed.reached(view.revision + 1)
 
@@ -70,7 +70,7 @@ async def test_what_is_no_archive_is_told_by_each_host(cli: Cli) -> None:
 
 async def test_a_loaded_image_is_listed_and_removed(cli: Cli, world: World) -> None:
     await cli("image", "load", "-", stdin="localhost/app:1\n")
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while "localhost/app:1" not in (await cli("image", "list")).out:  # as soon as the host has reported it
             pass
     listed = (await cli("image", "list", "--host", "node1")).out.splitlines()
@@ -102,7 +102,7 @@ async def test_a_host_that_is_away_is_left_behind(world: World, tmp_path: Path) 
     gone = ScriptedHost("gone")
     async with control(agents={"node1": world.agent, "gone": gone}) as running:
         view = running.meshd.feed.view
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while len(view.nodes()) < 2:
                 await running.meshd.feed.reached(view.revision + 1)
         running.hosts.part("gone")

@@ -9,7 +9,7 @@ from pathlib import Path
 from mesh.v1.node_pb2 import Fence, ProxyHeld, ServiceTable
 from nodeagent.proxy import Proxy
 
-DEADLINE = 20.0
+DEADLINE = 60.0
 
 
 class Seen:

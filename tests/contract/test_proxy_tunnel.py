@@ -18,6 +18,7 @@ from mesh.fleet.witness import Handshakes
 from mesh.v1.node_pb2 import Neighbour, ProxyTuning
 from tests.harness.control import test_pki
 from tests.harness.figures import write_pki
+from tests.harness.holding import listening
 from tests.harness.proxying import (
     DEADLINE,
     PORT,
@@ -220,9 +221,7 @@ async def test_an_encrypted_connection_lives_through_an_upgrade_of_the_proxy(tmp
     vip, holder = an_address(), tmp_path / "hold.sock"
     child = await asyncio.create_subprocess_exec(sys.executable, "-m", "netproxy.hold", str(holder))
     try:
-        async with asyncio.timeout(DEADLINE):
-            while not holder.is_socket():
-                await asyncio.to_thread(os.sched_yield)
+        await listening(holder)
         async with backend(echo, POD) as far, two_hosts(tmp_path, "two", "", "--holder", str(holder)) as (
             process, programmer, _two,
         ):  # fmt: skip

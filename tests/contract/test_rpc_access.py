@@ -42,7 +42,7 @@ class Doors:
 
     async def apply(self, channel: aio.Channel, *objects: Object | str) -> pb.ApplyResponse:
         read = [o for given in objects for o in (load(given, "test").objects if isinstance(given, str) else [given])]
-        return await ResourcesStub(channel).Apply(pb.ApplyRequest(objects=[pack(o) for o in read]), timeout=10)
+        return await ResourcesStub(channel).Apply(pb.ApplyRequest(objects=[pack(o) for o in read]), timeout=60)
 
 
 @pytest.fixture

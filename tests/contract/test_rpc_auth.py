@@ -30,7 +30,7 @@ def issued(mesh: RunningMeshd, request: pki.Request, now: int | None = None, day
 
 
 async def status_of(channel: aio.Channel) -> pb.StatusResponse:
-    return await ControlStub(channel).Status(STATUS, timeout=5)
+    return await ControlStub(channel).Status(STATUS, timeout=30)
 
 
 async def test_an_administrator_gets_in(mesh: RunningMeshd) -> None:

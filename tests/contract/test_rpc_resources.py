@@ -307,7 +307,7 @@ async def test_finalizers_hold_an_object_until_they_are_taken_away(api: Resource
 async def test_a_namespace_goes_with_all_that_is_in_it(api: ResourcesStub, mesh: RunningMeshd) -> None:
     await apply(api, objects.namespace("team"), objects.config_map("c", "team"), objects.pod("p", "team"))
     await api.Delete(pb.DeleteRequest(key=key("Namespace", "team", "")))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while "team" in await names(api, "Namespace"):
             await mesh.meshd.feed.reached(mesh.meshd.feed.view.revision + 1)
     assert await names(api, "Pod", namespace="team") == []

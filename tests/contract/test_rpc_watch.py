@@ -36,7 +36,7 @@ async def delete(mesh: RunningMeshd, kind: str, name: str) -> int:
 async def read(call: Call, count: int, *, bookmarks: bool = False) -> list[tuple[str, str]]:
     """The next `count` events as (type, name)."""
     seen: list[tuple[str, str]] = []
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while len(seen) < count:
             event = await call.read()
             assert isinstance(event, pb.WatchEvent)
@@ -48,7 +48,7 @@ async def read(call: Call, count: int, *, bookmarks: bool = False) -> list[tuple
 
 async def news(call: Call) -> pb.WatchEvent:
     """The next event that is no bookmark."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while True:
             event = await call.read()
             assert isinstance(event, pb.WatchEvent)
@@ -127,7 +127,7 @@ async def test_a_silent_watch_gets_bookmarks_that_move_on(mesh: RunningMeshd) ->
     call = mesh.resources.Watch(pb.WatchRequest(kind="Pod"))
     assert await read(call, 1, bookmarks=True) == [("BOOKMARK", "")]
     revision = await apply(mesh, objects.config_map("unrelated"))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while True:
             event = await call.read()
             assert isinstance(event, pb.WatchEvent)
@@ -199,7 +199,7 @@ async def test_who_does_not_read_is_cut_and_holds_nobody_up(
     last.metadata.labels["last"] = "yes"
     await apply(mesh, last)
     assert await read(quick, 1) == [("ADDED", "last")]
-    await asyncio.wait_for(cut.wait(), 5)
+    await asyncio.wait_for(cut.wait(), 30)
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await read(slow, 1000)
     assert caught.value.code() is grpc.StatusCode.OUT_OF_RANGE

@@ -192,7 +192,7 @@ async def test_meshd_waits_for_the_passphrase_and_a_wrong_one_is_answered(tmp_pa
     path, key, socket = tmp_path / "store.key", os.urandom(32), tmp_path / "unlock.sock"
     PassphraseKeys(path, "horse staple").save([key])
     waiting = asyncio.create_task(unlocked(path, socket))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await asyncio.to_thread(wait_for, socket)
         with pytest.raises(Unavailable, match="passphrase is wrong"):
             await unlock(socket, "wrong")

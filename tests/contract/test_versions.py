@@ -24,7 +24,7 @@ from tests.harness.control import RunningMeshd, control
 from tests.harness.scripted_host import ScriptedHost, says
 from tests.harness.versions import FRESH, Dialect, OtherAgent
 
-DEADLINE = 20.0
+DEADLINE = 60.0
 FORMER = Dialect.former(protocol.PROTOCOL - 1)
 TOMORROW = Dialect.tomorrow()
 SERVED = """

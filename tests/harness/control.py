@@ -27,7 +27,7 @@ from mesh.store.memory import MemoryStore
 from mesh.store.port import Store
 from mesh.v1.control_pb2_grpc import ControlStub, PodsStub, ResourcesStub
 
-DEADLINE = 10.0  # seconds that anything here may take
+DEADLINE = 60.0  # seconds that anything here may take
 
 
 class StaticHosts:

@@ -156,7 +156,7 @@ class Reader:
         try:
             writer.write(f"{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
             await writer.drain()
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 data = await reader.read()
         finally:
             writer.close()

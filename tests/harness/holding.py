@@ -19,15 +19,12 @@ class Holder:
 
     async def start(self) -> None:
         self._child = await asyncio.create_subprocess_exec(sys.executable, "-m", "netproxy.hold", str(self.path))
-        async with asyncio.timeout(DEADLINE):
-            while not self.path.is_socket():
-                await asyncio.to_thread(os.sched_yield)
+        await listening(self.path)
 
     def sockets(self) -> int:
         """How many it has open."""
         assert self._child is not None
-        links = Path(f"/proc/{self._child.pid}/fd").iterdir()
-        return sum(1 for link in links if os.readlink(link).startswith("socket:"))  # noqa: PTH115
+        return sum(1 for link in Path(f"/proc/{self._child.pid}/fd").iterdir() if _leads_to(link).startswith("socket:"))
 
     async def kill(self) -> None:
         assert self._child is not None
@@ -35,6 +32,25 @@ class Holder:
             self._child.kill()
         await self._child.wait()
         self.path.unlink(missing_ok=True)
+
+
+async def listening(path: Path) -> None:
+    """Returns when somebody listens there: its name is there before, and a proxy that is refused comes again only a
+    second later."""
+    async with asyncio.timeout(DEADLINE):
+        while not any(_listens(line.split(), path) for line in Path("/proc/net/unix").read_text().splitlines()):
+            await asyncio.to_thread(os.sched_yield)
+
+
+def _listens(words: list[str], path: Path) -> bool:
+    return words[3] == "00010000" and words[-1] == str(path)
+
+
+def _leads_to(link: Path) -> str:
+    try:
+        return str(link.readlink())
+    except FileNotFoundError:  # closed since it was listed
+        return ""
 
 
 @asynccontextmanager

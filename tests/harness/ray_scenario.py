@@ -57,7 +57,7 @@ async def answered(agent: AgentPort) -> str:
 
 async def waiting(agent: AgentPort, polls: int) -> None:
     """Returns when so many polls hang at the agent."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while (await agent.observe(node_pb2.ObserveRequest(wait_milliseconds=1))).version != polls:
             pass
 

@@ -11,7 +11,7 @@ from nodeagent.runtime.seen import Role, SeenContainer, SeenPod, State
 from tests.harness.fake_runtime import FakeHost, Program
 from tests.harness.podman import IMAGE, wait_for_text
 
-DEADLINE = 20.0
+DEADLINE = 60.0
 NUMBERS = itertools.count(1)
 
 

@@ -18,7 +18,7 @@ from mesh.v1.node_pb2 import STDERR, STDOUT, Chunk, PodReport
 from tests.harness.hollow import HollowAgent, Script
 
 T = TypeVar("T")
-DEADLINE = 10.0  # seconds
+DEADLINE = 60.0  # seconds
 STAMP = b"2026-01-31T12:00:00Z "
 
 

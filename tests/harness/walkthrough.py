@@ -86,7 +86,7 @@ class Shell:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._process.communicate("exit\n", timeout=10)
+        self._process.communicate("exit\n", timeout=60)
 
 
 def walk(page: Path, shell: Shell, outside: Shell) -> None:

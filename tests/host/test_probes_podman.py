@@ -85,9 +85,9 @@ async def test_exec_is_who_the_container_is_and_leaves_nothing(node: Node) -> No
     seen = (await node.runtime.pods())[pod.metadata.uid].containers[0]
     checks = RealChecks(node.runtime)
     script = 'echo "$(id -u) $(id -g) $HOSTNAME"; test "$(grep -c mesh /proc/self/cgroup)" -gt 0 || pwd'
-    outcome = await checks.perform(ExecCheck(("sh", "-c", script)), seen, 5)
+    outcome = await checks.perform(ExecCheck(("sh", "-c", script)), seen, 30)
     assert (outcome.result, outcome.output.splitlines()[0]) == (Result.SUCCESS, "1234 77 p4")
-    outcome = await checks.perform(ExecCheck(("sh", "-c", "echo no; exit 3")), seen, 5)
+    outcome = await checks.perform(ExecCheck(("sh", "-c", "echo no; exit 3")), seen, 30)
     assert (outcome.result, outcome.output) == (Result.FAILURE, "no\n")
     began = time.monotonic()
     outcome = await checks.perform(ExecCheck(("sh", "-c", "sleep 4321 & sleep 4321")), seen, 3)
@@ -95,9 +95,9 @@ async def test_exec_is_who_the_container_is_and_leaves_nothing(node: Node) -> No
     assert "timed out after 3s" in outcome.output
     assert time.monotonic() - began < 60
     assert "4321" not in await node.said(pod, "ps -o args | grep 'sleep [4]'; true")
-    outcome = await checks.perform(ExecCheck(("/no/such",)), seen, 5)
+    outcome = await checks.perform(ExecCheck(("/no/such",)), seen, 30)
     assert outcome.result is Result.ERROR, outcome  # P18: it was never run
-    outcome = await checks.perform(ExecCheck(("sh", "-c", "/no/such")), seen, 5)
+    outcome = await checks.perform(ExecCheck(("sh", "-c", "/no/such")), seen, 30)
     assert outcome.result is Result.FAILURE
 
 
@@ -106,7 +106,7 @@ async def test_hooks(node: Node) -> None:  # L7, L8
     lifecycle.post_start.exec.command.extend(shell("echo started >/tmp/hooks"))
     lifecycle.pre_stop.exec.command.extend(shell("echo stopping >>/tmp/hooks; cat /tmp/hooks >/proc/1/fd/1; sleep 1"))
     pod = a_pod(5, a_container("main", lifecycle=lifecycle))
-    pod.spec.termination_grace_period_seconds = 20
+    pod.spec.termination_grace_period_seconds = 100
     await node.running(pod)
     assert await node.said(pod, "cat /tmp/hooks") == "started\n"
     log = next(iter((node.host.config.log_dir).glob("default_p5_*/main/0.log")))
@@ -114,7 +114,7 @@ async def test_hooks(node: Node) -> None:  # L7, L8
     began = time.monotonic()
     await node.assign()
     await node.until(lambda heard: heard[pod.metadata.uid].gone)
-    assert 1 <= time.monotonic() - began < 18  # the hook is waited for, the grace is not used up
+    assert 1 <= time.monotonic() - began < 90  # the hook is waited for, the grace is not used up
     assert "started" in text.read()
     text.close()
 

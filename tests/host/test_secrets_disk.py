@@ -55,7 +55,7 @@ async def test_nothing_of_a_secret_reaches_the_disk(tmp_path: Path) -> None:
             node.secrets["s"] = a_secret("s", 2, token=canaries[1], other=canaries[1])
             await node.assign(pod, from_registry)
             shown = host.config.memory_dir / pod.metadata.uid / "files" / "token"
-            await asyncio.to_thread(wait_for_text, shown, canaries[1], 10)
+            await asyncio.to_thread(wait_for_text, shown, canaries[1], 60)
             inspected = host.podman("inspect", *await ids(node)).encode()
             assert search_text("inspect", inspected, canaries).traces == []
             await node.running(with_everything(3))

@@ -116,7 +116,7 @@ async def told(feed: Feed, count: int) -> list[tuple[str, str, str]]:
     """The events, once there are so many, in the order in which they came."""
     more = asyncio.Event()
     leave = feed.on_events(lambda _events: more.set())
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while feed.view.count("Event") < count:
             more.clear()
             await more.wait()

@@ -100,7 +100,7 @@ async def test_a_follower_goes_on_over_a_rotation(tmp_path: Path) -> None:
 
     async def hear(text: bytes) -> None:
         nonlocal said
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while text not in said:
                 batch = await world.agent.read_stream(StreamRead(id=opened.id, wait_milliseconds=5000))  # type: ignore[union-attr]
                 said += b"".join(chunk.data for chunk in batch.chunks)
