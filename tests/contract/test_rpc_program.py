@@ -7,6 +7,7 @@ import signal
 import socket
 import sys
 import time
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -246,15 +247,16 @@ def used(pid: int) -> float:
 
 
 async def test_it_tells_a_watchdog_that_it_lives(place: Path) -> None:
-    path = place / "notify.sock"
+    path, heard = place / "notify.sock", Counter[bytes]()
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notified:
         notified.bind(str(path))
         notified.setblocking(False)
         process = await spawn(place, NOTIFY_SOCKET=str(path), WATCHDOG_USEC="300000")
         try:
             async with asyncio.timeout(60):
-                heard = [await asyncio.get_running_loop().sock_recv(notified, 100) for _ in range(3)]
+                while not (heard[b"READY=1"] and heard[b"WATCHDOG=1"] > 1):  # a slow start is alive, too
+                    heard[await asyncio.get_running_loop().sock_recv(notified, 100)] += 1
         finally:
             process.kill()
             await process.wait()
-    assert heard == [b"READY=1", b"WATCHDOG=1", b"WATCHDOG=1"]
+    assert set(heard) == {b"READY=1", b"WATCHDOG=1"}
