@@ -49,14 +49,6 @@ class Failed(AssertionError):  # noqa: N818 - reads as a test's failure
     """A command on a host did not do what the test needs."""
 
 
-def crowd() -> float:
-    """How many times longer than on a machine of its own a program takes here and now; 1 and more."""
-    began, spent = time.perf_counter(), time.process_time()
-    while time.process_time() - spent < 0.2:
-        pass
-    return max(1.0, (time.perf_counter() - began) / 0.2)
-
-
 def until(condition: Callable[[], Any], seconds: float, what: str) -> Any:
     """The first true value of `condition`, asked again and again: for what tells nobody when it comes about. `seconds`
     are those of a machine that is not crowded."""
