@@ -46,7 +46,7 @@ class Load:
             connection[1].close()
 
 
-@pytest.mark.timeout(120 + REQUESTS // 100)
+@pytest.mark.timeout(300 + REQUESTS // 100)
 async def test_nothing_fails_while_pods_routes_and_certificates_change(mesh: Mesh) -> None:
     host, turn = "load.test", 0
     await mesh.service("load", "load-0", "load-1", "load-2")

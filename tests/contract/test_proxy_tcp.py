@@ -194,7 +194,7 @@ async def test_http_changes_its_backend_between_requests_and_never_within_one(tm
 async def test_a_silent_connection_is_closed_and_one_that_speaks_is_not(tmp_path: Path) -> None:
     vip = an_address()
     async with backend(echo) as a, proxy(tmp_path) as (_, programmer):
-        tuning = ProxyTuning(idle_timeout_seconds=1)
+        tuning = ProxyTuning(idle_timeout_seconds=3)
         await programmer.program(service("web", vip, PORT, [endpoint("127.0.0.1", a)], tuning=tuning))
         async with asyncio.timeout(DEADLINE):
             silent, silent_writer = await asyncio.open_connection(vip, PORT)

@@ -69,7 +69,7 @@ def check_revision(revision: int, events: list[Event], told: Told) -> str:
     return commit
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(400)
 @pytest.mark.parametrize("seed", [1])
 async def test_every_acknowledged_write_survives_and_no_other_is_half_there(tmp_path: Path, seed: int):
     chance, told = random.Random(seed), Told()

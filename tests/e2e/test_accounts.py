@@ -11,7 +11,7 @@ from tests.e2e.conftest import IMAGE
 from tests.harness.hosts import FakeHost, until
 from tests.harness.pythonpod import REPOSITORY, python_pod
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)
 
 READER = """
 apiVersion: v1

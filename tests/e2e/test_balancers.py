@@ -9,7 +9,7 @@ from tests.e2e.test_three_hosts import settled
 from tests.harness.hosts import ROOT, FakeHost, until
 from tests.harness.pythonpod import python_pod
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)
 
 
 def test_a_balanced_address_moves_when_its_host_dies(mesh_of_three: list[FakeHost]) -> None:

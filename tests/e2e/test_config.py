@@ -11,7 +11,7 @@ from tests.harness.hosts import ROOT, FakeHost
 BENCHMARK = Path(__file__).parent.parent.parent / "benchmarks" / "config.py"
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_thirty_pods_show_a_changed_config_map_within_a_second(host: FakeHost) -> None:
     host.up()
     options = ("--pods", "30", "--rounds", "10", "--mesh-root", str(ROOT))

@@ -14,7 +14,7 @@ from tests.e2e.conftest import IMAGE
 from tests.harness.hosts import until
 from tests.harness.stranger import Stranger
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)
 
 UP = (sys.executable, "-m", "mesh.cli", "up", "--ephemeral", "--")
 POD = """

@@ -8,7 +8,7 @@ import pytest
 from tests.e2e.conftest import IMAGE, join
 from tests.harness.hosts import Failed, FakeHost, machines, until
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)
 
 
 def test_a_host_joins_leaves_and_is_another_one_when_it_is_back(tmp_path: Path, archive: Path) -> None:

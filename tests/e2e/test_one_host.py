@@ -13,7 +13,7 @@ import pytest
 from tests.e2e.conftest import EXAMPLE, IMAGE
 from tests.harness.hosts import ROOT, FakeHost, until
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)
 
 
 def test_from_up_to_purge(host: FakeHost, archive: Path) -> None:

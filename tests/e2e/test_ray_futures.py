@@ -12,7 +12,7 @@ from tests.e2e.conftest import IMAGE
 from tests.harness.hosts import FakeHost, machines
 
 REPOSITORY = Path(__file__).parent.parent.parent
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import pytest
 from tests.e2e.conftest import IMAGE
 from tests.harness.hosts import FakeHost
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)
 
 
 def reader(name: str) -> str:

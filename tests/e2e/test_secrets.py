@@ -9,7 +9,7 @@ from tests.e2e.conftest import IMAGE
 from tests.harness.hosts import FakeHost
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_the_audit_finds_no_secret_on_a_host(host: FakeHost, archive: Path) -> None:
     host.up()
     host.import_image(archive, IMAGE)

@@ -38,7 +38,7 @@ VICTIMS: Mapping[str, tuple[int, tuple[str, ...]]] = {
     "netproxy": (2, ("-m netproxy",)),
 }
 
-pytestmark = pytest.mark.timeout(300 + 200 * KILLS)
+pytestmark = pytest.mark.timeout(600 + 200 * KILLS)
 
 
 def test_pods_survive_the_killing_of_every_program(mesh_of_three: list[FakeHost]) -> None:

@@ -65,7 +65,7 @@ async def on_podman(host: PodmanHost, played: list[Played], wanted: dict[str, ob
     return agreed
 
 
-@pytest.mark.timeout(150 + SPECS * 5)
+@pytest.mark.timeout(300 + SPECS * 5)
 def test_both_runtimes_say_the_same(host: PodmanHost, tmp_path: Path) -> None:
     for first in range(0, SPECS, AT_ONCE):
         played = [random_pod(seed) for seed in range(first, min(first + AT_ONCE, SPECS))]

@@ -158,7 +158,7 @@ async def check_nothing_is_left(story: Story) -> None:
     assert [g for g in groups if g.name.removeprefix("pod") not in known] == []
 
 
-@pytest.mark.timeout(60 + SEEDS * 60)
+@pytest.mark.timeout(300 + SEEDS * 60)
 async def test_the_end_is_the_same(host: PodmanHost, tmp_path: Path) -> None:
     for seed in range(1, SEEDS + 1):
         shared = tmp_path / str(seed)

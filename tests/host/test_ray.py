@@ -16,7 +16,7 @@ from mesh.supervision.programs import Host
 from mesh.supervision.ray_start import DASHBOARD_AGENT_PORTS, OBJECT_MANAGER_PORT, RUNTIME_ENV_AGENT_PORT
 from tests.harness.hosts import FakeHost, machines, until
 
-pytestmark = [pytest.mark.host, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.host, pytest.mark.timeout(400)]
 
 REPOSITORY = Path(__file__).parent.parent.parent
 

@@ -131,10 +131,10 @@ def test_refuses(text: str, document: int, words: str) -> None:
 def test_a_bomb_of_aliases_is_refused_before_it_unfolds() -> None:
     lines = ["a0: &a0 [" + ", ".join(["x"] * 10) + "]"]
     lines += [f"a{n}: &a{n} [" + ", ".join([f"*a{n - 1}"] * 10) + "]" for n in range(1, 30)]
-    started = time.monotonic()
+    started = time.process_time()
     with pytest.raises(MalformedError, match="aliases unfold to more than"):
         read("\n".join(lines))
-    assert time.monotonic() - started < 5
+    assert time.process_time() - started < 5
 
 
 def test_a_long_text_repeated_by_aliases_counts_by_its_length() -> None:
