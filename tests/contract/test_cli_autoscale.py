@@ -41,7 +41,7 @@ async def test_from_words_to_more_pods(mesh: Cli, fleet: RunningMeshd, host: Hol
         told.pod_ref.uid = pod.metadata.uid
         told.containers.add(name="app").memory.working_set_bytes = 100 << 20
     host.scripts["measure"] = Script([(node_pb2.STDOUT, summary.SerializeToString())], exit_code=0)
-    rolled = await mesh("wait", "hpa/web", "--for=jsonpath={.status.desiredReplicas}=4", "--timeout=20s")
+    rolled = await mesh("wait", "hpa/web", "--for=jsonpath={.status.desiredReplicas}=4", "--timeout=60s")
     assert (rolled.code, rolled.err) == (0, "")
     table = (await mesh("get", "hpa")).out.splitlines()
     assert table[0].split() == ["NAME", "REFERENCE", "TARGETS", "MINPODS", "MAXPODS", "REPLICAS", "AGE"]

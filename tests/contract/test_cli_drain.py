@@ -33,8 +33,8 @@ def mesh(fleet: RunningMeshd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 async def begin(mesh: Cli, spec: str) -> None:
     await mesh("apply", "-f", "-", stdin=f"{WEB}\n---\n{BUDGET.format(spec=spec)}")
-    assert (await mesh("rollout", "status", "deployment/web", "--timeout=20s")).code == 0
-    counted = await mesh("wait", "pdb/web", "--for=jsonpath={.status.currentHealthy}=3", "--timeout=20s")
+    assert (await mesh("rollout", "status", "deployment/web", "--timeout=60s")).code == 0
+    counted = await mesh("wait", "pdb/web", "--for=jsonpath={.status.currentHealthy}=3", "--timeout=60s")
     assert counted.code == 0
 
 
@@ -62,7 +62,7 @@ async def test_a_drain_goes_on_as_fast_as_the_budget_lets_it(mesh: Cli) -> None:
 async def test_a_budget_that_lets_nobody_go_is_named_and_can_be_passed_by(mesh: Cli) -> None:
     await begin(mesh, "minAvailable: 100%")
     where = await host_of_most(mesh)
-    stuck = await mesh("drain", where, "--timeout=1s")
+    stuck = await mesh("drain", where, "--timeout=3s")
     assert stuck.code == 1
     assert 'the disruption budget "web" needs 3 healthy pods and has 3' in stuck.err
     assert f"mesh uncordon {where}" in stuck.err

@@ -128,9 +128,9 @@ async def test_apply_wait_gives_up_on_an_event_that_ends_hope(cli: Cli, scripted
 
 async def test_apply_wait_times_out_saying_how_the_pod_is(cli: Cli, scripted: ScriptedHost) -> None:
     scripted.hold.add("web")
-    result = await cli("apply", "--wait", "--timeout=1s", "-f", "-", stdin=POD)
+    result = await cli("apply", "--wait", "--timeout=3s", "-f", "-", stdin=POD)
     assert result.code == 1
-    assert 'timed out after 1s waiting for readiness of pod "web": it is ContainerCreating' in result.err
+    assert 'timed out after 3s waiting for readiness of pod "web": it is ContainerCreating' in result.err
 
 
 async def test_get_prints_kubectls_columns(cli: Cli) -> None:
@@ -293,13 +293,13 @@ async def test_events_are_listed_for_an_object(cli: Cli, scripted: ScriptedHost)
 async def test_wait_says_what_is_met_and_what_is_not(cli: Cli, scripted: ScriptedHost) -> None:
     scripted.hold.add("slow")
     await cli("apply", "-f", "-", stdin=POD + "---" + named("slow"))
-    met = await cli("wait", "pod/web", "--for=condition=Ready", "--timeout=10s")
+    met = await cli("wait", "pod/web", "--for=condition=Ready", "--timeout=60s")
     assert (met.code, met.out) == (0, "pod/web condition met\n")
     phase = await cli("wait", "pod", "web", "--for=jsonpath={.status.phase}=Running")
     assert phase.out == "pod/web condition met\n"
-    late = await cli("wait", "pods", "-l", "app=web", "--for=condition=Ready", "--timeout=1s")
+    late = await cli("wait", "pods", "-l", "app=web", "--for=condition=Ready", "--timeout=3s")
     assert (late.code, late.out) == (1, "pod/web condition met\n")
-    assert 'timed out after 1s waiting for condition Ready of pod "slow": it is ContainerCreating' in late.err
+    assert 'timed out after 3s waiting for condition Ready of pod "slow": it is ContainerCreating' in late.err
     assert (await cli("wait", "pod/nope", "--for=condition=Ready")).err == 'error: pod "nope" not found\n'
     assert (await cli("wait", "pod/nope", "--for=delete")).out == "pod/nope deleted\n"
     assert (await cli("wait", "pod/web", "--for=luck")).code == 1

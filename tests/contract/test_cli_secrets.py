@@ -67,10 +67,10 @@ def cli(mesh: RunningMeshd, tmp_path: Path) -> Cli:
 
 
 async def test_from_the_command_line_to_the_files_and_back(cli: Cli, agent: Agent, tmp_path: Path) -> None:
-    await cli("wait", "node/a", "--for=create", "--timeout=10s")
+    await cli("wait", "node/a", "--for=create", "--timeout=60s")
     (tmp_path / "token").write_text(CANARY)
     await cli("create", "secret", "generic", "login", "--from-file", str(tmp_path / "token"))
-    assert (await cli("apply", "-f", "-", "--wait", "--timeout=20s", stdin=POD)).code == 0
+    assert (await cli("apply", "-f", "-", "--wait", "--timeout=60s", stdin=POD)).code == 0
     uid = json.loads((await cli("get", "pod", "web", "-o", "json")).out)["metadata"]["uid"]
     file = agent.config.memory_dir / uid / "files" / "token"
     assert file.read_text() == CANARY
@@ -158,16 +158,16 @@ async def test_what_a_host_may_hold_of_secrets_is_bounded_and_said(agent: Agent,
     settings = Settings(limits=limits, clock=lambda: time.time_ns() + ahead[0])
     async with control(agents={"a": agent}, store=MemoryStore(), settings=settings) as mesh:
         cli = Cli(mesh, tmp_path)
-        await cli("wait", "node/a", "--for=create", "--timeout=10s")
+        await cli("wait", "node/a", "--for=create", "--timeout=60s")
         (tmp_path / "token").write_bytes(b"x" * 700_000)
         for name in ("login", "more"):
             await cli("create", "secret", "generic", name, "--from-file", str(tmp_path / "token"))
         pod = POD.replace("env:", "args: [] #")
-        assert (await cli("apply", "-f", "-", "--wait", "--timeout=20s", stdin=pod)).code == 0
+        assert (await cli("apply", "-f", "-", "--wait", "--timeout=60s", stdin=pod)).code == 0
         second = pod.replace("web", "two").replace("login", "more")
         ahead[0] = 1_000_000_000  # pods are told apart by seconds: of one second, either may be the one that waits
-        result = await cli("apply", "-f", "-", "--wait", "--timeout=20s", stdin=second)
+        result = await cli("apply", "-f", "-", "--wait", "--timeout=60s", stdin=second)
         assert result.code == 1
         assert "a host may hold 1048576 bytes of Secrets" in result.err
         assert (await cli("delete", "pod", "web", "--wait")).code == 0  # and there is room again
-        assert (await cli("wait", "pod/two", "--for=condition=Ready", "--timeout=20s")).code == 0
+        assert (await cli("wait", "pod/two", "--for=condition=Ready", "--timeout=60s")).code == 0

@@ -25,7 +25,7 @@ def mesh(fleet: RunningMeshd, tmp_path: Path) -> Cli:
 
 async def test_what_would_happen_is_told_and_nothing_does(mesh: Cli) -> None:
     await mesh("apply", "-f", "-", stdin=WEB)
-    assert (await mesh("rollout", "status", "deployment/web", "--timeout=20s")).code == 0
+    assert (await mesh("rollout", "status", "deployment/web", "--timeout=60s")).code == 0
     before = (await mesh("get", "pods,deployments,nodes", "-o", "jsonpath={.items[*].metadata.resourceVersion}")).out
     lost = await mesh("simulate", "lose", "host1")
     assert (lost.code, lost.err) == (0, "")

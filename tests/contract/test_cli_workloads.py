@@ -37,7 +37,7 @@ def mesh(fleet: RunningMeshd, tmp_path: Path) -> Cli:
 
 
 async def rolled_out(mesh: Cli) -> None:
-    result = await mesh("rollout", "status", "deployment/web", "--timeout=20s")
+    result = await mesh("rollout", "status", "deployment/web", "--timeout=60s")
     assert (result.code, result.err) == (0, "")
     assert result.out.endswith('deployment "web" successfully rolled out\n')
 
@@ -97,7 +97,7 @@ async def test_a_rollout_that_fails_says_why_and_how(fleet: RunningMeshd, mesh: 
     for number in (1, 2):
         await mesh("cordon", f"host{number}")  # new pods find no place
     await mesh("set", "image", "deployment/web", "app=localhost/web:2")
-    result = await mesh("rollout", "status", "deployment/web", "--timeout=20s")
+    result = await mesh("rollout", "status", "deployment/web", "--timeout=60s")
     assert result.code == 1
     assert "exceeded its progress deadline" in result.err
     assert "0/2 nodes are available: 2 node(s) were unschedulable." in result.err
@@ -115,7 +115,7 @@ async def test_hosts_are_cordoned_tainted_and_drained(mesh: Cli) -> None:
     refused = await mesh("drain", where.out)
     assert refused.code == 1
     assert "pod default/alone is of no workload and would not come back (--force deletes it)" in refused.err
-    drained = await mesh("drain", where.out, "--force", "--timeout=20s")
+    drained = await mesh("drain", where.out, "--force", "--timeout=60s")
     assert drained.out.endswith(f"node/{where.out} drained\n")
     left = await mesh("get", "pods", "-A", "-o", "jsonpath={.items[*].spec.nodeName}")
     assert where.out not in left.out.split()
@@ -200,12 +200,12 @@ async def test_workloads_from_words(mesh: Cli) -> None:
 async def test_deleting_a_deployment_leaves_nothing_or_what_was_asked_for(mesh: Cli) -> None:
     await mesh("apply", "-f", "-", stdin=WEB)
     await rolled_out(mesh)
-    gone = await mesh("delete", "deployment", "web", "--cascade=foreground", "--timeout=20s")
+    gone = await mesh("delete", "deployment", "web", "--cascade=foreground", "--timeout=60s")
     assert (gone.code, gone.out) == (0, 'deployment.apps "web" deleted\n')
     assert (await mesh("get", "rs,pods", "-o", "name")).out == ""
     await mesh("apply", "-f", "-", stdin=WEB)
     await rolled_out(mesh)
-    await mesh("delete", "deployment", "web", "--cascade=orphan", "--timeout=20s")
+    await mesh("delete", "deployment", "web", "--cascade=orphan", "--timeout=60s")
     assert len((await mesh("get", "pods", "-o", "name")).out.splitlines()) == 3
 
 
@@ -228,7 +228,7 @@ async def test_patches_as_kubectl_writes_them(mesh: Cli) -> None:
 async def test_rollouts_of_every_deployment(mesh: Cli) -> None:
     for name in ("web", "db"):
         await mesh("apply", "-f", "-", stdin=WEB.replace("name: web,", f"name: {name},"))
-    told = await mesh("rollout", "status", "deployment", "--timeout=20s")
+    told = await mesh("rollout", "status", "deployment", "--timeout=60s")
     assert [line.split('"')[1] for line in told.out.splitlines() if "successfully" in line] == ["db", "web"]
     assert (
         await mesh("rollout", "restart", "deploy")

@@ -114,7 +114,7 @@ async def test_wait_sees_what_is_wanted_or_says_what_is(client: AsyncClient, scr
     scripted.refuse["bad"] = ("ErrImagePull", "cannot pull image x: no such image")
     await client.create(pod("bad"))
     with pytest.raises(TimeoutError, match=r'condition Ready of pod "bad": it is .*'):
-        await client.wait(Pod, "bad", condition="Ready", timeout=0.5)
+        await client.wait(Pod, "bad", condition="Ready", timeout=2)
     waiting = asyncio.create_task(client.wait(Pod, "web", delete=True, timeout=DEADLINE))
     await client.delete(Pod, "web")
     assert await waiting is None

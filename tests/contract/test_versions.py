@@ -138,7 +138,7 @@ async def test_an_agent_too_far_away_is_given_nothing_until_it_is_another_one(
         assert (scripted.assignments, scripted.pieces) == ([], [])
         agent.protocol = protocol.ours()  # upgraded
         scripted.restart()
-        assert (await cli("wait", "pod/web", "--for=condition=Ready", "--timeout=20s")).code == 0
+        assert (await cli("wait", "pod/web", "--for=condition=Ready", "--timeout=60s")).code == 0
         held = await node(mesh, lambda n: not n.spec.taints)
         assert "VersionSkew" not in {c.type for c in held.status.conditions}
         assert (await host_of(mesh)).skew == ""

@@ -21,7 +21,8 @@ def test_a_host_joins_leaves_and_is_another_one_when_it_is_back(tmp_path: Path, 
         assert f"{node(first, 'host1')['spec']['podCIDR']} " in routes
         second.import_image(archive, IMAGE)
         first.mesh("apply", "-f", "-", "--wait", "--timeout=90s", text=daemon())
-        until(lambda: (second.state / "netproxy" / "last-table").stat().st_size, 10, "host2 has the table of Services")
+        table = second.state / "netproxy" / "last-table"
+        until(lambda: table.exists() and table.stat().st_size, 10, "host2 has the table of Services")
         refused(first, "node", "remove", "host2", saying="pod default/lone is on it")
         first.mesh("delete", "pod", "lone", "--now", "--timeout=30s")
 

@@ -94,7 +94,7 @@ def test_output_goes_to_a_log_and_the_environment_is_only_what_was_said(host: Ho
     runit.install(host, [TWO])
     runit.start(["two"])
     log = host.layout.log / "two" / "current"
-    until(lambda: log.exists() and "says a b'c" in log.read_text(), 5, "the log has it")
+    until(lambda: log.exists() and "says a b'c" in log.read_text(), 15, "the log has it")
     environment = Path(f"/proc/{running(runit, 'two').pid}/environ").read_bytes().split(b"\0")
     assert {line.partition(b"=")[0] for line in environment if line} <= {b"WORD", b"PWD", b"OLDPWD", b"SHLVL", b"_"}
 
