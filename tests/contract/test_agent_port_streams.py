@@ -67,8 +67,8 @@ async def test_the_log_of_a_finished_pod_stays(body: Body) -> None:
 
 
 async def test_following_ends_when_the_container_stops(body: Body) -> None:
-    program = Program(exit_after=0.5, output=["early", "late"])
-    pod = await body.running("echo early; sleep 0.5; echo late", program=program, restart_policy="Never")
+    program = Program(exit_after=1, output=["early", "late"])
+    pod = await body.running("echo early; sleep 3; echo late", program=program, restart_policy="Never")
     assert await logs_of(body, pod, follow=True) == b"early\nlate\n"
 
 
@@ -126,7 +126,8 @@ async def test_exec_with_a_terminal_has_its_size(body: Body) -> None:
     await body.agent.write_stream(StreamWrite(id=stream, data=b"stty size; echo o''ne\n"))
     assert b"33 77" in await body.read_until(stream, b"one")
     await body.agent.write_stream(StreamWrite(id=stream, rows=20, columns=100))
-    await body.agent.write_stream(StreamWrite(id=stream, data=b"sleep 0.2; stty size; echo t''wo\n"))
+    resized = b"until [ \"$(stty size)\" = '20 1''00' ]; do sleep 0.1; done; stty size; echo t''wo\n"
+    await body.agent.write_stream(StreamWrite(id=stream, data=resized))
     assert b"20 100" in await body.read_until(stream, b"two")
     await body.agent.write_stream(StreamWrite(id=stream, data=b"exit 9\n"))
     _, _, last = await body.drained(stream)
