@@ -26,7 +26,7 @@ from tests.harness.agents import sealed
 from tests.harness.podman import IMAGE, PodmanHost
 from tests.harness.unproven import Unproven
 
-DEADLINE = 60.0
+DEADLINE = 120.0
 GENTLE = ["sh", "-c", "trap 'exit 0' TERM; sleep 100000 & wait $!"]
 
 

@@ -24,7 +24,7 @@ from tests.harness.podman_node import a_container, a_pod, is_ready
 pytestmark = pytest.mark.host
 
 SEEDS = int(os.environ.get("MESH_KILLS") or "2")
-DEADLINE = 60.0
+DEADLINE = 120.0
 STAY = "trap 'exit 0' TERM; sleep 100000 & wait $!"
 
 

@@ -18,7 +18,7 @@ from tests.harness.podman_node import Node, a_container, a_pod
 
 pytestmark = pytest.mark.host
 
-DEADLINE = 60.0
+DEADLINE = 120.0
 STAY = "echo started >>/shared/NAME; trap 'exit 0' TERM; sleep 100000 & wait $!"
 ACTOR = """
 import asyncio, sys
