@@ -53,4 +53,4 @@ def join(first: FakeHost, other: FakeHost) -> None:
     token = first.mesh("token", "create", "--node", other.name, "-o", "token").strip()
     other.context.parent.mkdir(mode=0o700, exist_ok=True)
     told = (f"--node-name={other.name}", f"--node-ip={other.ip}", "--token=-")
-    other.mesh("node", "join", f"{first.ip}:7444", *told, text=token + "\n", timeout=180)
+    other.mesh("node", "join", f"{first.ip}:7444", *told, text=token + "\n", timeout=240)

@@ -53,7 +53,7 @@ def test_a_pod_reads_pods_of_its_namespace_and_of_no_other(host: FakeHost, archi
     known = "yes - system:serviceaccount:default:reader\n"
     assert host.mesh("auth", "review-token", text=token) == known
 
-    host.mesh("delete", "pod", "asker", "--now", "--timeout=30s")
+    host.mesh("delete", "pod", "asker", "--now", "--timeout=90s")
     gone = host.mesh("auth", "review-token", check=False, text=token)
     assert gone.startswith("no - the token was for the pod")
     walked = os.walk(host.state / "run")  # which takes no offence at what goes away meanwhile

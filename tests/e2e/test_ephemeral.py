@@ -44,7 +44,7 @@ mesh exec hello -- cat /index.html
 address=$(mesh get service hello -o jsonpath={.spec.clusterIP})
 python -c "import sys, urllib.request as r; print(r.urlopen(sys.argv[1], timeout=20).read().decode())" http://$address
 mesh apply -f "$1/limited.yaml" >&2
-mesh wait pod/limited --for=jsonpath={.status.phase}=Failed --timeout=30s >&2
+mesh wait pod/limited --for=jsonpath={.status.phase}=Failed --timeout=90s >&2
 mesh get pod limited -o jsonpath={.status.reason}; echo
 exec sleep 1000
 """

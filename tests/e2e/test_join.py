@@ -24,7 +24,7 @@ def test_a_host_joins_leaves_and_is_another_one_when_it_is_back(tmp_path: Path, 
         table = second.state / "netproxy" / "last-table"
         until(lambda: table.exists() and table.stat().st_size, 10, "host2 has the table of Services")
         refused(first, "node", "remove", "host2", saying="pod default/lone is on it")
-        first.mesh("delete", "pod", "lone", "--now", "--timeout=30s")
+        first.mesh("delete", "pod", "lone", "--now", "--timeout=90s")
 
         first.mesh("node", "drain", "host2", "--ignore-daemonsets")
         first.mesh("node", "remove", "host2")

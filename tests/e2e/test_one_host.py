@@ -25,7 +25,7 @@ def test_from_up_to_purge(host: FakeHost, archive: Path) -> None:
     rays_directories_are_closed(host)
     what_listens_is_named(host)
     containers_outlive_a_stop(host)
-    host.mesh("delete", "pod", "hello", "--timeout=30s")
+    host.mesh("delete", "pod", "hello", "--timeout=90s")
     assert host.containers() == {}
     host.mesh("down", "--purge", "--yes")
     assert picture(host) == before

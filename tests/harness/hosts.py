@@ -104,7 +104,7 @@ class FakeHost:
         """The argv that runs `argv` on this host."""
         return ["nsenter", "-t", str(self.init), "-m", "-n", "-u", "-i", "-p", "--", *argv]
 
-    def run(self, *argv: str, check: bool = True, text: str | None = None, timeout: float = 120) -> str:
+    def run(self, *argv: str, check: bool = True, text: str | None = None, timeout: float = 240) -> str:
         """Standard output of a command on this host; raises Failed, with all that it said."""
         done = subprocess.run(
             self.command(*argv), input=text, capture_output=True, text=True, check=False, timeout=timeout,
@@ -122,7 +122,7 @@ class FakeHost:
             "PYTHONDONTWRITEBYTECODE": "1",
         }  # fmt: skip
 
-    def mesh(self, *args: str, check: bool = True, text: str | None = None, timeout: float = 120) -> str:
+    def mesh(self, *args: str, check: bool = True, text: str | None = None, timeout: float = 240) -> str:
         """`mesh ARGS` on this host."""
         call = "from mesh.cli.main import main; main()"
         return self.run(sys.executable, "-P", "-c", call, *args, check=check, text=text, timeout=timeout)
@@ -134,7 +134,7 @@ class FakeHost:
     def up(self, *args: str) -> str:
         """`mesh up` with this host's name and address."""
         self.context.parent.mkdir(mode=0o700, exist_ok=True)
-        return self.mesh("up", f"--node-name={self.name}", f"--node-ip={self.ip}", *args, timeout=180)
+        return self.mesh("up", f"--node-name={self.name}", f"--node-ip={self.ip}", *args, timeout=240)
 
     def path(self, path: Path | str) -> Path:
         """A path of the host as this process reaches it."""
