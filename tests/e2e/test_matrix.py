@@ -5,12 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.matrix import programs, resources
+from tests.matrix import ha, programs, resources
 from tests.matrix.row import Row, wrong
 from tests.matrix.stage import Stage
 
-QUICK = ("meshd killed during a rolling update", "netproxy of every host upgraded", "memory of a pod exhausted")
-ROWS = [row for row in (*programs.ROWS, *resources.ROWS) if row.name in QUICK]
+QUICK = (
+    "meshd killed during a rolling update", "netproxy of every host upgraded", "memory of a pod exhausted",
+    "meshd that leads killed in HA, until the other leads",
+)  # fmt: skip
+ROWS = [row for row in (*programs.ROWS, *resources.ROWS, *ha.ROWS) if row.name in QUICK]
 
 pytestmark = pytest.mark.timeout(600)
 
