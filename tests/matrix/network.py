@@ -67,11 +67,14 @@ def elsewhere(stage: Stage, lost: str) -> int:
     return sum((c["type"], c["status"]) == ("Ready", "True") for c in conditions)
 
 
-def _reboot(stage: Stage) -> None:
+def rebooted(number: int) -> Callable[[Stage], None]:
     """All its programs and containers are gone at once, then all are started again."""
-    third = stage.hosts[2]
-    third.power_off()
-    stage.power_on(third)
+
+    def strike(stage: Stage) -> None:
+        stage.hosts[number].power_off()
+        stage.power_on(stage.hosts[number])
+
+    return strike
 
 
 def _slow_link(stage: Stage) -> None:
@@ -87,8 +90,10 @@ ROWS = (
     Row("power of a host off until its pods run elsewhere, and back",
         "its node NotReady, its pods elsewhere; those of StatefulSets wait for it", _power_off,
         failed=LATE, replaced=4, flips=None, asking=(0, 1)),
-    Row("host rebooted", "its node NotReady; its pods again, or elsewhere when the boot takes long", _reboot,
+    Row("host rebooted", "its node NotReady; its pods again, or elsewhere when the boot takes long", rebooted(2),
         failed=LATE, replaced=4, restarts=4, flips=None, asking=(0, 1)),
+    Row("control host rebooted", "no `mesh` meanwhile; its pods again, those of other hosts run on", rebooted(0),
+        failed=LATE, replaced=4, restarts=4, flips=None, asking=(1, 2)),
     Row("host cut off for 30 s, and back", "its node NotReady, its pods elsewhere; those of StatefulSets wait for it",
         cut_off(30), failed=LATE, replaced=4, flips=None, asking=(0, 1)),
     Row("host cut off for 5 min, and back", "its node NotReady, its pods elsewhere; those of StatefulSets wait for it",
