@@ -20,6 +20,7 @@ from mesh.figures.alerts import AUTHORITY, PATIENCE, Receipts, Seen, alerts
 from mesh.figures.cluster import KINDS, cluster
 from mesh.model.kinds import Object, served_kinds
 from mesh.model.times import SECOND
+from mesh.rpc.control import Host
 from mesh.store.feed import Feed
 from mesh.store.port import Store
 from mesh.tracing.walks import trace_of_call
@@ -42,19 +43,6 @@ _SEEN = Family("mesh_host_last_seen_seconds", "gauge", "When the host's agent la
 _SETTLED = Family("mesh_host_settled", "gauge", "1 when the host holds the newest order.")
 _NOT_WORD = re.compile(r"\W", re.ASCII)
 PATHS = ("/metrics", "/metrics/cluster", "/sd")
-
-
-class Host(Protocol):
-    """What the roster says of one host; `last_seen` in nanoseconds since the epoch, 0 for never."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def connected(self) -> bool: ...
-    @property
-    def last_seen(self) -> int: ...
-    @property
-    def settled(self) -> bool: ...
 
 
 class Hosts(Protocol):
