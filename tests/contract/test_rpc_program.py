@@ -25,6 +25,7 @@ from mesh.v1.core_pb2 import Namespace, Secret
 from mesh.v1.meta_pb2 import ObjectMeta
 from tests.harness import objects
 from tests.harness.control import test_pki
+from tests.harness.ports import free_ports
 
 CONFIG = """
 listen = ["127.0.0.1:{port}"]
@@ -48,9 +49,7 @@ def place(tmp_path: Path) -> Path:
         (tmp_path / name).write_bytes(content)
     create_key_file(tmp_path / "store.key")
     (tmp_path / "data").mkdir(mode=0o700)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    (port,) = free_ports(1)
     (tmp_path / "port").write_text(str(port))
     (tmp_path / "meshd.toml").write_text(CONFIG.format(port=port, root=tmp_path))
     return tmp_path

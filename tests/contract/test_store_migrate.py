@@ -19,26 +19,11 @@ from mesh.store.keyring import Keyring
 from mesh.store.port import Store, Write
 from mesh.store.sqlite import SqliteStore
 from mesh.v1.core_pb2 import ConfigMap, Secret
+from tests.harness import members
 from tests.harness.cli import run_here
 from tests.harness.etcd import EtcdCluster, etcd_cluster
 
 CODEC = EncryptedCodec(Keyring([os.urandom(32)]))
-CONFIG = """
-data_dir = "{root}/meshd"
-key_file = "{root}/store.key"
-[pki]
-ca = "{root}/ca.pem"
-certificate = "{root}/meshd.pem"
-key = "{root}/meshd.key"
-[etcd]
-endpoints = ["{endpoint}"]
-ca = "{files[ca]}"
-certificate = "{files[certificate]}"
-key = "{files[key]}"
-prefix = "/{root.name}/"
-name = "a"
-advertise = "127.0.0.1:7443"
-"""
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +35,7 @@ def etcd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EtcdCluster]:
 @pytest.fixture
 def root(tmp_path: Path, etcd: EtcdCluster) -> Path:
     (tmp_path / "meshd").mkdir()
-    text = CONFIG.format(root=tmp_path, endpoint=etcd.clients[0], files=etcd.write_pki(tmp_path))
+    text = members.config(tmp_path, tmp_path / "meshd", etcd, name="a", port=7443)
     (tmp_path / "meshd" / "meshd.toml").write_text(text)
     return tmp_path
 

@@ -5,7 +5,6 @@ with debian_registry(tmp_path, password=True, tls=pair) as registry:
 """
 
 import contextlib
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ from pathlib import Path
 
 from mesh.pki import Pair
 from tests.harness.podman import wait_for_text
+from tests.harness.ports import free_ports
 
 ROOT = Path(__file__).resolve().parents[2]
 USER, PASSWORD = "ada", "let-me-in"
@@ -75,10 +75,7 @@ def debian_registry(directory: Path, *, password: bool = False, tls: Pair | None
     if password:
         (directory / "users").write_text(f"{USER}:{HASHED}\n")
         more += f"auth: {{htpasswd: {{realm: mesh, path: {directory}/users}}}}\n"
-    with socket.socket() as free:
-        free.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        free.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{free.getsockname()[1]}"
+    address = f"127.0.0.1:{free_ports(1)[0]}"
     text = CONFIG.format(images=directory / "images", address=address, more=more)
     (directory / "config.yml").write_text(text)
     registry = DebianRegistry(address, directory)

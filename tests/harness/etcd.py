@@ -8,7 +8,6 @@ Members may also be on hosts of their own (tests.harness.hosts), one on each: `e
 """
 
 import contextlib
-import socket
 import subprocess
 import sys
 import time
@@ -21,6 +20,7 @@ from mesh import pki
 from mesh.store.etcdclient import Address
 from tests.harness.hosts import FakeHost
 from tests.harness.podman import wait_for_text
+from tests.harness.ports import free_ports
 
 ROOT = Path(__file__).resolve().parents[2]
 DEADLINE = 60.0
@@ -107,7 +107,7 @@ def program() -> Path:
 @contextlib.contextmanager
 def etcd_cluster(directory: Path, members: int = 1) -> Iterator[EtcdCluster]:
     """An empty one, whose files are below `directory`."""
-    addresses = _free(2 * members)
+    addresses = [f"127.0.0.1:{port}" for port in free_ports(2 * members)]
     ca = _authority(directory, "127.0.0.1")
     with _running(EtcdCluster(directory, addresses[:members], addresses[members:], ca)) as cluster:
         yield cluster
@@ -155,12 +155,3 @@ def _running(cluster: E) -> Iterator[E]:
         yield cluster
     finally:
         cluster.kill(*cluster.processes)
-
-
-def _free(count: int) -> list[str]:
-    with contextlib.ExitStack() as held:
-        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
-        for free in sockets:
-            free.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            free.bind(("127.0.0.1", 0))
-        return [f"127.0.0.1:{free.getsockname()[1]}" for free in sockets]

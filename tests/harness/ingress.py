@@ -8,7 +8,6 @@ import asyncio
 import base64
 import hashlib
 import json
-import socket
 import ssl
 import tempfile
 from collections.abc import AsyncIterator, Mapping
@@ -33,6 +32,7 @@ from mesh.v1.node_pb2 import Fence, ProxyService
 from mesh.view import View
 from netproxy.ingress.engine import Ingress as Engine
 from tests.harness.objects import namespace
+from tests.harness.ports import free_ports
 from tests.harness.services import node
 from tests.harness.services import pod as a_pod
 
@@ -268,20 +268,13 @@ async def ask(
         return Answer(int(first.split()[1]), found, await reader.readexactly(int(found.get("content-length", 0))))
 
 
-def free_port() -> int:
-    """One that nobody listens on."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
-
-
 @asynccontextmanager
 async def serving() -> AsyncIterator[Mesh]:
     """A mesh with an ingress, and nothing applied."""
     with tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as directory:
-        ports = free_port(), free_port()
-        engine = Engine(asyncio.get_running_loop(), Path(directory), ports)
-        mesh = Mesh(engine, *ports, pki.make_ca("test", NOW_SECONDS()))
+        http, https = free_ports(2)
+        engine = Engine(asyncio.get_running_loop(), Path(directory), (http, https))
+        mesh = Mesh(engine, http, https, pki.make_ca("test", NOW_SECONDS()))
         try:
             yield mesh
         finally:

@@ -20,11 +20,12 @@ from mesh.store.keyring import create_key_file
 from mesh.v1.control_pb2 import StatusResponse
 from tests.harness.control import test_pki
 from tests.harness.etcd import EtcdCluster
+from tests.harness.ports import free_ports
 
 DEADLINE = 60.0
 _CONFIG = """
 listen = ["127.0.0.1:{port}"]
-data_dir = "{root}/{name}"
+data_dir = "{data}"
 key_file = "{root}/store.key"
 [pki]
 ca = "{root}/ca.pem"
@@ -32,9 +33,9 @@ certificate = "{root}/meshd.pem"
 key = "{root}/meshd.key"
 [etcd]
 endpoints = [{endpoints}]
-ca = "{root}/etcd-ca.pem"
-certificate = "{root}/etcd-certificate.pem"
-key = "{root}/etcd-key.pem"
+ca = "{files[ca]}"
+certificate = "{files[certificate]}"
+key = "{files[key]}"
 lease_seconds = {lease}
 prefix = "/{root.name}/"
 name = "{name}"
@@ -111,6 +112,13 @@ class Members:
                     return
 
 
+def config(root: Path, data: Path, etcd: EtcdCluster, *, name: str, port: int, lease: int = 5) -> str:
+    """A meshd.toml: the store is in this etcd, whose certificates are written below `root`. `lease` in seconds."""
+    files = etcd.write_pki(root)
+    endpoints = ", ".join(f'"{endpoint}"' for endpoint in etcd.clients)
+    return _CONFIG.format(root=root, data=data, name=name, port=port, endpoints=endpoints, lease=lease, files=files)
+
+
 @asynccontextmanager
 async def members(root: Path, etcd: EtcdCluster, *names: str, lease: int = 5) -> AsyncIterator[Members]:
     """They run; all of them are killed at the end."""
@@ -119,12 +127,10 @@ async def members(root: Path, etcd: EtcdCluster, *names: str, lease: int = 5) ->
                           ("meshd.key", certs.server.key)):  # fmt: skip
         (root / name).write_bytes(content)
     create_key_file(root / "store.key")
-    etcd.write_pki(root)
-    ports = dict(zip(names, _free(len(names)), strict=True))
-    endpoints = ", ".join(f'"{endpoint}"' for endpoint in etcd.clients)
+    ports = dict(zip(names, free_ports(len(names)), strict=True))
     for name, port in ports.items():
         (root / name).mkdir(mode=0o700)
-        text = _CONFIG.format(root=root, name=name, port=port, endpoints=endpoints, lease=lease)
+        text = config(root, root / name, etcd, name=name, port=port, lease=lease)
         (root / f"{name}.toml").write_text(text)
     mesh = Members(root, ports)
     try:
@@ -134,14 +140,3 @@ async def members(root: Path, etcd: EtcdCluster, *names: str, lease: int = 5) ->
     finally:
         for name in list(mesh.processes):
             await mesh.kill(name)
-
-
-def _free(number: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(number)]
-    try:
-        for held in sockets:
-            held.bind(("127.0.0.1", 0))
-        return [held.getsockname()[1] for held in sockets]
-    finally:
-        for held in sockets:
-            held.close()

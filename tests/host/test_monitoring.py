@@ -3,7 +3,6 @@
 import asyncio
 import json
 import re
-import socket
 import subprocess
 import sys
 import time
@@ -23,6 +22,7 @@ from mesh.meshd import Settings
 from tests.harness.agents import World
 from tests.harness.control import control, test_pki
 from tests.harness.figures import write_pki
+from tests.harness.ports import free_ports
 
 pytestmark = pytest.mark.host
 
@@ -119,14 +119,6 @@ def a_host(root: Path, node: str, port: int) -> World:
     world = World(root)
     world.config = replace(world.config, node_name=node, node_ip="127.0.0.1", metrics_listen=f"127.0.0.1:{port}")
     return world
-
-
-def free_ports(count: int) -> list[int]:
-    held = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [s.getsockname()[1] for s in held]
-    for s in held:
-        s.close()
-    return ports
 
 
 async def asked(where: str, query: str, enough: Callable[[Any], bool]) -> dict[tuple[str, str], float]:
