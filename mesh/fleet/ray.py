@@ -23,6 +23,7 @@ from typing import Any
 import ray
 from ray import exceptions
 from ray._private.state import state
+from ray._private.worker import global_worker
 
 from mesh.errors import Unavailable
 from mesh.fleet.frames import read_frame, write_frame
@@ -57,7 +58,11 @@ class Nodes:
         }
         self._bury({node["NodeID"] for node in nodes if not node["Alive"]})
         for name in alive - self.handles.keys():
-            self.handles[name] = self._ensure(name)
+            try:
+                self.handles[name] = self._ensure(name)
+            except AssertionError:  # Ray's way to say that the head has the actor, but its class no longer
+                end_named(actor_name(name))
+                alive.discard(name)  # it is made at the next look
         for name in self.handles.keys() - alive:
             del self.handles[name]
         return alive
@@ -97,6 +102,19 @@ def home_of(actor: Any) -> str:
     # Private: what is public asks the dashboard, which is not there.
     told: dict[str, Any] = state.actor_table(actor._actor_id.hex())
     return str(told["Address"]["NodeID"]) if told.get("State") == "ALIVE" else ""
+
+
+def end_named(name: str) -> None:
+    """Ends the actors of this name for good, of which the head has no class to make them by (blocking).
+
+    A power loss may leave Ray's head with the actor and without its class: nobody can have a handle of such an actor,
+    and no worker can make it. So it is ended by its id.
+    """
+    told: dict[str, dict[str, Any]] = state.actor_table(None)
+    for actor, about in told.items():
+        if about["Name"] == name and about["State"] != "DEAD":
+            core: Any = global_worker.core_worker  # type: ignore[attr-defined]  # set when it connects
+            core.kill_actor(ray.ActorID.from_hex(actor), True)
 
 
 def _names_itself(node: dict[str, Any]) -> bool:

@@ -146,6 +146,15 @@ async def restart(_agent: AgentPort) -> None:
     os.kill(pids("ray_watch")[0], signal.SIGTERM)
 
 
+async def lost_class() -> Played:
+    """Ray's head loses the class of an agent's actor; then meshd's child is another, which has never seen it."""
+    async with connected() as (_, agent):
+        before = await answered(agent)
+        await agent.open_stream(node_pb2.StreamOpen(pod_uid="forget"))
+    async with connected() as (hosts, agent):
+        return {"other": await answered(agent) != before, "known": list(hosts.agents())}
+
+
 async def no_blocking() -> Played:
     """How long the event loop hangs at most while Ray dies and comes back."""
     longest = 0.0
@@ -179,6 +188,7 @@ SCENARIOS: dict[str, Callable[[], Awaitable[Played]]] = {
     "kill_raylet": lambda: recovery(kill_raylet),
     "kill_head": lambda: recovery(kill_head),
     "restart": lambda: recovery(restart),
+    "lost_class": lost_class,
     "no_blocking": no_blocking,
     "orphan": orphan,
 }

@@ -4,6 +4,8 @@ import asyncio
 import os
 from pathlib import Path
 
+from ray.experimental import internal_kv
+
 from mesh.errors import Conflict
 from mesh.v1 import node_pb2
 from nodeagent.actor import NodeActor
@@ -13,7 +15,7 @@ from nodeagent.identity import Identity
 
 
 class StubAgent:
-    """Fits AgentPort. Its boot is its process id; the stream "crash" ends it."""
+    """Fits AgentPort; boot: its process id. The stream "crash" ends it; by "forget" Ray's head loses its class."""
 
     def __init__(self) -> None:
         root = Path(os.environ["MESH_AGENT_CONFIG"]).parent.parent
@@ -45,6 +47,9 @@ class StubAgent:
     async def open_stream(self, request: node_pb2.StreamOpen) -> node_pb2.StreamOpened:
         if request.pod_uid == "crash":
             self.ended.set()
+        if request.pod_uid == "forget":
+            for key in internal_kv._internal_kv_list(b"ActorClass", namespace=b"fun"):
+                internal_kv._internal_kv_del(key, namespace=b"fun")
         if request.pod_uid == "bug":
             raise ZeroDivisionError("a bug")
         return node_pb2.StreamOpened(id=request.pod_uid)

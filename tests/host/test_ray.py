@@ -86,6 +86,10 @@ def test_all_of_ray_comes_back_when_a_part_ends(ray: FakeHost, killed: str) -> N
     assert played["known"] == ["host1"]
 
 
+def test_an_actor_whose_class_rays_head_has_lost_is_made_anew(ray: FakeHost) -> None:
+    assert play(ray, "lost_class") == {"other": True, "known": ["host1"]}
+
+
 def test_the_control_services_loop_never_waits_for_ray(ray: FakeHost) -> None:
     assert play(ray, "no_blocking")["longest"] < 3  # one call to a Ray that is away takes longer
 
