@@ -20,7 +20,7 @@ PACKAGES = (
 )
 _MADE_OF = f"{zlib.crc32(PACKAGES.encode()):08x}"
 IMAGE = f"localhost/testhost:{_MADE_OF}"
-NETWORK = "10.88.77"  # part of the network that Podman has by itself
+NETWORK = "10.88"  # which Podman has by itself
 
 
 class Failed(Exception):  # noqa: N818 - reads as a run's failure
@@ -170,9 +170,14 @@ class Lab:
         runtime = "crun" if self._works("crun") else "runc"
         self.podman(
             "--runtime", runtime, "run", "--detach", "--name", name, "--hostname", name, "--privileged",
-            "--systemd=always", "--ip", f"{NETWORK}.{10 + self.names.index(name)}", "--volume", f"{disk}:/var/lib/mesh",
+            "--systemd=always", "--ip", self._address(name), "--volume", f"{disk}:/var/lib/mesh",
             "--volume", "/etc/ssl/certs:/etc/ssl/certs:ro", IMAGE,
         )  # fmt: skip
+
+    def _address(self, name: str) -> str:
+        """Another part of the network for another directory, so that labs can be there side by side."""
+        part = 64 + zlib.crc32(str(self.directory).encode()) % 128
+        return f"{NETWORK}.{part}.{10 + self.names.index(name)}"
 
     def _works(self, runtime: str) -> bool:
         try:
