@@ -31,8 +31,8 @@ from tests.harness.authorities import Clock, issue, made_in, put
 from tests.harness.cli import run_here
 from tests.harness.control import RunningMeshd, control
 from tests.harness.fake_runtime import FakeHost, FakeRuntime
-from tests.harness.podman import wait_for_other
 from tests.harness.refusals import refused
+from tests.harness.waiting import wait_for_other
 
 NAMES = ("127.0.0.1", "localhost", "kubernetes.default.svc")
 MANIFEST = """

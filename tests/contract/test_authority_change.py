@@ -16,8 +16,8 @@ from mesh.v1.apps_pb2 import Deployment
 from mesh.v1.control_pb2_grpc import PodsStub, ResourcesStub
 from mesh.v1.core_pb2 import Pod
 from tests.contract.test_accounts import Place, place  # noqa: F401 - the fixture
-from tests.harness.podman import wait_for_text
 from tests.harness.refusals import refused
+from tests.harness.waiting import wait_for_text
 
 LIFE = 8  # seconds of the certificate with which everything begins
 REPLICAS = 3

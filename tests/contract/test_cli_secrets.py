@@ -25,7 +25,7 @@ from tests.harness.agents import VITALS
 from tests.harness.cli import Cli
 from tests.harness.control import RunningMeshd, certify, control, test_pki
 from tests.harness.fake_runtime import FakeHost, FakeRuntime
-from tests.harness.podman import wait_for_text
+from tests.harness.waiting import wait_for_text
 
 CANARY = "the-canary-sings"
 POD = """

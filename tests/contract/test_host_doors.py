@@ -36,11 +36,13 @@ from nodeagent.config import AgentConfig
 from nodeagent.secrets import Held
 from tests.harness.agents import VITALS
 from tests.harness.audits import Audits
-from tests.harness.control import RunningMeshd, control
+from tests.harness.control import DEADLINE, RunningMeshd, control
 from tests.harness.fake_runtime import FakeHost, FakeRuntime
 from tests.harness.figures import Reader
+from tests.harness.news import News
 from tests.harness.refusals import refused
 from tests.harness.seam import Seam
+from tests.harness.waiting import wait_for_other
 
 CANARY = b"the-canary-sings"
 
@@ -56,15 +58,23 @@ class Clock:
 
 
 class Listening(Agent):
-    """An agent whose orders a test overhears: as they are once the seam is passed."""
+    """An agent whose orders a test overhears, as they are once the seam is passed, when they have been carried out."""
 
     def __init__(self, config: AgentConfig) -> None:
         self.orders: list[Assignment] = []
+        self._news = News()
         super().__init__(config, FakeRuntime(FakeHost()), vitals=lambda: VITALS, exposure=lambda _: "")
 
     async def assign(self, assignment: Assignment) -> AssignReply:
-        self.orders.append(assignment)
-        return await super().assign(assignment)
+        try:
+            return await super().assign(assignment)
+        finally:
+            self.orders.append(assignment)
+            self._news.ring()
+
+    async def ordered(self, true: Callable[[], object]) -> None:
+        """Waits for orders that make it true."""
+        await self._news.until(true)
 
 
 @dataclass
@@ -97,14 +107,8 @@ class Mesh:
         pod.spec.volumes.add(name="v").secret.secret_name = "s"
         stub = ResourcesStub(self.channel(pki.user("admin")))
         await stub.Apply(pb.ApplyRequest(objects=[pack(secret), pack(pod)]), timeout=60)
-        await until(lambda: any(map(boxes, self.agent(node).orders)))
-
-
-async def until(true: Callable[[], bool]) -> None:
-    """Asks again and again: for what tells nobody."""
-    async with asyncio.timeout(30):
-        while not true():  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
+        agent = self.agent(node)
+        await agent.ordered(lambda: any(map(boxes, agent.orders)))
 
 
 def boxes(order: Assignment) -> list[bytes]:
@@ -129,7 +133,10 @@ async def mesh(tmp_path: Path) -> AsyncIterator[Mesh]:
     settings = Settings(authority=directory, clock=clock, audit=audits, wait=1.0)
     async with control(agents={n: s.port for n, s in seams.items()}, settings=settings, tls=tls) as running:
         made = Mesh(running, held, seams, audits, clock, directory)
-        await until(lambda: len(list(running.meshd.feed.view.nodes())) == 2)
+        feed = running.meshd.feed
+        async with asyncio.timeout(DEADLINE):
+            while len(list(feed.view.nodes())) < 2:
+                await feed.reached(feed.view.revision + 1)
         yield made
     for task in tasks:
         task.cancel()
@@ -197,11 +204,16 @@ async def test_a_revoked_monitor_reads_no_hosts_figures_any_more(mesh: Mesh, tmp
     assert [(await reader.get("/metrics"))[0] for reader in readers] == [200, 200]
     admin = AccessStub(mesh.channel(pki.user("admin")))
     await admin.Revoke(ap.RevokeRequest(kind="user", name="somebody", why="left"), timeout=60)
-    await until(lambda: all(told(mesh.agent(name)) == 1 for name in "ab"))
+    await all_told(mesh, 1)
     assert [(await reader.get("/metrics"))[0] for reader in readers] == [200, 200]
     await admin.Revoke(ap.RevokeRequest(kind="user", name="prometheus", why="lost"), timeout=60)
-    await until(lambda: all(told(mesh.agent(name)) == 2 for name in "ab"))
+    await all_told(mesh, 2)
     assert [(await reader.get("/metrics"))[0] for reader in readers] == [403, 403]
+
+
+async def all_told(mesh: Mesh, number: int) -> None:
+    for agent in map(mesh.agent, "ab"):
+        await agent.ordered(lambda agent=agent: told(agent) == number)  # type: ignore[misc]  # mypy infers none of these
 
 
 def told(agent: Listening) -> int:
@@ -266,15 +278,13 @@ async def test_a_box_that_is_refused_is_written_down_once_by_meshd(mesh: Mesh) -
 
 async def refusals(mesh: Mesh, number: int) -> list[Mapping[str, Any]]:
     """What hosts have refused, as it is in the audit log; so many, and no more."""
-    found: list[Mapping[str, Any]] = []
 
-    def there() -> bool:
-        found[:] = [r for r in mesh.audits.records if r["method"] == "assign"]
-        return len(found) >= number
+    def found() -> list[Mapping[str, Any]]:
+        return [r for r in mesh.audits.records if r["method"] == "assign"]
 
-    await until(there)
-    assert len(found) == number
-    return found
+    await mesh.audits.news.until(lambda: len(found()) >= number)
+    assert len(found()) == number
+    return found()
 
 
 async def test_what_was_heard_on_the_way_is_refused_everywhere(mesh: Mesh) -> None:
@@ -302,9 +312,9 @@ async def test_an_older_order_of_meshds_own_is_refused(mesh: Mesh) -> None:
 
 async def test_a_hosts_certificate_is_renewed_in_time_without_a_word_of_its_own(mesh: Mesh) -> None:
     file = mesh.seams["b"].config.pki_dir / "agent.crt"
-    before = file.read_bytes()
+    before = file.read_text()
     mesh.clock.ahead = 21 * pki.DAY
-    await until(lambda: file.read_bytes() != before)
+    await asyncio.to_thread(wait_for_other, file, before, DEADLINE)
     assert pki.expires(file.read_bytes()) > time.time() + 45 * pki.DAY
     # and it is the one by which it proves itself from then on
     mesh.clock.ahead = 35 * pki.DAY

@@ -18,6 +18,7 @@ from mesh.v1.node_pb2 import IngressSecrets, ProxyIngress, ProxyOrder, ProxyPort
 from netproxy.ingress.master import Master
 from tests.harness.ingress import MEMORY, ask
 from tests.harness.proxying import Programmer, ProxyProcess, an_address, backend, endpoint, proxy
+from tests.harness.waiting import wait_for_end
 
 DEADLINE = 30.0
 
@@ -77,13 +78,6 @@ async def status(address: str, path: str = "/") -> int:
         writer.close()
 
 
-async def answers(address: str, wanted: int = 200) -> None:
-    """Waits until it does."""
-    async with asyncio.timeout(DEADLINE):
-        while await status(address) != wanted:  # noqa: ASYNC110 - the ingress tells nobody outside
-            await asyncio.sleep(0.05)
-
-
 async def entrust(programmer: Programmer) -> None:
     """No Secrets are needed, which must be known."""
     unused = Secret(metadata=ObjectMeta(namespace="default", name="unused"))
@@ -93,16 +87,20 @@ async def entrust(programmer: Programmer) -> None:
 async def rest(programmer: Programmer, address: str, memory: Path) -> None:
     """The host serves no more: HAProxy, which writes where the proxy writes, must have ended before the proxy is."""
     await programmer.host(node_addresses=[address])
-    async with asyncio.timeout(DEADLINE):
-        while Path(f"/proc/{(memory / 'was').read_text()}").exists():  # noqa: ASYNC110 - no child of ours
-            await asyncio.sleep(0.05)
+    await asyncio.to_thread(wait_for_end, int((memory / "was").read_text()), DEADLINE)
 
 
-async def serving(programmer: Programmer, address: str, memory: Path) -> int:
+async def serving(process: ProxyProcess, programmer: Programmer, address: str, memory: Path) -> int:
     """The host serves; the pid of its HAProxy."""
     await programmer.host(node_addresses=[address], ingress=True)
     await entrust(programmer)
-    await answers(address)
+    return await loaded(process, address, memory)
+
+
+async def loaded(process: ProxyProcess, address: str, memory: Path, times: int = 1) -> int:
+    """HAProxy has been started so many times, and answers; its pid."""
+    await process.logged("ingress_loaded", times)
+    assert await status(address) == 200
     pid = Master(memory).pid
     (memory / "was").write_text(str(pid))
     return pid
@@ -112,13 +110,13 @@ async def test_a_host_serves_on_its_addresses_and_on_reserved_ones_when_it_is_to
     tmp_path: Path, memory: Path
 ) -> None:
     own, reserved, pod = an_address(), an_address(), Pod()
-    async with backend(pod.serve) as port, proxy(tmp_path, "--ingress", str(memory)) as (_, programmer):
+    async with backend(pod.serve) as port, proxy(tmp_path, "--ingress", str(memory)) as (process, programmer):
         await programmer.program(web(("127.0.0.1", port)), ingress(reserved))
         await programmer.host(node_addresses=[own])
         await entrust(programmer)
         assert await status(own) == 0  # this host does not serve Ingresses
-        await serving(programmer, own, memory)
-        await answers(reserved)
+        await serving(process, programmer, own, memory)
+        assert await status(reserved) == 200
         await rest(programmer, own, memory)
         assert await status(own) == 0
     last = (tmp_path / "last").read_bytes()
@@ -132,7 +130,7 @@ async def test_it_lives_on_without_its_proxy_and_is_taken_over_by_the_next(tmp_p
     async with backend(pod.serve) as port, backend(other.serve) as second:
         programmer = await process.connect()
         await programmer.program(web(("127.0.0.1", port)), ingress())
-        pid = await serving(programmer, own, memory)
+        pid = await serving(process, programmer, own, memory)
         programmer.close()
         os.kill(process.pid, signal.SIGKILL)
         assert await status(own) == 200
@@ -154,16 +152,16 @@ async def test_a_pod_is_told_as_draining_until_its_last_request_is_answered(tmp_
     own, pod, other = an_address(), Pod(), Pod()
     async with (
         backend(pod.serve) as port, backend(other.serve) as second,
-        proxy(tmp_path, "--ingress", str(memory)) as (_, programmer),
+        proxy(tmp_path, "--ingress", str(memory)) as (process, programmer),
     ):  # fmt: skip
         await programmer.program(web(("127.0.0.1", port)), ingress())
-        await serving(programmer, own, memory)
+        await serving(process, programmer, own, memory)
         asked = asyncio.create_task(status(own, "/slow"))
         await pod.asked.wait()
         await programmer.program(web(("127.0.0.1", second)), ingress())
         uid = f"127.0.0.1-{port}"
         await programmer.until(lambda held: held.draining.get(uid, 0) > 0)
-        await answers(own)
+        assert await status(own) == 200
         assert not asked.done()
         pod.go.set()
         assert await asked == 200
@@ -174,15 +172,13 @@ async def test_a_pod_is_told_as_draining_until_its_last_request_is_answered(tmp_
 
 async def test_an_haproxy_that_dies_is_started_again(tmp_path: Path, memory: Path) -> None:
     own, pod = an_address(), Pod()
-    async with backend(pod.serve) as port, proxy(tmp_path, "--ingress", str(memory)) as (_, programmer):
+    async with backend(pod.serve) as port, proxy(tmp_path, "--ingress", str(memory)) as (process, programmer):
         await programmer.program(web(("127.0.0.1", port)), ingress())
-        before = await serving(programmer, own, memory)
+        before = await serving(process, programmer, own, memory)
+        worker = (await Master(memory).workers()).current
         os.kill(before, signal.SIGKILL)
-        async with asyncio.timeout(DEADLINE):
-            while Master(memory).pid in (0, before):  # noqa: ASYNC110 - nobody tells
-                await asyncio.sleep(0.05)
-        await answers(own)
-        (memory / "was").write_text(str(Master(memory).pid))
+        await asyncio.to_thread(wait_for_end, worker, DEADLINE)  # until then it takes connections, too
+        assert await loaded(process, own, memory, 2) != before
         await rest(programmer, own, memory)
 
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import select
 import sqlite3
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing, closing
@@ -21,7 +20,7 @@ from mesh.store.rotation import KeyRotation
 from mesh.store.sqlite import SqliteStore
 from mesh.unlock import unlock, unlocked
 from mesh.v1.core_pb2 import ConfigMap, Secret
-from nodeagent.runtime import syscalls
+from tests.harness.waiting import wait_for_file
 
 
 def secret(name: str, value: str) -> Secret:
@@ -179,21 +178,12 @@ def test_keys_under_a_passphrase(tmp_path: Path, quick: None) -> None:
         PassphraseKeys(path, "horse staple").load()
 
 
-def wait_for(path: Path) -> None:
-    """Returns once it is there; blocking."""
-    with closing(syscalls.Inotify()) as watch:
-        watch.add(path.parent, syscalls.IN_CREATE)
-        while not path.exists():
-            select.select([watch.fd], [], [], 10)
-            watch.read()
-
-
 async def test_meshd_waits_for_the_passphrase_and_a_wrong_one_is_answered(tmp_path: Path, quick: None) -> None:
     path, key, socket = tmp_path / "store.key", os.urandom(32), tmp_path / "unlock.sock"
     PassphraseKeys(path, "horse staple").save([key])
     waiting = asyncio.create_task(unlocked(path, socket))
     async with asyncio.timeout(60):
-        await asyncio.to_thread(wait_for, socket)
+        await asyncio.to_thread(wait_for_file, socket, 60)
         with pytest.raises(Unavailable, match="passphrase is wrong"):
             await unlock(socket, "wrong")
         assert socket.stat().st_mode & 0o777 == 0o600

@@ -41,6 +41,7 @@ from nodeagent.usage import NONE
 from nodeagent.vitals import Vitals
 from tests.harness.fake_checks import FakeChecks
 from tests.harness.fake_runtime import FakeHost, FakeRuntime
+from tests.harness.news import News
 from tests.harness.unproven import Unproven
 
 VITALS = Vitals(4, 8 << 30, 6 << 30, 100 << 30, 50 << 30, 1 << 20, 1 << 19, 200, 32768)
@@ -153,7 +154,7 @@ class World:
         self.measure = FakeMeasure()
         self._runtime_class = runtime
         self._tasks: list[asyncio.Task[None]] = []
-        self._news = asyncio.Event()
+        self._news = News()
 
     # ---- life of agents
 
@@ -200,7 +201,7 @@ class World:
                 self.heard[pod.uid] = pod
                 self.statuses.append(pod)
             self.events.update({e.metadata.name: e for e in observed.events})
-            self._news.set()
+            self._news.ring()
 
     # ---- orders
 
@@ -313,7 +314,4 @@ class World:
 
     async def until(self, true: Callable[[], bool], seconds: float = 60.0) -> None:
         """Waits for news that make it true; TimeoutError after so many seconds of the loop's time."""
-        async with asyncio.timeout(seconds):
-            while not true():
-                self._news.clear()
-                await self._news.wait()
+        await self._news.until(true, seconds)

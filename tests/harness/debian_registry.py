@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mesh.pki import Pair
-from tests.harness.podman import wait_for_text
 from tests.harness.ports import free_ports
+from tests.harness.waiting import wait_for_text
 
 ROOT = Path(__file__).resolve().parents[2]
 USER, PASSWORD = "ada", "let-me-in"

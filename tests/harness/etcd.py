@@ -19,8 +19,8 @@ from typing import TypeVar
 from mesh import pki
 from mesh.store.etcdclient import Address
 from tests.harness.hosts import FakeHost
-from tests.harness.podman import wait_for_text
 from tests.harness.ports import free_ports
+from tests.harness.waiting import wait_for_text
 
 ROOT = Path(__file__).resolve().parents[2]
 DEADLINE = 60.0

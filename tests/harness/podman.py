@@ -180,32 +180,3 @@ def root_file_system() -> bytes:
             entry.size, entry.mode = len(text), 0o644
             tar.addfile(entry, io.BytesIO(text.encode()))
     return buffer.getvalue()
-
-
-def wait_for_other(file: Path, old: str, seconds: float) -> str:
-    """The content of a volume's file, once it is another one than `old`; woken by the swing of `..data`. Raises
-    TimeoutError. Blocking."""
-    deadline = time.monotonic() + seconds
-    with contextlib.closing(syscalls.Inotify()) as watch:
-        watch.add(file.parent, syscalls.IN_CREATE | syscalls.IN_MOVED_TO)
-        while (text := file.read_text()) == old:
-            left = deadline - time.monotonic()
-            if left <= 0:
-                raise TimeoutError(f"{file} is as it was")
-            select.select([watch.fd], [], [], left)
-            watch.read()
-    return text
-
-
-def wait_for_text(file: Path, text: str, seconds: float) -> str:
-    """The file's content, once `text` is in it; woken by its changes. Raises TimeoutError. Blocking."""
-    deadline = time.monotonic() + seconds
-    with contextlib.closing(syscalls.Inotify()) as watch:
-        watch.add(file.parent, syscalls.IN_MODIFY | syscalls.IN_CREATE | syscalls.IN_MOVED_TO)
-        while not (file.exists() and text in file.read_text()):
-            left = deadline - time.monotonic()
-            if left <= 0:
-                raise TimeoutError(f"{file} never said {text!r}: {file.read_text() if file.exists() else 'not there'}")
-            select.select([watch.fd], [], [], left)
-            watch.read()
-    return file.read_text()

@@ -26,6 +26,7 @@ from mesh.v1.node_pb2 import (
     ProxyService,
     ServiceTable,
 )
+from tests.harness.news import News
 
 DEADLINE = 30.0
 # Of Services: whoever listens on this port at every address takes it from them, so it is none that others like.
@@ -123,21 +124,34 @@ class ProxyProcess:
         self.socket = folder / "p.sock"
         self._args = ["-m", "netproxy", "--socket", str(self.socket), "--last-table", str(folder / "last"), *more]
         self._child: asyncio.subprocess.Process | None = None
+        self._lines: list[bytes] = []
+        self._news = News()
 
     async def start(self) -> None:
         """Returns when it listens."""
         self._child = await asyncio.create_subprocess_exec(sys.executable, *self._args, stdout=asyncio.subprocess.PIPE)
         assert self._child.stdout is not None
-        async with asyncio.timeout(DEADLINE):
-            while b"netproxy_started" not in (line := await self._child.stdout.readline()):
-                assert line, "netproxy has ended"
+        self._lines.clear()
         self._reading = asyncio.create_task(self._read())
+        await self.logged("netproxy_started")
 
     async def _read(self) -> None:
         assert self._child is not None
         assert self._child.stdout is not None
-        while await self._child.stdout.readline():
-            pass
+        while line := await self._child.stdout.readline():
+            self._lines.append(line)
+            self._news.ring()
+        self._news.ring()
+
+    async def logged(self, event: str, times: int = 1) -> None:
+        """Waits until it has logged an event so many times since its start."""
+
+        def there() -> bool:
+            found = sum(event.encode() in line for line in self._lines)
+            assert found >= times or not self._reading.done(), "netproxy has ended"
+            return found >= times
+
+        await self._news.until(there, DEADLINE)
 
     @property
     def pid(self) -> int:

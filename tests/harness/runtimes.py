@@ -9,7 +9,8 @@ from pathlib import Path
 from nodeagent.runtime.port import ContainerSpec, Limits, Runtime, SandboxSpec
 from nodeagent.runtime.seen import Role, SeenContainer, SeenPod, State
 from tests.harness.fake_runtime import FakeHost, Program
-from tests.harness.podman import IMAGE, wait_for_text
+from tests.harness.podman import IMAGE
+from tests.harness.waiting import wait_for_text
 
 DEADLINE = 60.0
 NUMBERS = itertools.count(1)

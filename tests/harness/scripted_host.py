@@ -7,7 +7,6 @@ host.commands["hostname"] = Script([(STDOUT, b"web\\n")], exit_code=0)
 host.refuse["web"] = ("ErrImagePull", "cannot pull image x: no such image")
 """
 
-import asyncio
 import time
 from collections.abc import Callable
 from typing import TypeVar
@@ -16,6 +15,7 @@ from mesh.v1 import node_pb2
 from mesh.v1.core_pb2 import Event, Pod
 from mesh.v1.node_pb2 import STDERR, STDOUT, Chunk, PodReport
 from tests.harness.hollow import HollowAgent, Script
+from tests.harness.news import News
 
 T = TypeVar("T")
 DEADLINE = 60.0  # seconds
@@ -37,7 +37,7 @@ class ScriptedHost(HollowAgent):
         self.commands: dict[str, Script] = {}
         self.refuse: dict[str, tuple[str, str]] = {}
         self.hold: set[str] = set()
-        self._touched = asyncio.Event()
+        self._touched = News()
 
     async def assign(self, assignment: node_pb2.Assignment) -> node_pb2.AssignReply:
         reply = await super().assign(assignment)
@@ -57,21 +57,18 @@ class ScriptedHost(HollowAgent):
         elif kind == "port_forward":
             self.scripts[kind] = Script(echo=True)
         opened = await super().open_stream(request)
-        self._touched.set()
+        self._touched.ring()
         return opened
 
     async def write_stream(self, request: node_pb2.StreamWrite) -> node_pb2.StreamWritten:
         written = await super().write_stream(request)
-        self._touched.set()
+        self._touched.ring()
         return written
 
     async def until(self, found: Callable[[], T]) -> T:
         """What `found` says once it says something; asked again whenever a stream is opened or written to."""
-        async with asyncio.timeout(DEADLINE):
-            while not (value := found()):
-                self._touched.clear()
-                await self._touched.wait()
-        return value
+        await self._touched.until(found, DEADLINE)
+        return found()
 
     def start(self, name: str) -> None:
         """A held or refused pod starts after all."""

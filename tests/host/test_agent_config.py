@@ -10,8 +10,8 @@ import pytest
 from mesh.model.digest import LAST_APPLIED
 from mesh.v1.core_pb2 import Pod, SecurityContext, Volume, VolumeMount
 from tests.harness.objects import config_map
-from tests.harness.podman import wait_for_text
 from tests.harness.podman_node import Node, a_container, a_pod, is_ready
+from tests.harness.waiting import wait_for_text
 
 pytestmark = pytest.mark.host
 

@@ -13,9 +13,10 @@ from nodeagent.runtime.netns import socket_in
 from nodeagent.runtime.podman import PodmanRuntime
 from nodeagent.runtime.port import Credentials, Limits, Mount, RuntimeFailure, SandboxSpec, Security
 from nodeagent.runtime.seen import State
-from tests.harness.podman import root_file_system, wait_for_text
+from tests.harness.podman import root_file_system
 from tests.harness.podman_runtime import DEADLINE, FOREVER, Agent
 from tests.harness.registry import registry
+from tests.harness.waiting import wait_for_text
 
 pytestmark = pytest.mark.host
 

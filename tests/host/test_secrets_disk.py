@@ -17,8 +17,9 @@ from nodeagent.runtime.seen import Role
 from nodeagent.volumes import memory
 from tests.harness import registry as served
 from tests.harness.agents import a_secret
-from tests.harness.podman import IMAGE, PodmanHost, podman_host, root_file_system, wait_for_text
+from tests.harness.podman import IMAGE, PodmanHost, podman_host, root_file_system
 from tests.harness.podman_node import DEADLINE, Node, a_pod
+from tests.harness.waiting import wait_for_text
 from tests.host.test_secrets_podman import with_everything
 
 pytestmark = pytest.mark.host

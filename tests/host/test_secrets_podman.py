@@ -15,8 +15,9 @@ from mesh.v1.node_pb2 import PodReport
 from nodeagent.runtime.port import ContainerSpec, RuntimeFailure
 from nodeagent.runtime.seen import Role
 from tests.harness.agents import a_secret
-from tests.harness.podman import IMAGE, PodmanHost, podman_host, wait_for_text
+from tests.harness.podman import IMAGE, PodmanHost, podman_host
 from tests.harness.podman_node import DEADLINE, GENTLE, Node, a_container, a_pod, is_ready
+from tests.harness.waiting import wait_for_text
 
 pytestmark = pytest.mark.host
 

@@ -13,8 +13,9 @@ import pytest
 
 from mesh.v1.core_pb2 import EnvVar, Pod, Secret, Volume
 from nodeagent.config import AgentConfig
-from tests.harness.podman import PodmanHost, podman_host, wait_for_text
+from tests.harness.podman import PodmanHost, podman_host
 from tests.harness.podman_node import Node, a_container, a_pod
+from tests.harness.waiting import wait_for_text
 
 pytestmark = pytest.mark.host
 

@@ -22,8 +22,9 @@ from mesh.v1.core_pb2 import Node as NodeObject
 from mesh.view import View
 from nodeagent.runtime import cgroups
 from tests.harness import objects
-from tests.harness.podman import PodmanHost, import_image, podman_host, wait_for_text
+from tests.harness.podman import PodmanHost, import_image, podman_host
 from tests.harness.podman_node import DEADLINE, Node, is_ready
+from tests.harness.waiting import wait_for_text
 
 pytestmark = [pytest.mark.host, pytest.mark.asyncio(loop_scope="module")]
 
