@@ -231,6 +231,8 @@ class RayHosts:
             elif frame.HasField("hosts"):
                 self._connection = connection
                 self._learn(frame.hosts)
+            elif frame.HasField("ended"):
+                log.warning("ray_actor_ended", node=frame.ended.node, why=frame.ended.why)
 
     def _learn(self, hosts: bridge_pb2.BridgeHosts) -> None:
         for name in hosts.nodes:

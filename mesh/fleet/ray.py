@@ -43,10 +43,16 @@ class Nodes:
         self._class = actor_class
         self.handles: dict[str, Any] = {}
         self._doubted: set[str] = set()
+        self._ended: list[bridge_pb2.BridgeEnded] = []
 
     def doubt(self, name: str) -> None:
         """A call to this host's agent has failed: the next look asks where the head thinks that it is."""
         self._doubted.add(name)
+
+    def ended(self) -> list[bridge_pb2.BridgeEnded]:
+        """Which actors were ended since the last call, and why."""
+        told, self._ended = self._ended, []
+        return told
 
     def look(self) -> set[str]:
         """Asks the head who is alive and holds an actor for each (blocking); returns their names."""
@@ -56,26 +62,30 @@ class Nodes:
             for node in nodes
             if node["Alive"] and node["Resources"].get(HOST_RESOURCE) and _names_itself(node)
         }
-        self._bury({node["NodeID"] for node in nodes if not node["Alive"]})
+        doubted, self._doubted = self._doubted, set()
+        # A head that ends after it has noted a raylet's end and before that of its actors never looks at these again.
+        ended = {node["NodeID"] for node in nodes if not node["Alive"]}
+        for name in doubted & self.handles.keys():
+            self._end(name, "Ray's head has it on a raylet that has ended", ended)
         for name in alive - self.handles.keys():
             try:
                 self.handles[name] = self._ensure(name)
             except AssertionError:  # Ray's way to say that the head has the actor, but its class no longer
-                end_named(actor_name(name))
+                # A power loss leaves it so: nobody can have a handle of such an actor, and no worker can make it.
+                self._end(name, "Ray's head has lost its class")
                 alive.discard(name)  # it is made at the next look
         for name in self.handles.keys() - alive:
             del self.handles[name]
         return alive
 
-    def _bury(self, ended: Set[str]) -> None:
-        """Ends, of the doubted, the actors that the head thinks alive on a raylet that it knows has ended, so that they
-        are made anew: a head that ends after writing the one and before the other never looks at them again."""
-        doubted, self._doubted = self._doubted, set()
-        for name in doubted:
-            actor = self.handles.get(name)
-            if actor is not None and home_of(actor) in ended:
-                ray.kill(actor)
-                self.handles.pop(name, None)
+    def _end(self, node: str, why: str, homes: Set[str] | None = None) -> None:
+        """Ends for good the actors of a host's agent that the head has left behind, so that it is made anew; of several
+        `homes` given, those alone that are alive there, as the head thinks."""
+        for actor, home in actors_of(actor_name(node)).items():
+            if homes is None or home in homes:
+                end_actor(actor)
+                self.handles.pop(node, None)
+                self._ended.append(bridge_pb2.BridgeEnded(node=node, why=why))
 
     def _ensure(self, node: str) -> Any:
         # Pinned by the host's own resource, never by node id: a host that rejoins has a new one.
@@ -97,24 +107,22 @@ def ray_nodes() -> list[dict[str, Any]]:
     return found
 
 
-def home_of(actor: Any) -> str:
-    """The id of the Ray node on which the head thinks that an actor is alive; "" for one that is not (blocking)."""
+def actors_of(name: str) -> dict[str, str]:
+    """The actors of this name that have not ended, by id: on which Ray node the head thinks that each is alive, "" for
+    one that is not (blocking)."""
     # Private: what is public asks the dashboard, which is not there.
-    told: dict[str, Any] = state.actor_table(actor._actor_id.hex())
-    return str(told["Address"]["NodeID"]) if told.get("State") == "ALIVE" else ""
-
-
-def end_named(name: str) -> None:
-    """Ends the actors of this name for good, of which the head has no class to make them by (blocking).
-
-    A power loss may leave Ray's head with the actor and without its class: nobody can have a handle of such an actor,
-    and no worker can make it. So it is ended by its id.
-    """
     told: dict[str, dict[str, Any]] = state.actor_table(None)
-    for actor, about in told.items():
-        if about["Name"] == name and about["State"] != "DEAD":
-            core: Any = global_worker.core_worker  # type: ignore[attr-defined]  # set when it connects
-            core.kill_actor(ray.ActorID.from_hex(actor), True)
+    return {
+        actor: str(about["Address"]["NodeID"]) if about["State"] == "ALIVE" else ""
+        for actor, about in told.items()
+        if about["Name"] == name and about["State"] != "DEAD"
+    }
+
+
+def end_actor(actor: str) -> None:
+    """Ends an actor for good, by its id: nobody needs a handle of it (blocking)."""
+    core: Any = global_worker.core_worker  # type: ignore[attr-defined]  # set when it connects
+    core.kill_actor(ray.ActorID.from_hex(actor), True)
 
 
 def _names_itself(node: dict[str, Any]) -> bool:
@@ -170,10 +178,14 @@ class Child:
             if not done:
                 self._tell(set(self._nodes.handles), "connected; Ray's head does not answer")
             try:
-                return await look
+                alive = await look
             except exceptions.RayError as error:
                 self._tell(set(self._nodes.handles), f"connected; Ray's head: {_first_line(error)}")
                 await asyncio.sleep(_BUSY_LOOK)
+                continue
+            for ended in self._nodes.ended():
+                write_frame(self._writer, bridge_pb2.BridgeFrame(ended=ended))
+            return alive
 
     def _tell(self, alive: set[str], state: str = "connected") -> bool:
         hosts = bridge_pb2.BridgeHosts(connected=True, state=state, nodes=sorted(alive))

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from mesh.v1 import node_pb2 as mesh_dot_v1_dot_node__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14mesh/v1/bridge.proto\x12\x07mesh.v1\x1a\x12mesh/v1/node.proto\"\xb4\x01\n\x0b\x42ridgeFrame\x12#\n\x04\x63\x61ll\x18\x01 \x01(\x0b\x32\x13.mesh.v1.BridgeCallH\x00\x12\'\n\x06\x63\x61ncel\x18\x02 \x01(\x0b\x32\x15.mesh.v1.BridgeCancelH\x00\x12\'\n\x06\x61nswer\x18\x03 \x01(\x0b\x32\x15.mesh.v1.BridgeAnswerH\x00\x12%\n\x05hosts\x18\x04 \x01(\x0b\x32\x14.mesh.v1.BridgeHostsH\x00\x42\x07\n\x05\x66rame\"G\n\nBridgeCall\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x0c\n\x04node\x18\x02 \x01(\t\x12\x0e\n\x06method\x18\x03 \x01(\t\x12\x0f\n\x07payload\x18\x04 \x01(\x0c\"\x1a\n\x0c\x42ridgeCancel\x12\n\n\x02id\x18\x01 \x01(\x04\"9\n\x0c\x42ridgeAnswer\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x1d\n\x05reply\x18\x02 \x01(\x0b\x32\x0e.mesh.v1.Reply\">\n\x0b\x42ridgeHosts\x12\x11\n\tconnected\x18\x01 \x01(\x08\x12\r\n\x05state\x18\x02 \x01(\t\x12\r\n\x05nodes\x18\x03 \x03(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14mesh/v1/bridge.proto\x12\x07mesh.v1\x1a\x12mesh/v1/node.proto\"\xdb\x01\n\x0b\x42ridgeFrame\x12#\n\x04\x63\x61ll\x18\x01 \x01(\x0b\x32\x13.mesh.v1.BridgeCallH\x00\x12\'\n\x06\x63\x61ncel\x18\x02 \x01(\x0b\x32\x15.mesh.v1.BridgeCancelH\x00\x12\'\n\x06\x61nswer\x18\x03 \x01(\x0b\x32\x15.mesh.v1.BridgeAnswerH\x00\x12%\n\x05hosts\x18\x04 \x01(\x0b\x32\x14.mesh.v1.BridgeHostsH\x00\x12%\n\x05\x65nded\x18\x05 \x01(\x0b\x32\x14.mesh.v1.BridgeEndedH\x00\x42\x07\n\x05\x66rame\"G\n\nBridgeCall\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x0c\n\x04node\x18\x02 \x01(\t\x12\x0e\n\x06method\x18\x03 \x01(\t\x12\x0f\n\x07payload\x18\x04 \x01(\x0c\"\x1a\n\x0c\x42ridgeCancel\x12\n\n\x02id\x18\x01 \x01(\x04\"9\n\x0c\x42ridgeAnswer\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x1d\n\x05reply\x18\x02 \x01(\x0b\x32\x0e.mesh.v1.Reply\">\n\x0b\x42ridgeHosts\x12\x11\n\tconnected\x18\x01 \x01(\x08\x12\r\n\x05state\x18\x02 \x01(\t\x12\r\n\x05nodes\x18\x03 \x03(\t\"(\n\x0b\x42ridgeEnded\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x0b\n\x03why\x18\x02 \x01(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,13 +33,15 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'mesh.v1.bridge_pb2', _globa
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_BRIDGEFRAME']._serialized_start=54
-  _globals['_BRIDGEFRAME']._serialized_end=234
-  _globals['_BRIDGECALL']._serialized_start=236
-  _globals['_BRIDGECALL']._serialized_end=307
-  _globals['_BRIDGECANCEL']._serialized_start=309
-  _globals['_BRIDGECANCEL']._serialized_end=335
-  _globals['_BRIDGEANSWER']._serialized_start=337
-  _globals['_BRIDGEANSWER']._serialized_end=394
-  _globals['_BRIDGEHOSTS']._serialized_start=396
-  _globals['_BRIDGEHOSTS']._serialized_end=458
+  _globals['_BRIDGEFRAME']._serialized_end=273
+  _globals['_BRIDGECALL']._serialized_start=275
+  _globals['_BRIDGECALL']._serialized_end=346
+  _globals['_BRIDGECANCEL']._serialized_start=348
+  _globals['_BRIDGECANCEL']._serialized_end=374
+  _globals['_BRIDGEANSWER']._serialized_start=376
+  _globals['_BRIDGEANSWER']._serialized_end=433
+  _globals['_BRIDGEHOSTS']._serialized_start=435
+  _globals['_BRIDGEHOSTS']._serialized_end=497
+  _globals['_BRIDGEENDED']._serialized_start=499
+  _globals['_BRIDGEENDED']._serialized_end=539
 # @@protoc_insertion_point(module_scope)

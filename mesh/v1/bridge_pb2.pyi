@@ -29,6 +29,7 @@ class BridgeFrame(_message.Message):
     CANCEL_FIELD_NUMBER: _builtins.int
     ANSWER_FIELD_NUMBER: _builtins.int
     HOSTS_FIELD_NUMBER: _builtins.int
+    ENDED_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def call(self) -> Global___BridgeCall:
         """down: carry this call to a host"""
@@ -45,6 +46,10 @@ class BridgeFrame(_message.Message):
     def hosts(self) -> Global___BridgeHosts:
         """up: whenever it changes"""
 
+    @_builtins.property
+    def ended(self) -> Global___BridgeEnded:
+        """up: for the log"""
+
     def __init__(
         self,
         *,
@@ -52,12 +57,13 @@ class BridgeFrame(_message.Message):
         cancel: Global___BridgeCancel | None = ...,
         answer: Global___BridgeAnswer | None = ...,
         hosts: Global___BridgeHosts | None = ...,
+        ended: Global___BridgeEnded | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "call", b"call", "cancel", b"cancel", "frame", b"frame", "hosts", b"hosts"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "call", b"call", "cancel", b"cancel", "ended", b"ended", "frame", b"frame", "hosts", b"hosts"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "call", b"call", "cancel", b"cancel", "frame", b"frame", "hosts", b"hosts"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "call", b"call", "cancel", b"cancel", "ended", b"ended", "frame", b"frame", "hosts", b"hosts"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_frame: _TypeAlias = _typing.Literal["call", "cancel", "answer", "hosts"]  # noqa: Y015
+    _WhichOneofReturnType_frame: _TypeAlias = _typing.Literal["call", "cancel", "answer", "hosts", "ended"]  # noqa: Y015
     _WhichOneofArgType_frame: _TypeAlias = _typing.Literal["frame", b"frame"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_frame) -> _WhichOneofReturnType_frame | None: ...
 
@@ -163,3 +169,27 @@ class BridgeHosts(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___BridgeHosts: _TypeAlias = BridgeHosts  # noqa: Y015
+
+@_typing.final
+class BridgeEnded(_message.Message):
+    """The actor of a host's agent, which Ray's head had left behind, was ended; it is made anew."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NODE_FIELD_NUMBER: _builtins.int
+    WHY_FIELD_NUMBER: _builtins.int
+    node: _builtins.str
+    why: _builtins.str
+    def __init__(
+        self,
+        *,
+        node: _builtins.str = ...,
+        why: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["node", b"node", "why", b"why"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BridgeEnded: _TypeAlias = BridgeEnded  # noqa: Y015

@@ -15,8 +15,9 @@ class Head:
 
     nodes: dict[str, bool]
     home: str
-    killed: list[Any] = field(default_factory=list)
+    killed: list[str] = field(default_factory=list)
     made: int = 0
+    knows_the_class: bool = True
 
     def told(self) -> list[dict[str, Any]]:
         resources = {HOST_RESOURCE: 1.0, host_resource("host1"): 1.0}
@@ -26,7 +27,11 @@ class Head:
     def options(self, **_: Any) -> "Head":
         return self
 
+    def actors_of(self, _: str) -> dict[str, str]:
+        return {f"actor {self.made}": self.home} if self.made and f"actor {self.made}" not in self.killed else {}
+
     def remote(self) -> str:
+        assert self.knows_the_class or not self.actors_of("")
         self.made += 1
         return f"actor {self.made}"
 
@@ -36,8 +41,8 @@ def head(monkeypatch: pytest.MonkeyPatch) -> Head:
     """host1 has been started again; the head thinks that its agent is where it was before."""
     made = Head({"before": False, "now": True}, home="before")
     monkeypatch.setattr(child, "ray_nodes", made.told)
-    monkeypatch.setattr(child, "home_of", lambda _: made.home)
-    monkeypatch.setattr("mesh.fleet.ray.ray.kill", made.killed.append)
+    monkeypatch.setattr(child, "actors_of", made.actors_of)
+    monkeypatch.setattr(child, "end_actor", made.killed.append)
     return made
 
 
@@ -47,6 +52,18 @@ def test_an_actor_that_the_head_left_behind_is_made_anew(head: Head) -> None:
     nodes.doubt("host1")
     assert nodes.look() == {"host1"}
     assert head.killed == ["actor 1"]
+    assert nodes.handles == {"host1": "actor 2"}
+    assert [(told.node, "raylet that has ended" in told.why) for told in nodes.ended()] == [("host1", True)]
+    assert nodes.ended() == []
+
+
+def test_an_actor_whose_class_the_head_has_lost_is_made_anew(head: Head) -> None:
+    head.made, head.knows_the_class = 1, False
+    nodes = child.Nodes(head)
+    assert nodes.look() == set()
+    assert head.killed == ["actor 1"]
+    assert ["lost its class" in told.why for told in nodes.ended()] == [True]
+    assert nodes.look() == {"host1"}
     assert nodes.handles == {"host1": "actor 2"}
 
 
