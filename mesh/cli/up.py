@@ -141,7 +141,7 @@ def host_of(layout: "Layout", told: "Told") -> "Host":
     """This host as values."""
     from mesh.supervision.programs import Host
 
-    return Host(layout, told.node_name, told.node_ip, told.listen, told.join, with_meshd=told.with_meshd)
+    return Host(layout, told.node_name, told.node_ip, told.listen, told.join, has_meshd=told.has_meshd)
 
 
 def _told(
@@ -152,19 +152,18 @@ def _told(
     from mesh.supervision import machine
     from mesh.supervision.setup import Told
 
-    join, with_meshd = (before.join, before.with_meshd) if before else ("", False)
-    controls = with_meshd or not join
-    name = context or (before.context if before else "") or "local"
-    return Told(
+    told = Told(
         node_name=node_name or (before.node_name if before else socket.gethostname().lower()),
         node_ip=node_ip or (before.node_ip if before else machine.primary_address()),
         listen=listen or (before.listen if before else ("127.0.0.1:7443",)),
-        join=join,
-        context=name if controls else "",
-        context_file=str(config_path()) if controls else "",
-        control=before.control if before and join else "",
-        with_meshd=with_meshd,
+        join=before.join if before else "",
+        control=before.control if before and before.join else "",
+        with_meshd=before is not None and before.with_meshd,
     )
+    if not told.has_meshd:
+        return told
+    name = context or (before.context if before else "") or "local"
+    return replace(told, context=name, context_file=str(config_path()))
 
 
 def _farewell(host: "Host", told: "Told") -> None:

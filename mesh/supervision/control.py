@@ -92,9 +92,8 @@ def moved(layout: Layout, told: Told, address: str) -> Told:
         raise Invalid("only a control host can have Ray's head: `mesh control add` makes this host one")
     if here and told.join and _answers(head, layout.ray_tls):
         raise Conflict(f"Ray's head is there, at {head}: it can be elsewhere once it has ended (`mesh down` there)")
-    controls = told.with_meshd or not told.join
     join = "" if here else f"{address}:{GCS_PORT}"
-    return replace(told, join=join, with_meshd=controls and not here, control=_reached(told.control, address))
+    return replace(told, join=join, with_meshd=told.has_meshd and not here, control=_reached(told.control, address))
 
 
 def _reached(control: str, address: str) -> str:

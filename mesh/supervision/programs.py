@@ -51,8 +51,7 @@ class Program:
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """What `mesh up` was told of this host. `join`: the address of Ray's head on another host; `with_meshd`: a meshd is
-    here all the same, one of several."""
+    """This host as its programs need it. `join`: the address of Ray's head, when it is on another host."""
 
     layout: Layout
     node_name: str
@@ -62,12 +61,7 @@ class Host:
     control_groups: str = ""  # "none": it may make none (see agent.toml)
     pool: tuple[str, ...] = ()  # addresses for load balancers, when told now; meshd.toml remembers them
     python: Path = Path(sys.executable)  # of the environment the mesh is installed in
-    with_meshd: bool = False
-
-    @property
-    def has_meshd(self) -> bool:
-        """Whether it is a control host."""
-        return self.with_meshd or not self.join
+    has_meshd: bool = True
 
     @property
     def ray_head(self) -> str:

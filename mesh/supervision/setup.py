@@ -42,6 +42,11 @@ class Told:
     control: str = ""  # where meshd is, on a host that joined by a token: ip:port, of each with commas between
     with_meshd: bool = False  # one of several is here, though Ray's head is not
 
+    @property
+    def has_meshd(self) -> bool:
+        """Whether it is a control host."""
+        return self.with_meshd or not self.join
+
     @classmethod
     def read(cls, layout: Layout) -> "Told | None":
         """None on a host that has no mesh below this root."""

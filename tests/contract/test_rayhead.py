@@ -90,7 +90,7 @@ def test_a_ray_of_others_is_refused_with_the_reason(host: Host, tmp_path: Path) 
 
 def test_mesh_up_does_not_start_a_host_of_somebody_elses_ray(host: Host, tmp_path: Path) -> None:
     with listening(foreign(tmp_path, host)) as (address, _):
-        joined = Host(host.layout, "host1", "127.0.0.1", (), address)
+        joined = Host(host.layout, "host1", "127.0.0.1", (), address, has_meshd=False)
         with pytest.raises(Forbidden, match="refused: the Ray at"):
             up.require_head(joined)
 
@@ -101,7 +101,7 @@ def test_a_ray_that_is_away_is_no_foreign_one(host: Host) -> None:
     with pytest.raises(Unavailable, match="nothing answers"):
         rayhead.prove(address, host.layout.ray_tls, 10)
     with pytest.raises(Unavailable, match="cannot reach Ray's head"):
-        up.require_head(Host(host.layout, "host1", "127.0.0.1", (), address), 1.0)
+        up.require_head(Host(host.layout, "host1", "127.0.0.1", (), address, has_meshd=False), 1.0)
 
 
 async def test_meshd_does_not_speak_with_somebody_elses_ray(host: Host, tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ def test_what_nobody_has_renewed_is_told(host: Host) -> None:
 
 
 def test_a_joined_host_has_two_and_is_told_how_to_get_them(host: Host) -> None:
-    joined = Host(host.layout, "host2", "10.0.0.2", (), "10.0.0.1:7430")
+    joined = Host(host.layout, "host2", "10.0.0.2", (), "10.0.0.1:7430", has_meshd=False)
     assert set(said(joined, 0)) == {"this host", "this host's Ray"}
     host.layout.agent_certificate.unlink()
     (missing, _) = checks.certificates(joined, NOW)

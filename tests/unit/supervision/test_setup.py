@@ -139,7 +139,7 @@ def test_what_a_newer_release_was_told_is_read(host: Host) -> None:
 
 
 def test_a_host_that_has_not_joined_has_no_part_in_ray(host: Host) -> None:
-    joined = Host(host.layout, "host2", "10.0.0.2", (), "10.0.0.1:7430")
+    joined = Host(host.layout, "host2", "10.0.0.2", (), "10.0.0.1:7430", has_meshd=False)
     with pytest.raises(Unavailable, match="mesh node join"):
         setup.ray_certificate(joined, NOW)
     pair = pki.issue(pki.make_ca("mesh ray", NOW), pki.server("host2", ("10.0.0.2",)), NOW)

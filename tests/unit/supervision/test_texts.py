@@ -48,7 +48,7 @@ def test_the_longest_root_still_holds_rays_sockets() -> None:
 
 
 def test_a_joined_host_has_no_control_service() -> None:
-    names = [program.name for program in programs(replace(HOST, join="10.0.0.9:7430"))]
+    names = [program.name for program in programs(replace(HOST, join="10.0.0.9:7430", has_meshd=False))]
     proxy = ["mesh-netproxy-hold", "mesh-netproxy-tunnel", "mesh-netproxy"]
     assert names == ["mesh-podman", "mesh-ray", *proxy, "mesh-standby"]
     here = [program.name for program in programs(HOST)]
