@@ -1,7 +1,8 @@
 """runit as the supervisor: a tree of runsv below one runsvdir, for machines without systemd.
 
-Rules: a service directory each, a log directory each (svlogd keeps ten files of ten megabytes); runsvdir is a daemon
-of its own that `start` brings up. After a reboot `mesh up` starts it again, or a line in the machine's init does.
+Rules: a service directory each, a log directory each (ten files of ten megabytes at most); runsvdir is a daemon of its
+own that `start` brings up. After a reboot `mesh up` starts it again, or a line in the machine's init does. No program
+ever waits for its log: what a disk does not take is dropped.
 """
 
 import os
@@ -18,7 +19,37 @@ from mesh.supervision.port import Failed, Status
 from mesh.supervision.programs import PATH, Host, Program, prepare_once
 
 _PATIENCE = 20  # seconds for a program to end before it is killed
-_LOG_CONFIG = "s10000000\nn10\n"
+_LOG_FILE = 6_000_000  # bytes from which on a log file is an old one; it is looked at after so many reads
+_LOG_READS = 500  # of 8 KiB at most
+
+# svlogd would stop reading when the disk is full, and with it each program that has a pipe of 64 KiB to say.
+_LOG_SCRIPT = """\
+#!/bin/sh
+# Keeps what a service says in `current` and nine files before it; written by `mesh up`.
+umask 077
+cd {directory} || exit 1
+export LC_ALL=C
+end_if_nothing() {{ case "$1" in 0+0*) exit 0 ;; esac }}
+lost=
+while :; do
+  if [ -n "$lost" ] && ! echo "what was said here is lost: the disk did not take it" >>current; then
+    end_if_nothing "$(dd bs=65536 count=1 of=/dev/null 2>&1)"
+    continue
+  fi
+  lost=
+  if [ "$(stat -L -c %s current || echo 0)" -ge {size} ]; then
+    for number in 8 7 6 5 4 3 2 1; do
+      [ ! -f old.$number ] || mv -f old.$number old.$((number + 1))
+    done
+    mv -f current old.1
+  fi
+  if said=$(dd bs=8192 count={reads} of=current oflag=append conv=notrunc 2>&1); then
+    end_if_nothing "$said"
+  else
+    lost=yes
+  fi
+done 2>/dev/null
+"""
 
 
 def run_script(host: Host, program: Program) -> str:
@@ -33,9 +64,9 @@ def run_script(host: Host, program: Program) -> str:
     )
 
 
-def log_script(directory: Path) -> str:
-    """The `run` file of a service's log."""
-    return f"#!/bin/sh\numask 077\nexec svlogd -tt {shlex.quote(str(directory))}\n"
+def log_script(directory: Path, size: int = _LOG_FILE, reads: int = _LOG_READS) -> str:
+    """The `run` file of a service's log: reads to the end of what the service says, whatever the disk takes of it."""
+    return _LOG_SCRIPT.format(directory=shlex.quote(str(directory)), size=size, reads=reads)
 
 
 class Runit:
@@ -110,9 +141,9 @@ class Runit:
     def _files(self, directory: Path, host: Host, program: Program) -> bool:
         logs = self._layout.log / program.name
         logs.mkdir(mode=0o700, parents=True, exist_ok=True)
-        (logs / "config").write_text(_LOG_CONFIG)
-        changed = _replace(directory / "run", run_script(host, program))
-        return _replace(directory / "log" / "run", log_script(logs)) or changed
+        if _replace(directory / "log" / "run", log_script(logs)) and self._alive(program.name):
+            self._sv("term", [f"{program.name}/log"])  # is started anew; the program needs not be
+        return _replace(directory / "run", run_script(host, program))
 
     def _remove(self, name: str) -> None:
         gone = f".{name}.gone"  # runsvdir overlooks it, so it does not start again the runsv that ends here

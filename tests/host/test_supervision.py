@@ -99,6 +99,26 @@ def test_output_goes_to_a_log_and_the_environment_is_only_what_was_said(host: Ho
     assert {line.partition(b"=")[0] for line in environment if line} <= {b"WORD", b"PWD", b"OLDPWD", b"SHLVL", b"_"}
 
 
+def test_what_keeps_the_logs_is_exchanged_while_the_program_runs(host: Host, runit: Runit) -> None:
+    runit.install(host, [ONE])
+    keeper = host.layout.services / "one" / "log"
+    (keeper / "run").write_text("#!/bin/sh\nexec sleep 1003\n")  # of another release
+    runit.start(["one"])
+    pid, former = running(runit, "one").pid, until(lambda: argv_of(keeper, b"1003"), 20, "the former one")
+    assert runit.install(host, [ONE]) == set()
+    until(lambda: argv_of(keeper, b"./run") not in (0, former), 20, "this release's")
+    assert running(runit, "one").pid == pid
+
+
+def argv_of(service: Path, word: bytes) -> int:
+    """The pid of a service that has this word in its argv, else 0."""
+    try:
+        pid = int((service / "supervise" / "pid").read_text())
+        return pid if word in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0") else 0
+    except (OSError, ValueError):
+        return 0
+
+
 def test_a_dead_runsvdir_takes_nobody_along_and_up_again_finds_them(host: Host, runit: Runit) -> None:
     runit.install(host, [ONE])
     runit.start(["one"])
