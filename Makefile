@@ -2,6 +2,11 @@
 
 VENV := .venv
 BIN := $(VENV)/bin
+# Another distribution than this machine's for the hosts: bookworm, trixie or noble; MIRROR where that comes from.
+SUITE ?=
+MIRROR ?=
+OF_SUITE := $(if $(SUITE),--suite=$(SUITE)) $(if $(MIRROR),--mirror=$(MIRROR))
+BUNDLE := dist/bundle$(if $(SUITE),-$(SUITE))
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 export PYTHONDONTWRITEBYTECODE := 1
 
@@ -68,8 +73,9 @@ bench-services: venv ## the Service path beside HAProxy, nginx and the kernel's 
 	@tools/packages.sh wrk haproxy nginx-light libnginx-mod-stream nftables
 	$(SUDO) $(BIN)/python benchmarks/services.py
 
-bundle: venv ## dist/bundle: what hosts are provisioned from, with every Python package
-	@$(BIN)/python tools/bundle.py --debs dist/bundle
+bundle: venv ## dist/bundle: what hosts are provisioned from, with every Python package; SUITE=trixie: dist/bundle-trixie
+	@$(if $(SUITE),tools/packages.sh mmdebstrap)
+	@$(BIN)/python tools/bundle.py $(OF_SUITE) --debs $(BUNDLE)
 
 lint-collection: ## the playbooks can be read, with every inventory; hosts are refused in words
 	@tools/ansible.sh $(VENV)/ansible
@@ -87,15 +93,15 @@ lint-ansible: ## ansible-lint in its strictest profile
 	@tools/ansible.sh $(VENV)/ansible-lint tools/ansible-lint.txt
 	. $(VENV)/ansible-lint/activate && cd $(VENV)/ansible-lint/collections/ansible_collections/mesh/hosts && ansible-lint
 
-test-hosts: bundle lint-ansible ## three hosts that systemd has booted, provisioned and reset by the playbooks
+test-hosts: bundle lint-ansible ## three hosts that systemd has booted, provisioned and reset by the playbooks; SUITE=trixie: of Debian 13
 	@tools/packages.sh mmdebstrap openssh-client netavark iptables
 	@tools/ansible.sh $(VENV)/ansible
-	$(SUDO) $(BIN)/python -m tests.machines.provision $${MESH_LAB:-build/hosts} dist/bundle
+	$(SUDO) $(BIN)/python -m tests.machines.provision $(OF_SUITE) $${MESH_LAB:-build/hosts} $(BUNDLE)
 
 test-matrix: bundle lint-collection ## what a user sees when parts of the mesh end; writes docs/reliability.md's table
 	@tools/packages.sh mmdebstrap openssh-client netavark iptables e2fsprogs gcc libc6-dev
 	$(SUDO) $(BIN)/python -m tests.matrix.run --write
-	$(SUDO) $(BIN)/python -m tests.machines.matrix $${MESH_LAB:-build/hosts} dist/bundle --write
+	$(SUDO) $(BIN)/python -m tests.machines.matrix $(OF_SUITE) $${MESH_LAB:-build/hosts} $(BUNDLE) --write
 
 pin: ## constraints.txt anew; needs pip-tools
 	pip-compile --quiet --strip-extras --extra dev --build-deps-for editable --allow-unsafe --generate-hashes --no-emit-index-url \

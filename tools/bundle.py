@@ -1,11 +1,13 @@
 #!/usr/bin/env python3
 """Makes the bundle from which hosts are provisioned: the mesh's wheel, what it needs at pinned versions, images.
 
-    tools/bundle.py [--no-wheels] [--debs] [--label WORD] [--images DIR] DIRECTORY
+    tools/bundle.py [--suite SUITE] [--no-wheels] [--debs] [--label WORD] [--images DIR] DIRECTORY
+
+With --suite it is for hosts of that distribution, whichever this machine has.
 
 Rules: a dependency is named with the version and the hashes of constraints.txt, so that no host installs anything else;
 with the wheels in it no host needs a package index, with the .debs none needs a mirror of its distribution. The name of
-the release is the same for the same content.
+the release is the same for the same content and Python.
 """
 
 import argparse
@@ -19,6 +21,7 @@ import sys
 import tarfile
 import tempfile
 import zipfile
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, distribution, requires
 from pathlib import Path
 
@@ -28,27 +31,44 @@ ROOT = Path(__file__).parent.parent
 PROJECT = "mesh-containers"
 
 
+@dataclass(frozen=True, slots=True)
+class Hosts:
+    """What a bundle is for: a distribution, as Ansible calls it, and its Python."""
+
+    distribution: str
+    python: str
+
+
+SUITES = {
+    "bookworm": Hosts("Debian 12", "3.11"), "trixie": Hosts("Debian 13", "3.13"), "noble": Hosts("Ubuntu 24.04", "3.12")
+}  # fmt: skip
+
+
 def main() -> int:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("directory", type=Path)
+    parser.add_argument("--suite", choices=SUITES, help="the hosts' distribution; else they are as this machine is")
+    parser.add_argument("--mirror", default="", help="where --debs finds that; else where mmdebstrap looks by itself")
     parser.add_argument("--no-wheels", action="store_true", help="leave the dependencies to the hosts' package index")
-    parser.add_argument("--debs", action="store_true", help="bring system packages, of this machine's distribution")
+    parser.add_argument("--debs", action="store_true", help="bring system packages, of the hosts' distribution")
     parser.add_argument("--label", default="", help="added to the release's name, to tell builds apart")
     parser.add_argument("--images", type=Path, help="a directory of image archives (*.tar) to bring along")
     told = parser.parse_args()
+    hosts = SUITES[told.suite] if told.suite else here()
     with tempfile.TemporaryDirectory() as scratch:
         made = Path(scratch) / "bundle"
         made.mkdir()
-        release = fill(made, told.label, wheels=not told.no_wheels)
+        release = fill(made, hosts, told.label, wheels=not told.no_wheels)
         told.directory.mkdir(parents=True, exist_ok=True)
         with tarfile.open(told.directory / "programs.tar", "w") as archive:
             archive.add(made, "bundle")
     shutil.rmtree(told.directory / "debs", ignore_errors=True)
     if told.debs:
-        fetch = [sys.executable, str(ROOT / "tools" / "debs.py"), str(told.directory / "debs")]
+        of = [f"--suite={told.suite}", f"--mirror={told.mirror}"] if hosts != here() else []
+        fetch = [sys.executable, str(ROOT / "tools" / "debs.py"), *of, str(told.directory / "debs")]
         subprocess.run([*fetch, *debs()], check=True)
-        release["debs"] = distribution_here()
+        release["debs"] = hosts.distribution
     (told.directory / "release.json").write_text(json.dumps(release, indent=2) + "\n")
     (told.directory / "debs.txt").write_text("\n".join(debs()) + "\n")
     images = told.directory / "images"
@@ -61,27 +81,28 @@ def main() -> int:
     return 0
 
 
-def fill(made: Path, label: str, *, wheels: bool) -> dict[str, object]:
+def fill(made: Path, hosts: Hosts, label: str, *, wheels: bool) -> dict[str, object]:
     """Puts the programs into a directory; returns what release.json says of them."""
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
     subprocess.run(
         [*pip, "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(made), str(ROOT)], check=True
     )
     (wheel,) = made.glob("*.whl")
-    pins = pinned(ROOT / "constraints.txt", needed())
+    pins = pinned(ROOT / "constraints.txt", needed(hosts.python))
     (made / "requirements.txt").write_text("".join(pins.values()))
     if wheels:
         subprocess.run(
-            [*pip, "download", "--require-hashes", "--only-binary=:all:", "--dest", str(made / "wheels"),
-             "-r", str(made / "requirements.txt")],
+            [*pip, "download", "--no-deps", "--require-hashes", "--only-binary=:all:", "--dest", str(made / "wheels"),
+             f"--python-version={hosts.python}", "-r", str(made / "requirements.txt")],
             check=True,
         )  # fmt: skip
-    digest = hashlib.sha256(content_of(wheel) + (made / "requirements.txt").read_bytes()).hexdigest()
+    content = content_of(wheel) + (made / "requirements.txt").read_bytes() + hosts.python.encode()
+    digest = hashlib.sha256(content).hexdigest()
     return {
         "release": f"{distribution(PROJECT).version}-{digest[:12]}{label and '-'}{label}",
         "wheel": wheel.name,
         "wheels": wheels,
-        "python": ".".join(platform.python_version_tuple()[:2]),
+        "python": hosts.python,
         "machine": platform.machine(),
         "ray": distribution("ray").version,
     }
@@ -93,15 +114,16 @@ def content_of(wheel: Path) -> bytes:
         return "".join(f"{i.filename} {i.CRC}\n" for i in sorted(archive.infolist(), key=lambda i: i.filename)).encode()
 
 
-def needed() -> set[str]:
-    """The names of all that the mesh needs to run, as this environment has them."""
+def needed(python: str) -> set[str]:
+    """The names of all that the mesh needs to run with a Python, as this environment has them."""
+    there = {"extra": "", "python_version": python, "python_full_version": f"{python}.0"}
     found: set[str] = set()
     left = [PROJECT]
     while left:
         for text in requires(left.pop()) or ():
             wanted = Requirement(text)
             name = canonical(wanted.name)
-            if name in found or (wanted.marker and not wanted.marker.evaluate({"extra": ""})):
+            if name in found or (wanted.marker and not wanted.marker.evaluate(there)):
                 continue
             try:
                 distribution(name)
@@ -135,10 +157,10 @@ def debs() -> list[str]:
     return sorted({line.removeprefix("  - ") for block in blocks for line in block.splitlines()})
 
 
-def distribution_here() -> str:
-    """This machine's, as Ansible calls it: "Debian 12", "Ubuntu 24.04"."""
+def here() -> Hosts:
+    """Hosts like this machine."""
     told = platform.freedesktop_os_release()
-    return f"{told['ID'].capitalize()} {told['VERSION_ID']}"
+    return Hosts(f"{told['ID'].capitalize()} {told['VERSION_ID']}", ".".join(platform.python_version_tuple()[:2]))
 
 
 if __name__ == "__main__":

@@ -1,10 +1,11 @@
-"""Several hosts that systemd has booted on this machine: privileged containers of Debian 12, reached by ssh.
+"""Several hosts that systemd has booted on this machine: privileged containers of a distribution, reached by ssh.
 
 Rule: all of it lies below one directory and in a Podman of its own; `close` leaves nothing but the host image, which
 takes a minute to make. Needs root. What a host is given from outside is its network, and this machine's certificates of
-authorities; packages come from Debian, unless the bundle is all there is.
+authorities; packages come from the distribution, unless the bundle is all there is.
 """
 
+import argparse
 import json
 import os
 import subprocess
@@ -18,8 +19,10 @@ from pathlib import Path
 PACKAGES = (
     "systemd,systemd-sysv,dbus,openssh-server,iproute2,iputils-ping,python3,ca-certificates,procps,sudo,busybox-static"
 )
-_MADE_OF = f"{zlib.crc32(PACKAGES.encode()):08x}"
-IMAGE = f"localhost/testhost:{_MADE_OF}"
+# Ubuntu has Podman in a component of its own; `mmdebstrap` knows where each distribution is.
+SUITES = {"bookworm": "main", "trixie": "main", "noble": "main,universe"}
+# systemd 256 and later wants to be asked to boot on cgroups of version 1; an older one does not read it.
+INIT = '["/sbin/init", "SYSTEMD_CGROUP_ENABLE_LEGACY_FORCE=1"]'
 NETWORK = "10.88"  # which Podman has by itself
 
 
@@ -38,12 +41,23 @@ def run(*argv: str, check: bool = True, seconds: float = 600, told: str = "", **
     return done.stdout
 
 
+def ask_for_lab(parser: argparse.ArgumentParser) -> None:
+    """What a run on such hosts wants to know."""
+    parser.add_argument("directory", type=Path, help="where the hosts' image and disks are kept")
+    parser.add_argument("bundle", type=Path, help="what `make bundle` wrote, for the same suite")
+    parser.add_argument("--suite", choices=SUITES, default="bookworm", help="the distribution of the hosts")
+    parser.add_argument("--mirror", default="", help="where that comes from; else where mmdebstrap looks by itself")
+    parser.add_argument("--keep", action="store_true", help="leave the hosts running")
+
+
 @dataclass(slots=True)
 class Lab:
     """Use it as a `with`; `names` are the hosts."""
 
     directory: Path
     names: Sequence[str]
+    suite: str = "bookworm"
+    mirror: str = ""  # where the suite comes from; without it, where `mmdebstrap` looks by itself
     addresses: dict[str, str] = field(default_factory=dict)
 
     def __enter__(self) -> "Lab":
@@ -145,16 +159,24 @@ class Lab:
         }  # fmt: skip
         return ("-i", str(self.directory / "key"), *(f"-o{key}={value}" for key, value in settings.items()))
 
+    @property
+    def image(self) -> str:
+        """What the hosts boot: another for other packages."""
+        made_of = zlib.crc32(f"{PACKAGES} {INIT}".encode())
+        return f"localhost/testhost-{self.suite}:{made_of:08x}"
+
     def _image(self) -> None:
-        if self.podman("images", "--quiet", IMAGE).strip():
+        if self.podman("images", "--quiet", self.image).strip():
             return
-        archive = self.directory / f"host-{_MADE_OF}.tar"
+        archive = self.directory / f"{self.image.removeprefix('localhost/').replace(':', '-')}.tar"
         if not archive.exists():
             fresh = archive.with_name("fresh.tar")
-            run("mmdebstrap", "--variant=minbase", f"--include={PACKAGES}", "bookworm", str(fresh), seconds=900)
+            wanted = ("--variant=minbase", f"--components={SUITES[self.suite]}", f"--include={PACKAGES}")
+            source = (self.mirror,) if self.mirror else ()
+            run("mmdebstrap", *wanted, self.suite, str(fresh), *source, seconds=900)
             fresh.rename(archive)
-        changes = ("--change", 'CMD ["/sbin/init"]', "--change", "STOPSIGNAL SIGRTMIN+3")
-        self.podman("import", *changes, str(archive), IMAGE, seconds=600)
+        changes = ("--change", f"CMD {INIT}", "--change", "STOPSIGNAL SIGRTMIN+3")
+        self.podman("import", *changes, str(archive), self.image, seconds=600)
 
     def _key(self) -> None:
         for name in ("key", "key.pub", "known_hosts"):
@@ -171,7 +193,7 @@ class Lab:
         self.podman(
             "--runtime", runtime, "run", "--detach", "--name", name, "--hostname", name, "--privileged",
             "--systemd=always", "--ip", self._address(name), "--volume", f"{disk}:/var/lib/mesh",
-            "--volume", "/etc/ssl/certs:/etc/ssl/certs:ro", IMAGE,
+            "--volume", "/etc/ssl/certs:/etc/ssl/certs:ro", self.image,
         )  # fmt: skip
 
     def _address(self, name: str) -> str:
@@ -181,7 +203,7 @@ class Lab:
 
     def _works(self, runtime: str) -> bool:
         try:
-            self.podman("--runtime", runtime, "run", "--rm", IMAGE, "true")
+            self.podman("--runtime", runtime, "run", "--rm", self.image, "true")
         except Failed:
             return False
         return True

@@ -1,6 +1,6 @@
 """The rows of the failure matrix that need hosts that systemd has booted; part of `make test-matrix`.
 
-    python -m tests.machines.matrix DIRECTORY BUNDLE [--keep] [--only WORD] [--write]
+    python -m tests.machines.matrix DIRECTORY BUNDLE [--suite trixie] [--keep] [--only WORD] [--write]
 
 Rule: what namespaced hosts can show is shown there (tests/matrix); here stands what systemd does: programs of ours as
 units, and a boot that brings everything back without a hand. Exit code 1 when a row sees what it must not see.
@@ -12,10 +12,9 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-from tests.machines.lab import Failed, Lab
+from tests.machines.lab import Failed, Lab, ask_for_lab
 from tests.machines.provision import HOSTS, asked, expect, play, web
 from tests.matrix.row import Row, Seen
 from tests.matrix.table import told
@@ -81,13 +80,11 @@ ROWS: tuple[Row[Lab], ...] = (
 def main() -> int:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("directory", type=Path, help="where the hosts' image and disks are kept")
-    parser.add_argument("bundle", type=Path, help="what `make bundle` wrote")
-    parser.add_argument("--keep", action="store_true", help="leave the hosts running")
+    ask_for_lab(parser)
     parser.add_argument("--only", default="", help="the rows whose name has this in it")
     parser.add_argument("--write", action="store_true", help="put the rows into docs/reliability.md")
     wished = parser.parse_args()
-    lab = Lab(wished.directory.absolute(), HOSTS)
+    lab = Lab(wished.directory.absolute(), HOSTS, wished.suite, wished.mirror)
     try:
         lab.__enter__()
         play(lab.inventory(wished.bundle.absolute()), "site")

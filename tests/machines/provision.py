@@ -1,6 +1,6 @@
 """`make test-hosts`: three hosts from nothing to a mesh that answers, and back to nothing; says how long it took.
 
-    python -m tests.machines.provision DIRECTORY BUNDLE [--keep] [--other BUNDLE]
+    python -m tests.machines.provision DIRECTORY BUNDLE [--suite trixie] [--keep] [--other BUNDLE]
 
 Rule: everything is done by the collection's playbooks, as a user does it; what does not hold ends the run with exit
 code 1 and the words of what failed.
@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.machines.lab import Failed, Lab, run
+from tests.machines.lab import Failed, Lab, ask_for_lab, run
 from tests.machines.monitoring import scraped
 from tests.machines.picture import Picture, differences, picture
 
@@ -31,12 +31,10 @@ EVERYTHING = ("--extra-vars", "mesh_reset_backups=true")
 def main() -> int:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("directory", type=Path, help="where the hosts' image and disks are kept")
-    parser.add_argument("bundle", type=Path, help="what `make bundle` wrote")
-    parser.add_argument("--keep", action="store_true", help="leave the hosts running")
+    ask_for_lab(parser)
     parser.add_argument("--other", type=Path, help="a release to go to and back from; else the same by another name")
     told = parser.parse_args()
-    lab = Lab(told.directory.absolute(), HOSTS)
+    lab = Lab(told.directory.absolute(), HOSTS, told.suite, told.mirror)
     try:
         story(lab, told.bundle.absolute(), told.other and told.other.absolute())
     except (Failed, AssertionError) as failure:
