@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from mesh.model.kinds import Object
     from mesh.supervision.layout import Layout
 
-_SECONDS = 60.0
+_SECONDS = 300.0  # an agent on a busy or emulated machine takes minutes
 _AGAIN = 0.2  # seconds between questions of a host, which may not watch
 
 

@@ -20,6 +20,7 @@ SHUTDOWN = "mesh-shutdown.service"
 SHUTDOWN_SECONDS = 900  # the longest that a host may wait for its pods
 # As many open files as the machine grants: LimitNOFILE= would fail where it grants fewer than we ask for.
 _WITH_ALL_FILES = ("/bin/sh", "-c", 'ulimit -n "$(ulimit -Hn)"; exec "$@"', "sh")
+_START_SECONDS = 300  # systemd's own 90 end a start on a slow machine again and again
 _ALIVE_SECONDS = 60  # a program that says that it is alive is ended when it has not for so long
 # What a confined program can't do: it writes in /var, /run and /tmp alone, makes no namespace, sees no device.
 _CONFINED = (
@@ -64,6 +65,7 @@ def unit(host: Host, program: Program) -> str:
         "RestartSec=500ms",
         "UMask=0077",
         "TasksMax=infinity",
+        f"TimeoutStartSec={_START_SECONDS}",
         "TimeoutStopSec=12",
         # Containers' monitors live in the cgroup of the Podman service: systemd must neither end nor count them.
         *(("KillMode=process", "Delegate=yes") if program.spares_children else ("KillMode=mixed",)),

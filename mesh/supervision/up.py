@@ -24,7 +24,7 @@ from mesh.supervision.systemd import Systemd
 
 Say = Callable[[str], None]
 _END_SECONDS = 10.0
-_READY_SECONDS = 60.0
+_READY_SECONDS = 300.0  # a busy or emulated machine takes a minute and more for what takes seconds elsewhere
 
 
 def supervisor_of(layout: Layout) -> Supervisor:

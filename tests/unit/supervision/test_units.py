@@ -14,7 +14,8 @@ KNOWN = {
     "Unit": {"Description", "PartOf", "After", "Wants", "RequiresMountsFor", "StartLimitIntervalSec"},
     "Service": {
         "Environment", "ExecStartPre", "ExecStart", "ExecStop", "Restart", "RestartSec", "UMask", "TasksMax",
-        "TimeoutStopSec", "KillMode", "Delegate", "Type", "RemainAfterExit", "WatchdogSec", "CapabilityBoundingSet",
+        "TimeoutStartSec", "TimeoutStopSec", "KillMode", "Delegate", "Type", "RemainAfterExit", "WatchdogSec",
+        "CapabilityBoundingSet",
         "NoNewPrivileges", "PrivateDevices", "ProtectSystem", "ProtectKernelTunables", "ProtectKernelModules",
         "ProtectKernelLogs", "ProtectControlGroups", "ProtectClock", "ProtectHostname", "RestrictNamespaces",
         "RestrictRealtime", "RestrictSUIDSGID", "RestrictAddressFamilies", "LockPersonality",
@@ -79,6 +80,10 @@ def test_what_makes_no_containers_is_confined(units: list[Path]) -> None:
 def test_meshd_is_ready_when_it_says_so_and_ended_when_it_hangs(units: list[Path]) -> None:
     text = next(unit.read_text() for unit in units if unit.name == "meshd.service")
     assert "\nType=notify\nWatchdogSec=60\n" in text
+
+
+def test_a_slow_machine_has_minutes_for_a_start(units: list[Path]) -> None:
+    assert all("\nTimeoutStartSec=300\n" in unit.read_text() for unit in units if "ExecStartPre=" in unit.read_text())
 
 
 def test_keys_are_handed_over_to_those_who_need_them(units: list[Path]) -> None:
