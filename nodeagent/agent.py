@@ -41,6 +41,7 @@ from nodeagent.pressure import Gauge
 from nodeagent.probes.checks import Checks, RealChecks
 from nodeagent.probes.prober import Bench
 from nodeagent.proxy import OnHeld, ProxyPort
+from nodeagent.refusals import Refusals
 from nodeagent.room import Room
 from nodeagent.rotation import LogRotation
 from nodeagent.runtime.places import Places
@@ -74,7 +75,7 @@ class Agent(StreamCalls):
         network: HostNetwork | None = None, identity: Identity | None = None,
     ) -> None:  # fmt: skip
         self.config = config
-        self.vault = Vault(config.node_name, lambda refusal: self.board.refuse(refusal))  # noqa: PLW0108 - made below
+        self.vault = Vault(config.node_name, lambda refusal: self.refusals.take(refusal))  # noqa: PLW0108 - made below
         self._identity = identity or Identity.of(config)
         announce = lambda boot, nonce: self._identity.announce(boot, nonce, self.vault.public)  # noqa: E731
         self.board = Board(config.node_name, announce, lambda: self._identity.stamp)
@@ -99,6 +100,7 @@ class Agent(StreamCalls):
         self._started = asyncio.Event()
         self._group: asyncio.TaskGroup | None = None
         events = Events(self.board, clock)
+        self.refusals = Refusals(self.board, events, clock, self.stats.meter.operations.refused)
         self._services = self._serving(events, proxy, network)
         self._census = Census(runtime, self._beat)
         self._images = Images(runtime, clock, self._spawn, config.max_parallel_pulls)
@@ -188,7 +190,7 @@ class Agent(StreamCalls):
         try:
             return self._identity.order(assignment, self._clock() // 1_000_000_000)
         except Forbidden as error:
-            self.board.refuse(node_pb2.Refusal(why=error.message))
+            self.refusals.take(node_pb2.Refusal(method="assign", why=error.message))
             raise
 
     async def program(self, table: node_pb2.ServiceTable) -> node_pb2.AssignReply:

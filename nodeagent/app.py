@@ -51,7 +51,7 @@ class HostAgent:
     def __init__(self, config: AgentConfig) -> None:
         self._config = config
         identity = Identity.of(config)
-        self.door = Door(identity)
+        self.door = Door(identity, refused=self._refused)
         self._tasks: set[asyncio.Task[None]] = set()
         self._keeping = Keeping(identity, self._spawn)
         self._agent: asyncio.Future[Agent] = asyncio.get_running_loop().create_future()
@@ -82,6 +82,11 @@ class HostAgent:
                 await runtime.close()
         finally:
             os.close(lock)
+
+    def _refused(self, refusal: node_pb2.Refusal) -> None:
+        """Whoever has no host yet has nobody to tell it to."""
+        if self._agent.done():
+            self._agent.result().refusals.take(refusal)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)

@@ -1,7 +1,7 @@
 """The agent's door: what comes over Ray is let in when meshd sealed it, in a session with this very process.
 
 Rule: who holds Ray's token but no certificate can call the actor's methods and gets nothing done by it, nothing told.
-What is refused is refused in clear and without reasons that help; a session lives in memory alone.
+What is refused is refused in clear and without reasons that help, and told to meshd; a session lives in memory alone.
 """
 
 import time
@@ -13,7 +13,7 @@ from google.protobuf.message import DecodeError
 from mesh import sessions
 from mesh.errors import Forbidden, Invalid, MeshError
 from mesh.sessions import Session
-from mesh.v1.node_pb2 import Reply, SealedCall, SessionHello
+from mesh.v1.node_pb2 import Refusal, Reply, SealedCall, SessionHello
 from nodeagent.identity import Identity
 
 log = structlog.get_logger()
@@ -22,21 +22,30 @@ KEPT = 4  # sessions in use, and as many that nobody has used yet
 
 
 class Door:
-    """Of one process. `clock` gives nanoseconds since the epoch."""
+    """Of one process. `clock` gives nanoseconds since the epoch; `refused` is told what was refused."""
 
-    def __init__(self, identity: Identity, clock: Callable[[], int] = time.time_ns) -> None:
+    def __init__(
+        self, identity: Identity, clock: Callable[[], int] = time.time_ns,
+        refused: Callable[[Refusal], None] = lambda _refusal: None,
+    ) -> None:  # fmt: skip
         self._identity = identity
         self._clock = clock
+        self._refused = refused
         self._sessions: dict[bytes, Session] = {}  # the one used last is the last
 
     def hello(self, payload: bytes) -> Reply:
         """Begins a session with meshd, or refuses whoever it is."""
         try:
-            trust, identity = self._identity.trust(), self._identity
+            trust = self._identity.trust()
+        except Forbidden as error:  # this host's own want
+            log.warning("session_refused", why=error.message)
+            return refusal(error)
+        try:
             said = SessionHello.FromString(payload)
-            welcome, session = sessions.accept(said, identity.node, trust, self._clock() // 1_000_000_000)
+            welcome, session = sessions.accept(said, self._identity.node, trust, self._clock() // 1_000_000_000)
         except (MeshError, DecodeError) as error:
             log.warning("session_refused", why=str(error))
+            self._refused(Refusal(method="hello", why="the control service did not say this to this host, or not now"))
             return refusal(error if isinstance(error, MeshError) else Invalid("cannot read the hello"))
         self._keep(session)
         return Reply(welcome=welcome)
@@ -54,6 +63,7 @@ class Door:
             request = session.open_call(method, sealed)
         except Forbidden as error:
             log.warning("call_refused", method=method, why=error.message)
+            self._refused(Refusal(method=method, why=error.message))
             return refusal(error)
         self._sessions[session.name] = self._sessions.pop(session.name, session)
         reply = await call(request)

@@ -35,14 +35,14 @@ class NoAudit:
 
 
 def refused_by_host(audit: Audit, node: str, refusal: Refusal, now: int) -> None:
-    """Writes down what came to a host as meshd's order and was refused there; `now`: nanoseconds since the epoch. Who
+    """Writes down what came to a host as meshd's and was refused there; `now`: nanoseconds since the epoch. Who
     had sent it is not known: somebody with meshd's certificate, or between meshd and the host."""
     secret = {"namespace": refusal.namespace, "name": refusal.name, "uid": refusal.uid, "revision": refusal.revision}
     audit.write({
         "time": datetime.fromtimestamp(now / 1e9, UTC).isoformat(timespec="microseconds"),
         "user": "",
         "from": f"the orders of host {node}",
-        "method": "assign",
+        "method": refusal.method or "assign",
         "allowed": False,
         "why": refusal.why,
         "what": [{"verb": "open", "resource": "secrets", **secret}] if refusal.name else [],

@@ -1174,8 +1174,9 @@ Global___ObserveRequest: _TypeAlias = ObserveRequest  # noqa: Y015
 
 @_typing.final
 class Refusal(_message.Message):
-    """What an agent has refused though it came as an order of meshd's: one that is for another host, or a Secret's box that
-    does not open here, as this object at this revision. For the audit log; each is told once.
+    """What an agent has refused though it came as meshd's: a call that was made up or is repeated, an order that is for
+    another host, or a Secret's box that does not open here, as this object at this revision. For the audit log; each is
+    told once.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -1185,12 +1186,15 @@ class Refusal(_message.Message):
     UID_FIELD_NUMBER: _builtins.int
     REVISION_FIELD_NUMBER: _builtins.int
     WHY_FIELD_NUMBER: _builtins.int
+    METHOD_FIELD_NUMBER: _builtins.int
     namespace: _builtins.str
-    """of the Secret; empty: a whole order"""
+    """of the Secret; empty: the whole call"""
     name: _builtins.str
     uid: _builtins.str
     revision: _builtins.str
     why: _builtins.str
+    method: _builtins.str
+    """of the call; empty from older agents: "assign" """
     def __init__(
         self,
         *,
@@ -1199,10 +1203,11 @@ class Refusal(_message.Message):
         uid: _builtins.str = ...,
         revision: _builtins.str = ...,
         why: _builtins.str = ...,
+        method: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "namespace", b"namespace", "revision", b"revision", "uid", b"uid", "why", b"why"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["method", b"method", "name", b"name", "namespace", b"namespace", "revision", b"revision", "uid", b"uid", "why", b"why"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -81,4 +81,4 @@ class Vault:
 
 
 def _refusal(box: SealedSecret, why: str) -> Refusal:
-    return Refusal(namespace=box.namespace, name=box.name, uid=box.uid, revision=box.revision, why=why)
+    return Refusal(namespace=box.namespace, name=box.name, uid=box.uid, revision=box.revision, why=why, method="assign")

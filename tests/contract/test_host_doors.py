@@ -296,6 +296,9 @@ async def test_what_was_heard_on_the_way_is_refused_everywhere(mesh: Mesh) -> No
         assert (await mesh.seams["a"].carry(method, call)).error_kind == "Forbidden"
         assert (await mesh.seams["b"].carry(method, call)).no_session
     assert (len(mesh.agent("a").orders), len(mesh.agent("b").orders)) == orders
+    (told,) = await refusals(mesh, 1)  # however often
+    assert (told["from"], told["allowed"]) == ("the orders of host a", False)
+    assert "not new" in told["why"]
 
 
 async def test_an_older_order_of_meshds_own_is_refused(mesh: Mesh) -> None:

@@ -108,6 +108,23 @@ async def test_a_call_heard_before_is_not_done_again(seam: Seam) -> None:
     assert calls(seam) == ["open_stream"]
 
 
+async def test_what_is_refused_is_told_to_meshd(agent: Seam) -> None:
+    await agent.port.observe(ObserveRequest())
+    (heard, _) = agent.of("observe")[0]
+    other = pki.issue(PKI.ca, pki.node("b"), int(time.time()))
+    stranger = Opening("a", Trust(lambda: PKI.ca.certificate, lambda: other))
+    for _ in range(3):
+        assert (await agent.carry("observe", heard)).error_kind == "Forbidden"
+        assert (await agent.carry("hello", stranger.hello.SerializeToString())).error_kind == "Forbidden"
+    observed = await agent.port.observe(ObserveRequest())
+    assert [r.method for r in observed.refusals] == ["observe", "hello"]
+    assert "not new" in observed.refusals[0].why
+    events = [e for e in observed.events if e.reason == "CallRefused"]
+    told = [(e.involved_object.kind, e.message.split()[0], e.count) for e in events]
+    assert told == [("Node", "observe", 1), ("Node", "hello", 1)]
+    assert agent.agent.stats.meter.operations.refused == {"observe": 3, "hello": 3}
+
+
 async def test_a_call_changed_on_its_way_is_not_done(seam: Seam) -> None:
     await seam.port.observe(ObserveRequest())
     call = SealedCall.FromString(seam.of("observe")[0][0])

@@ -16,8 +16,9 @@ from mesh import pki
 from mesh.fleet.bridge import RayNode
 from mesh.fleet.secured import Secured
 from mesh.sessions import Trust
-from mesh.v1.node_pb2 import Observed, ObserveRequest, Reply
+from mesh.v1.node_pb2 import Observed, ObserveRequest, Refusal, Reply
 from nodeagent.actor import NodeActor
+from nodeagent.agent import Agent
 from nodeagent.config import AgentConfig
 from nodeagent.door import Door
 from nodeagent.identity import Identity
@@ -89,7 +90,11 @@ class Seam:
     def restart(self) -> None:
         """Another process of the agent: it has no session."""
         identity = Identity.of(self.config)
-        self._actor = _Seated(_Hosted(self.agent, Door(identity, self._clock), identity))
+        self._actor = _Seated(_Hosted(self.agent, Door(identity, self._clock, self._refused), identity))
+
+    def _refused(self, refusal: Refusal) -> None:
+        if isinstance(self.agent, Agent):
+            self.agent.refusals.take(refusal)
 
     async def carry(self, method: str, payload: bytes, _seconds: float = 1.0) -> Reply:
         """What anybody who has Ray's token can do."""
