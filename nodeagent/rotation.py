@@ -1,7 +1,8 @@
 """Log files kept small: 10Mi each, 5 of a container, looked at every 10 s (G2).
 
 Rule: one stat per running container and round, nothing more while no log is full. A full log is renamed and conmon told
-to begin anew; the newest of the old ones stays as it is, for it may still be written to and read, older ones are gz.
+to begin anew, also by the agent after one that died in between; the newest of the old ones stays as it is, for it may
+still be written to and read, older ones are gz.
 """
 
 import asyncio
@@ -55,10 +56,15 @@ class LogRotation:
                 log.warning("log_not_rotated", container=container.name, pod=container.pod_uid, why=str(error))
 
     def _full(self, containers: list[SeenContainer]) -> list[SeenContainer]:
-        return [c for c in containers if _size(Path(c.log_path)) > self._size]
+        """Those whose log has too much, or is put aside and not begun anew."""
+        sizes = ((c, _size(Path(c.log_path))) for c in containers)
+        return [c for c, size in sizes if size is None or size > self._size]
 
     async def _rotate(self, container: SeenContainer) -> None:
         path = Path(container.log_path)
+        if not path.exists():
+            await self._runtime.reopen_log(container.id)
+            return
         stamp = datetime.fromtimestamp(self._clock() / SECOND, UTC).strftime(STAMP)
         aside = path.with_name(f"{path.name}.{stamp}")
         await asyncio.to_thread(_put_aside, path, aside, self._files)
@@ -105,7 +111,8 @@ def _pack(path: Path) -> None:
     path.unlink()
 
 
-def _size(path: Path) -> int:
+def _size(path: Path) -> int | None:
+    """None: it is not there, but older ones of it are."""
     with contextlib.suppress(OSError):
         return path.stat().st_size
-    return 0
+    return None if any(path.parent.glob(f"{path.name}.*")) else 0

@@ -105,7 +105,7 @@ class RealChecks:
         try:
             argv = self._runtime.exec_command(container, check.command)
             ended = await spawn.run(argv, seconds, LIMIT)
-        except (RuntimeFailure, OSError) as error:
+        except (RuntimeFailure, OSError, ValueError) as error:  # ValueError: no program can be told a zero byte
             return Outcome(Result.ERROR, str(error))
         output = ended.output.decode(errors="replace")
         if ended.code is None:
@@ -161,7 +161,7 @@ async def _tcp(check: TcpCheck, seconds: float | None) -> Outcome:
     except TimeoutError:
         words = f"dial tcp {_address(check.host, check.port)}: i/o timeout"
         return _starved() if late else Outcome(Result.FAILURE, words)
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: a host that can be no name
         return Outcome(Result.FAILURE, _words(error, check.host, check.port))
     return Outcome(Result.SUCCESS)
 

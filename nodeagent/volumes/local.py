@@ -57,15 +57,19 @@ class Local:
 
 
 def _own(top: Path, group: int, policy: str) -> None:
-    """Gives all of a volume to fsGroup (E11); with OnRootMismatch only when its root is not yet as it should be."""
+    """Gives all of a volume to fsGroup (E11); with OnRootMismatch only when its root is not yet as it should be.
+
+    Another pod may be at work in it meanwhile: everything is reached by descriptor, so that what is swapped for a link
+    leads nowhere.
+    """
     if policy == "OnRootMismatch" and _is_owned(top.lstat(), group):
         return
-    for directory, directories, files in os.walk(top, topdown=False):
+    for _, directories, files, at in os.fwalk(top, topdown=False):
         for name in files:
-            _give(Path(directory) / name, group, 0o660)
+            _give(name, group, 0o660, at)
         for name in directories:
-            _give(Path(directory) / name, group, 0o770 | stat.S_ISGID)
-    _give(top, group, 0o770 | stat.S_ISGID)  # last: a root that is right tells that all below it is
+            _give(name, group, 0o770 | stat.S_ISGID, at)
+    _give(str(top), group, 0o770 | stat.S_ISGID)  # last: a root that is right tells that all below it is
 
 
 def _is_owned(found: os.stat_result, group: int) -> bool:
@@ -73,7 +77,17 @@ def _is_owned(found: os.stat_result, group: int) -> bool:
     return found.st_gid == group and found.st_mode & wanted == wanted
 
 
-def _give(path: Path, group: int, mode: int) -> None:
-    os.chown(path, -1, group, follow_symlinks=False)
-    if not path.is_symlink():
-        path.chmod(stat.S_IMODE(path.lstat().st_mode) | mode)
+def _give(name: str, group: int, mode: int, directory: int | None = None) -> None:
+    """What is gone again needs no owner; a link has no mode."""
+    try:
+        found = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
+    except FileNotFoundError:
+        return
+    try:
+        path = Path(f"/proc/self/fd/{found}")
+        os.chown(path, -1, group)
+        is_now = os.fstat(found).st_mode
+        if not stat.S_ISLNK(is_now):
+            path.chmod(stat.S_IMODE(is_now) | mode)
+    finally:
+        os.close(found)

@@ -346,6 +346,21 @@ async def test_exec_that_can_not_be_run_is_an_error() -> None:  # P18
     assert (await perform(Unresolved("no such port"))).output == "no such port"
 
 
+@pytest.mark.parametrize(
+    ("check", "result"),
+    [
+        (TcpCheck("a..b", 80), Result.FAILURE),
+        (TcpCheck("a\0b", 80), Result.FAILURE),
+        (HttpCheck("a..b", 80), Result.FAILURE),
+        (HttpCheck(HOST, 80, path="/\0", headers=(("X", "\0"),)), Result.FAILURE),
+        (ExecCheck(("true\0",)), Result.ERROR),
+    ],
+)
+async def test_what_nothing_can_be_asked_is_answered_all_the_same(check: Check, result: Result) -> None:
+    assert (await perform(check)).result is result
+    assert (await RealChecks(Commands()).hook(check, CONTAINER)).result is result
+
+
 async def test_exec_out_of_time_is_killed_with_all_its_kin(tmp_path: Path) -> None:  # P16
     pids = tmp_path / "pids"
     script = f"setsid sh -c 'echo $$ >>{pids}; sleep 99' & echo $! >>{pids}; echo $$ >>{pids}; sleep 99"

@@ -3,7 +3,9 @@
 import asyncio
 import os
 import stat
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -90,6 +92,34 @@ def test_a_group_owns_all_of_it_again_only_where_asked(tmp_path: Path, policy: s
     owned(local, policy)
     assert stat.S_IMODE((root / "file").stat().st_mode) == again
     assert (root / "link").lstat().st_uid == os.getuid()
+
+
+def test_what_another_pod_makes_a_link_meanwhile_leads_nowhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:  # E11
+    outside, local = tmp_path / "outside", Local(tmp_path / "volumes")
+    outside.mkdir(mode=0o700)
+    (outside / "file").touch(mode=0o600)
+    root = owned(local, "OnRootMismatch")
+    (root / "d").mkdir(mode=0o700)
+    (root / "d" / "file").touch(mode=0o600)
+
+    def swapping(walk: Callable[..., Iterator[Any]]) -> Callable[..., Iterator[Any]]:
+        def walked(*arguments: Any, **named: Any) -> Iterator[Any]:
+            for found in walk(*arguments, **named):
+                if found[0] == str(root / "d"):
+                    (root / "d").rename(root / "aside")
+                    (root / "d").symlink_to(outside)
+                yield found
+
+        return walked
+
+    for walk in (os.walk, os.fwalk):
+        monkeypatch.setattr(os, walk.__name__, swapping(walk))
+    owned(local, "Always")
+    assert stat.S_IMODE((root / "aside" / "file").stat().st_mode) == 0o660
+    assert stat.S_IMODE((outside / "file").stat().st_mode) == 0o600
+    assert stat.S_IMODE(outside.stat().st_mode) == 0o700
 
 
 def test_a_path_that_is_not_there_is_said(tmp_path: Path) -> None:

@@ -89,6 +89,19 @@ async def test_a_runtime_that_cannot_begin_a_new_log_keeps_the_old_one(tmp_path:
     await world.kill()
 
 
+@bent
+async def test_a_log_that_a_killed_agent_put_aside_begins_anew(tmp_path: Path) -> None:
+    world, path = await running(tmp_path)
+    await world.kill()
+    path.rename(path.with_name("0.log.20270115-080000"))
+    await world.start()
+    await rotations(world, 1)
+    assert files(path) == ["0.log", "0.log.20270115-080000"]
+    await asyncio.sleep(25)
+    assert len([call for call in world.host.calls if call[0] == "reopen_log"]) == 1
+    await world.kill()
+
+
 async def test_a_follower_goes_on_over_a_rotation(tmp_path: Path) -> None:
     world, path = await running(tmp_path)
     assert world.runtime is not None
