@@ -62,9 +62,6 @@ class LogRotation:
 
     async def _rotate(self, container: SeenContainer) -> None:
         path = Path(container.log_path)
-        if not path.exists():
-            await self._runtime.reopen_log(container.id)
-            return
         stamp = datetime.fromtimestamp(self._clock() / SECOND, UTC).strftime(STAMP)
         aside = path.with_name(f"{path.name}.{stamp}")
         await asyncio.to_thread(_put_aside, path, aside, self._files)
@@ -76,12 +73,13 @@ class LogRotation:
 
 
 def _put_aside(path: Path, aside: Path, files: int) -> None:
-    make_room(path, files)
-    path.rename(aside)
+    if path.exists():  # else an agent that died has done so, and what it put aside is still written to
+        make_room(path, files)
+        path.rename(aside)
 
 
 def _put_back(aside: Path, path: Path) -> None:
-    if not path.exists():  # it is written to under its new name
+    if aside.exists() and not path.exists():  # it is written to under its new name
         aside.rename(path)
 
 
