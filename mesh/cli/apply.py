@@ -13,12 +13,19 @@ if TYPE_CHECKING:
     from mesh.sdk.client import Applied
 
 
+def _kustomization(ctx: click.Context, _param: click.Parameter, directory: str | None) -> None:
+    if directory:
+        said = f"kustomize build {directory} | {ctx.command_path} -f -"
+        raise click.UsageError(f"kustomizations are built by kustomize: {said}", ctx)
+
+
 def file_options(function: "click.decorators.FC") -> "click.decorators.FC":
     """-f and -R, for every verb that reads manifests."""
     for option in (
         click.option("-R", "--recursive", is_flag=True, help="Look into the directories below a directory too."),
         click.option("-f", "--filename", multiple=True, metavar="FILE", type=click.Path(),
                      help="A file, a directory, or - for standard input; may be repeated."),
+        click.option("-k", "--kustomize", hidden=True, expose_value=False, callback=_kustomization),
     ):  # fmt: skip
         function = option(function)
     return function

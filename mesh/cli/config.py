@@ -56,6 +56,20 @@ def _use_context(name: str) -> None:
 @click.argument("name", shell_complete=complete.namespaces)
 def _set_namespace(name: str) -> None:
     """Work in this namespace from now on, in the context in use."""
+    _work_in(name)
+
+
+@command.command("set-context", cls=Verb)
+@click.option("--current", is_flag=True, help="The context in use.")
+@click.pass_obj
+def _set_context(session: Session, current: bool) -> None:
+    """As kubectl's: `mesh config set-context --current --namespace=NAME` is `mesh config set-namespace NAME`."""
+    if not current or not session.namespace:
+        raise click.UsageError("say --current --namespace=NAME; contexts come from `mesh login` and `mesh up`")
+    _work_in(session.namespace)
+
+
+def _work_in(name: str) -> None:
     from dataclasses import replace
 
     from mesh.errors import Invalid

@@ -46,6 +46,21 @@ class _Creates(VerbGroup):
         command: click.Command = getattr(import_module(f"mesh.cli.{module}"), attribute)
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The verb named first; a kind that words are too few for is said to need a file."""
+        if args and not args[0].startswith("-") and self.get_command(ctx, args[0]) is None:
+            from mesh.model.kinds import kind_for_word
+
+            if args[0].lower() in ("service", "svc"):
+                raise click.UsageError("a Service is made by `mesh expose`, or from a file by -f", ctx)
+            kind = kind_for_word(args[0])
+            raise click.UsageError(
+                f"{kind.plural} are made from a file by -f; `mesh explain {kind.name.lower()}` teaches the fields", ctx
+            )
+        return super().resolve_command(ctx, args)
+
 
 def output_options(function: "click.decorators.FC") -> "click.decorators.FC":
     """-o and --dry-run."""

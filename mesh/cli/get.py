@@ -55,6 +55,7 @@ class Question:
 )
 @click.option("-w", "--watch", is_flag=True, help="After listing, show changes until interrupted.")
 @click.option("--show-labels", is_flag=True, help="A column with the labels.")
+@click.option("-L", "--label-columns", multiple=True, metavar="KEY[,KEY…]", help="A column for each of these labels.")
 @click.option("--sort-by", default="", metavar="JSONPATH", help="Order by a field: .metadata.creationTimestamp.")
 @click.option("--no-headers", is_flag=True, help="No titles above the columns.")
 @click.option("--show", is_flag=True, help="Show the values of Secrets too, in base64, with -o yaml, json or jsonpath.")
@@ -64,7 +65,8 @@ class Question:
 @asynchronous
 async def command(
     session: Session, raw: str, what: tuple[str, ...], all_namespaces: bool, selector: str, field_selector: str,
-    output: str, watch: bool, show_labels: bool, sort_by: str, no_headers: bool, ignore_not_found: bool, show: bool,
+    output: str, watch: bool, show_labels: bool, label_columns: tuple[str, ...],
+    sort_by: str, no_headers: bool, ignore_not_found: bool, show: bool,
 ) -> None:  # fmt: skip
     """List objects, or show some.
 
@@ -89,7 +91,12 @@ async def command(
         question = Question(
             namespace, selector, field_selector, sort_by, not no_headers, session.color, ignore_not_found
         )
-        look = Look(form.name == "wide", all_namespaces, show_labels)
+        look = Look(
+            form.name == "wide",
+            all_namespaces,
+            show_labels,
+            tuple(k for keys in label_columns for k in keys.split(",") if k),
+        )
         if watch:
             await _watch(client, wanted, question, form, look, show)
             return

@@ -84,6 +84,16 @@ _SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "version": ("version", "Print the versions of client and service."),
     },
 }
+_ELSEWHERE = {
+    "api-versions": "`mesh api-resources` has them",
+    "certificate": "`mesh token` lets users and hosts in, `mesh certs` shows and renews",
+    "cluster-info": "`mesh status` tells it",
+    "cp": "`mesh exec POD -- cat FILE > FILE` fetches one, `mesh exec -i POD -- sh -c 'cat > FILE' < FILE` brings it",
+    "debug": "`mesh exec -it POD -- sh` goes into a container, `mesh describe pod` says what it waits for",
+    "kustomize": "`kustomize build DIRECTORY | mesh apply -f -`",
+    "options": "every verb's --help ends with them",
+    "replace": "`mesh apply -f FILE`",
+}  # kubectl's verbs that have another name here, or none
 _VERBS = {name: entry for section in _SECTIONS.values() for name, entry in section.items()}
 
 
@@ -125,6 +135,8 @@ class Verbs(click.Group):
         if args and args[0] not in _VERBS and not args[0].startswith("-"):
             from difflib import get_close_matches
 
+            if args[0] in _ELSEWHERE:
+                raise click.UsageError(f'there is no command "{args[0]}": {_ELSEWHERE[args[0]]}', ctx)
             near = get_close_matches(args[0], _VERBS, 1)
             hint = f' Did you mean "{near[0]}"?' if near else ""
             raise click.UsageError(f'unknown command "{args[0]}".{hint}', ctx)

@@ -35,6 +35,7 @@ class Look:
     wide: bool = False
     namespaces: bool = False
     labels: bool = False
+    label_columns: tuple[str, ...] = ()  # keys of labels that have a column of their own
     prefix: str = ""  # before each name: "pod/"
 
 
@@ -52,9 +53,15 @@ def columns_of(kind: str, look: Look) -> list[Column]:
         columns = [Column(c.title, _prefixed(c.cell, look.prefix)) if c.title == "NAME" else c for c in columns]
     if look.namespaces:
         columns.insert(0, Column("NAMESPACE", lambda o, _: o.metadata.namespace))
+    columns += [_label_column(key) for key in look.label_columns]
     if look.labels:
         columns.append(Column("LABELS", lambda o, _: pairs(o.metadata.labels)))
     return columns
+
+
+def _label_column(key: str) -> Column:
+    """As kubectl's -L: the key without its prefix is the title."""
+    return Column(key.rpartition("/")[2].upper(), lambda o, _: o.metadata.labels.get(key, ""))
 
 
 _MODES = {"ReadWriteOnce": "RWO", "ReadOnlyMany": "ROX", "ReadWriteMany": "RWX", "ReadWriteOncePod": "RWOP"}

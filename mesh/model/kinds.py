@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from google.protobuf.any_pb2 import Any
 
 from mesh.errors import Invalid, NotFound
+from mesh.model import otherkinds
 from mesh.model.keys import Key
 from mesh.v1 import apps_pb2, auth_pb2, batch_pb2, core_pb2, net_pb2, policy_pb2
 
@@ -91,7 +92,7 @@ def kind_named(name: str) -> Kind:
     try:
         return _BY_NAME[name]
     except KeyError:
-        raise NotFound(f'there is no kind "{name}"; `mesh api-resources` lists the kinds') from None
+        raise NotFound(otherkinds.missing(name, _BY_NAME)) from None
 
 
 def kind_for_word(word: str) -> Kind:
@@ -99,7 +100,8 @@ def kind_for_word(word: str) -> Kind:
     try:
         return _BY_WORD[word.lower()]
     except KeyError:
-        raise NotFound(f'there is no kind "{word}"; `mesh api-resources` lists the kinds') from None
+        words = [k.plural if word.lower().endswith("s") else k.name.lower() for k in served_kinds()]
+        raise NotFound(otherkinds.missing(word, words)) from None
 
 
 def kind_of(obj: Object) -> Kind:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mesh.errors import Invalid, Violation
-from mesh.model import kinds, oldversions, reading, rules
+from mesh.model import kinds, oldversions, otherkinds, reading, rules
 from mesh.model.kinds import Kind, Object
 from mesh.model.writing import to_dict, to_json, to_yaml
 from mesh.model.yamltext import MalformedError, documents, plain
@@ -152,9 +152,7 @@ def _kind(value: Any, path: str) -> tuple[Kind | None, list[Violation]]:
     name, version = plain(value["kind"]), plain(value["apiVersion"])
     known = {k.name: k for k in kinds.KINDS}
     if not isinstance(name, str) or name not in known:
-        near = reading.nearest(str(name), list(known))
-        hint = f'; did you mean "{near}"?' if near else "; `mesh api-resources` lists the kinds"
-        return None, [Violation(rules.join(path, "kind"), f'there is no kind "{name}"{hint}')]
+        return None, [Violation(rules.join(path, "kind"), otherkinds.missing(str(name), known))]
     kind = known[name]
     if version != kind.api_version and version not in kind.old_versions:
         reason = f'a {name} has the apiVersion "{kind.api_version}", is "{version}"'

@@ -56,7 +56,7 @@ _NOT_RECURSIVE = _refused(
 )
 _LATER_VOLUME = _refused(
     "this kind of volume is not honoured yet: "
-    "configMap, secret, downwardAPI, projected, emptyDir, hostPath and image are"
+    "configMap, secret, downwardAPI, projected, emptyDir, hostPath, persistentVolumeClaim and image are"
 )
 
 _RELATED = dict.fromkeys(

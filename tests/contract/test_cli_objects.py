@@ -146,6 +146,21 @@ async def test_get_prints_kubectls_columns(cli: Cli) -> None:
     assert nodes[:3] == ["host1", "Ready", "<none>"]
 
 
+async def test_columns_of_labels_follow_the_kinds_own(cli: Cli) -> None:
+    await cli("apply", "-f", "-", stdin=POD)
+    lines = (await cli("get", "pods", "-L", "app,tier", "-L", "mesh/zone")).out.splitlines()
+    assert lines[0].split()[-3:] == ["APP", "TIER", "ZONE"]
+    assert lines[1].split()[-1] == "web"
+
+
+async def test_the_namespace_of_the_context_is_set_in_kubectls_words_and_in_ours(cli: Cli) -> None:
+    done = await cli("config", "set-context", "--current", "--namespace=kube-system")
+    assert (done.code, done.out) == (0, 'Context "test" now works in namespace "kube-system".\n')
+    assert "No resources found in kube-system namespace." in (await cli("get", "cm")).err
+    assert (await cli("config", "set-namespace", "default")).code == 0
+    assert "No resources found in default namespace." in (await cli("get", "cm")).err
+
+
 async def test_get_shows_several_kinds_and_several_names(cli: Cli) -> None:
     await cli("apply", "-f", "-", stdin=POD + "---" + SETTINGS)
     two = await cli("get", "po,cm")

@@ -45,6 +45,9 @@ CASES: dict[str, tuple[Object, Look, dict[str, str]]] = {
     "pod, everything": (POD, Look(namespaces=True, labels=True, prefix="pod/"), {
         "NAMESPACE": "default", "NAME": "pod/web", "READY": "1/1", "STATUS": "Running", "RESTARTS": "1 (30s ago)",
         "AGE": "5m", "LABELS": "app=web,tier=front"}),
+    "pod, columns of labels": (POD, Look(label_columns=("app", "example.com/zone")), {
+        "NAME": "web", "READY": "1/1", "STATUS": "Running", "RESTARTS": "1 (30s ago)", "AGE": "5m", "APP": "web",
+        "ZONE": ""}),
     "node": (NODE, Look(), {
         "NAME": "host1", "STATUS": "Ready,SchedulingDisabled", "ROLES": "control-plane,worker", "AGE": "5m",
         "VERSION": "0.1.0"}),

@@ -192,6 +192,12 @@ def test_fields_that_others_print_are_left_out_with_a_warning() -> None:
         ("apiVersion: v1", "kind", "is required"),
         ("{apiVersion: v1, kind: Pood}", "kind", 'there is no kind "Pood"; did you mean "Pod"?'),
         ("{apiVersion: v1, kind: pod}", "kind", 'did you mean "Pod"?'),
+        (
+            "{apiVersion: networking.k8s.io/v1, kind: NetworkPolicy}",
+            "kind",
+            '"NetworkPolicy": policies are not honoured',
+        ),
+        ("{apiVersion: monitoring.coreos.com/v1, kind: ServiceMonitor}", "kind", "prometheus.io/scrape"),
         ("{apiVersion: example.com/v1, kind: Zebra}", "kind", "`mesh api-resources` lists the kinds"),
         ("{apiVersion: v1, kind: Deployment}", "apiVersion", 'a Deployment has the apiVersion "apps/v1", is "v1"'),
         ("{apiVersion: apps/v1, kind: Pod}", "apiVersion", 'a Pod has the apiVersion "v1", is "apps/v1"'),

@@ -68,7 +68,11 @@ def spec(text: str) -> PodSpec:
             "volumes[0].ephemeral",
             "use persistentVolumeClaim",
         ),
-        ("volumes: [{name: v, nfs: {server: a, path: /b}}]", "volumes[0].nfs", "emptyDir, hostPath and image are"),
+        (
+            "volumes: [{name: v, nfs: {server: a, path: /b}}]",
+            "volumes[0].nfs",
+            "hostPath, persistentVolumeClaim and image are",
+        ),
         ("hostUsers: false", "hostUsers", "user namespaces"),
         ("schedulerName: other", "schedulerName", 'the only scheduler is "default-scheduler"'),
         ("runtimeClassName: kata", "runtimeClassName", "runtime classes"),
