@@ -10,7 +10,7 @@ BUNDLE := dist/bundle$(if $(SUITE),-$(SUITE))
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: help venv up down test test-fast unit lint generate bench bench-ingress bench-services pin bundle lint-collection lint-ansible test-hosts test-matrix
+.PHONY: help venv up down test test-fast unit lint generate bench bench-ingress bench-services pin bundle lint-collection lint-ansible test-hosts test-control test-matrix
 
 help:
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -97,6 +97,12 @@ test-hosts: bundle lint-ansible ## three hosts that systemd has booted, provisio
 	@tools/packages.sh mmdebstrap openssh-client netavark iptables
 	@tools/ansible.sh $(VENV)/ansible
 	$(SUDO) $(BIN)/python -m tests.machines.provision $(OF_SUITE) $${MESH_LAB:-build/hosts} $(BUNDLE)
+
+test-control: bundle ## the same with two meshd over three members of etcd, and with a cluster of etcd that was there
+	@tools/packages.sh mmdebstrap openssh-client netavark iptables
+	@tools/ansible.sh $(VENV)/ansible
+	@tools/unpack.sh etcd-server etcd $(VENV)/etcd
+	$(SUDO) $(BIN)/python -m tests.machines.several $(OF_SUITE) $${MESH_LAB:-build/hosts} $(BUNDLE)
 
 test-matrix: bundle lint-collection ## what a user sees when parts of the mesh end; writes docs/reliability.md's table
 	@tools/packages.sh mmdebstrap openssh-client netavark iptables e2fsprogs gcc libc6-dev

@@ -115,7 +115,7 @@ def _pack(file: Path, root: Path) -> None:
 def _add(session: Session, file: Path, output: str, root: Path) -> None:
     """Make this host, which has joined, a control host by a pack (- reads it from standard input).
 
-    Do it again with a new pack when a key was replaced (`mesh secrets rotate-keys`, `mesh certs rotate-ca`).
+    Do it again with a new pack when an authority was replaced (`mesh certs rotate-ca`, `rotate-ray-ca`).
     """
     from mesh.supervision import control, up
 
@@ -137,7 +137,7 @@ def _head(session: Session, address: str, output: str, root: Path) -> None:
     """Say that Ray's head is at the control host IP from now on: first there, then on every other host.
 
     For when the host of the head is lost: the others go on by their last orders meanwhile. Ray starts anew on each, and
-    no container notices. When the lost host is back, say the same there instead of `mesh up`.
+    no container notices. A lost control host that boots again finds it out by itself.
     """
     from mesh.supervision import control, up
 
@@ -145,13 +145,34 @@ def _head(session: Session, address: str, output: str, root: Path) -> None:
     layout, told = _told(root)
     told = control.moved(layout, told, address)
     with Steps(session.color, quiet=bool(output)) as steps:
+        if not told.join:
+            _say_place(layout, host_of(layout, told).ray_head)
+            steps.done("head", f"every control host is told that it is at {address}")
         words = bring_up(host_of(layout, told), told, steps)
     _tell(output, words)
+
+
+def _say_place(layout: "Layout", head: str) -> None:
+    """In etcd, so that a control host which was away finds it when it boots."""
+    from mesh.cli.store import configured, needed
+    from mesh.store import copying, etcdplace
+    from mesh.store.etcdclient import address_of
+    from mesh.store.etcdlayout import Layout as Keys
+
+    etcd = needed(configured(layout))
+
+    async def say() -> None:
+        async with copying.reaching(address_of(etcd)) as client:
+            await etcdplace.tell_place(client, Keys(etcd.prefix), head)
+
+    asyncio.run(say())
 
 
 def _tell(output: str, words: list[str]) -> None:
     if output:
         click.echo(json.dumps({"changed": words}, indent=2))
+    else:
+        click.echo(f"\nChanged: {', '.join(words)}." if words else "\nAll was so already: nothing was changed.")
 
 
 def _text(file: Path) -> str:

@@ -68,15 +68,16 @@ async def _migrate(to: str, overwrite: bool, root: Path | None) -> None:
 
 
 async def into_etcd(config: "MeshdConfig", *, over: bool) -> str:
-    """Copies the store in the file into the cluster that the configuration names; returns in words what that was.
-    Raises AlreadyExists, Conflict, Unavailable."""
-    from mesh.store import copying
+    """Copies the store in the file into the cluster that the configuration names, and says there where Ray's head is;
+    returns in words what was copied. Raises AlreadyExists, Conflict, Unavailable."""
+    from mesh.store import copying, etcdplace
     from mesh.store.etcdclient import address_of
     from mesh.store.etcdlayout import Layout as Keys
 
     async with copying.reaching(address_of(config.etcd)) as client:
         copy = copying.read_file(config.store_file)
         await copying.write_etcd(client, Keys(config.etcd.prefix), copy, over=over)
+        await etcdplace.tell_place(client, Keys(config.etcd.prefix), config.ray.address)
     return f"{len(copy.objects)} objects at revision {copy.revision}"
 
 

@@ -139,9 +139,7 @@ def _pool(pool: tuple[str, ...]) -> tuple[str, ...]:
 
 def host_of(layout: "Layout", told: "Told") -> "Host":
     """This host as values."""
-    from mesh.supervision.programs import Host
-
-    return Host(layout, told.node_name, told.node_ip, told.listen, told.join, has_meshd=told.has_meshd)
+    return told.host(layout)
 
 
 def _told(

@@ -4,6 +4,8 @@
     <prefix>log/<revision, 16 hex>     one commit: which keys it wrote, in order, JSON
     <prefix>objects/<kind>/<ns>/<name> an object: its revision (8 bytes), then the codec's bytes
     <prefix>leader                     who leads, by a lease (mesh/leader.py)
+    <prefix>keys                       the store's keys, in a box (mesh/store/etcdkeys.py)
+    <prefix>place                      where Ray's head is (mesh/store/etcdplace.py)
 
 Rule: pure. An object's value carries its own revision, for etcd's are other numbers: a box made anew (a key's rotation)
 changes etcd's and not ours. History is etcd's own: the values before and after lie nowhere twice.
@@ -94,6 +96,8 @@ class Layout:
         self.prefix = prefix.encode()
         self.head = self.prefix + b"head"
         self.leader = self.prefix + b"leader"
+        self.keys = self.prefix + b"keys"
+        self.place = self.prefix + b"place"
         self.log = self.prefix + b"log/"
         self.objects = self.prefix + b"objects/"
 

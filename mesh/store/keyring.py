@@ -48,6 +48,11 @@ class Keyring:
         self._keys = {key_id(key): key, **self._keys}
         self.primary = key_id(key)
 
+    def become(self, other: "Keyring") -> None:
+        """Another one's keys instead of these."""
+        self._keys = {key_id(key): key for key in other.all()}
+        self.primary = other.primary
+
     def retire(self) -> None:
         """Only the first one stays."""
         self._keys = {self.primary: self._keys[self.primary]}

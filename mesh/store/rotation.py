@@ -1,12 +1,13 @@
 """Rotates the key that wraps the data keys of Secrets, while the store is in use.
 
-Rule: the new key is kept before anything is wrapped with it, and an old one goes when nothing is wrapped with it any
-more, history included; so whatever moment it is killed at, every Secret can be read, and it goes on where it stopped.
+Rule: the new key is kept, and told to every meshd that may lead, before anything is wrapped with it, and an old one
+goes when nothing is wrapped with it any more, history included; so whatever moment it is killed at, every Secret can be
+read, and it goes on where it stopped.
 """
 
 import asyncio
 import secrets
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -32,13 +33,21 @@ class Rewraps(Protocol):
         ...
 
 
-class KeyRotation:
-    """One store's."""
+Tell = Callable[[Keyring], Awaitable[None]]
 
-    def __init__(self, source: KeySource, ring: Keyring, store: Rewraps) -> None:
+
+async def _told_nobody(_ring: Keyring) -> None:
+    """Of a meshd that is alone."""
+
+
+class KeyRotation:
+    """One store's. `tell`: takes the keys, as they are kept now, to the other meshd; raises Unavailable."""
+
+    def __init__(self, source: KeySource, ring: Keyring, store: Rewraps, tell: Tell = _told_nobody) -> None:
         self._source = source
         self._ring = ring
         self._store = store
+        self._tell = tell
         self._busy = False
 
     async def run(self) -> AsyncGenerator[Progress, None]:
@@ -58,9 +67,11 @@ class KeyRotation:
         if len(ring) == 1:
             fresh = secrets.token_bytes(SIZE)
             await asyncio.to_thread(self._source.save, [fresh, *ring.all()])
+            await self._tell(Keyring([fresh, *ring.all()]))
             ring.lead(fresh)
             yield Progress("a new key encrypts from now on", ring.primary)
         else:
+            await self._tell(ring)
             yield Progress("goes on with a rotation that was not finished", ring.primary)
         wrapped = 0
         async for wrapped in self._store.rewrap():
@@ -71,4 +82,5 @@ class KeyRotation:
             yield Progress(f"done; now remove all keys but the first: {error.message}", ring.primary, wrapped)
             return
         ring.retire()
+        await self._tell(ring)
         yield Progress("done: the old key is retired", ring.primary, wrapped)

@@ -92,6 +92,12 @@ def moved(layout: Layout, told: Told, address: str) -> Told:
         raise Invalid("only a control host can have Ray's head: `mesh control add` makes this host one")
     if here and told.join and _answers(head, layout.ray_tls):
         raise Conflict(f"Ray's head is there, at {head}: it can be elsewhere once it has ended (`mesh down` there)")
+    return placed(told, address)
+
+
+def placed(told: Told, address: str) -> Told:
+    """What a host is told where Ray's head is at `address`, an IP of a control host."""
+    here = address == told.node_ip
     join = "" if here else f"{address}:{GCS_PORT}"
     return replace(told, join=join, with_meshd=told.has_meshd and not here, control=_reached(told.control, address))
 

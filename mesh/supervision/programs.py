@@ -34,7 +34,8 @@ class Program:
     lives on when it ends (containers' monitors). `capabilities`: those that it needs of root's, and then it is confined
     where the supervisor can do that; None: it makes containers and needs all. `notifies`: it tells the supervisor when
     it is ready, and that it is alive. `keeps`: others leave with it what they have while they are restarted, so it is
-    restarted once they are back. `keys`: files that the supervisor hands over, where it can (mesh.handed)."""
+    restarted once they are back. `keys`: files that the supervisor hands over, where it can (mesh.handed). `first`: a
+    command that must have ended well before each start."""
 
     name: str
     title: str
@@ -47,6 +48,7 @@ class Program:
     notifies: bool = False
     keeps: bool = False
     keys: tuple[Path, ...] = ()
+    first: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +118,7 @@ def _ray(host: Host) -> Program:
         environment=ray_start.environment(host.layout, base_environment()),
         reads=(host.layout.agent_config, host.layout.ray_token, host.layout.ray_tls / ray_names.CERTIFICATE),
         keys=(host.layout.agent_key,),
+        first=(str(host.python), "-m", "mesh.supervision.headplace", str(host.layout.root)),
     )
 
 

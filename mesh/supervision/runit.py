@@ -55,11 +55,13 @@ done 2>/dev/null
 def run_script(host: Host, program: Program) -> str:
     """The `run` file of a service: prepares the host if this boot has not yet, then becomes the program."""
     environment = [f"{key}={value}" for key, value in sorted(program.environment.items())]
+    first = f"{shlex.join(['env', '-i', *environment, *program.first])} || exit 1\n" if program.first else ""
     return (
         f"#!/bin/sh\n# {program.title}; written by `mesh up`.\n"
         "exec 2>&1\numask 077\ncd / || exit 1\n"
         'ulimit -n "$(ulimit -Hn)"\n'
         f"{prepare_once(host)} || exit 1\n"
+        f"{first}"
         f"exec env -i {shlex.join([*environment, *program.argv])}\n"
     )
 

@@ -59,6 +59,10 @@ class Told:
         known = {name: value for name, value in values.items() if name in cls.__slots__}  # a newer release says more
         return cls(**{**known, "listen": tuple(values["listen"])})
 
+    def host(self, layout: Layout) -> Host:
+        """This host as values."""
+        return Host(layout, self.node_name, self.node_ip, self.listen, self.join, has_meshd=self.has_meshd)
+
     def write(self, layout: Layout) -> None:
         """Replaces install.json."""
         private_file(layout.install, json.dumps(asdict(self), indent=2) + "\n")

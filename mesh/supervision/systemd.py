@@ -59,6 +59,7 @@ def unit(host: Host, program: Program) -> str:
         "[Service]",
         *(f'Environment="{_escape(f"{key}={value}")}"' for key, value in sorted(program.environment.items())),
         f"ExecStartPre=+{_command(('/bin/sh', '-c', prepare_once(host)))}",  # +: not confined
+        *((f"ExecStartPre=+{_command(program.first)}",) if program.first else ()),
         f"ExecStart={_command((*_WITH_ALL_FILES, *program.argv))}",
         *(f"LoadCredential={key.name}:{str(key).replace('%', '%%')}" for key in program.keys),
         "Restart=always",

@@ -1,6 +1,7 @@
 """Several meshd over an etcd of three members: one leads, the others follow, and nobody's death loses anything."""
 
 import asyncio
+import base64
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from mesh.errors import Unavailable
+from mesh.etcd import etcd_pb2 as pb
 from mesh.following import leading
 from mesh.leader import Candidate, Election
 from mesh.meshd import Meshd, Settings
@@ -16,10 +18,12 @@ from mesh.model.pods import is_ready
 from mesh.rpc.tls import Tls
 from mesh.sdk.client import AsyncClient
 from mesh.sdk.context import Context
+from mesh.sdk.secrets import Secrets
 from mesh.start import EPOCH
 from mesh.store.codec import PlainCodec
+from mesh.store.copying import reaching
 from mesh.store.etcd import EtcdStore
-from mesh.v1.core_pb2 import ConfigMap, Namespace
+from mesh.v1.core_pb2 import ConfigMap, Namespace, Secret
 from nodeagent.agent import Agent
 from nodeagent.config import AgentConfig
 from nodeagent.runtime.seen import State
@@ -90,6 +94,41 @@ async def test_one_etcd_member_killed_and_the_majority_lost_and_back(tmp_path: P
         names = {o.metadata.name for o in await client.list(ConfigMap)}
         assert {"before", "after", *(f"with-two-{n}" for n in range(5))} <= names
         assert mesh.processes["c"].returncode is None
+
+
+SECRET = "apiVersion: v1\nkind: Secret\nmetadata: {{name: {name}}}\nstringData: {{word: canary}}\n"
+
+
+async def test_a_new_key_of_the_store_reaches_who_follows_and_is_in_etcd_in_a_box_alone(
+    tmp_path: Path, etcd: EtcdCluster
+) -> None:
+    async with members(tmp_path, etcd, "d", "e") as mesh, AsyncClient(mesh.context(), timeout=30) as client:
+        keys = {name: tmp_path / name / "store.key" for name in ("d", "e")}
+        before = keys["e"].read_text()
+        await client.apply(SECRET.format(name="old"))
+        async for _ in Secrets(client.over).rotate_keys():
+            pass
+        assert keys["d"].read_text() != before
+        await client.apply(SECRET.format(name="new"))
+        await mesh.processes.pop("e").wait()  # it can't read that, ends, and is started again by its supervisor
+        await mesh.start("e")
+
+        await mesh.kill("d")
+        await mesh.writes(client, SECRET.format(name="newest"))
+        assert await mesh.leader() == "e"
+        assert keys["e"].read_text() == keys["d"].read_text()
+        for name in ("old", "new", "newest"):
+            assert (await client.get(Secret, name)).data["word"] == b"canary"
+
+        keys["d"].write_text(before)  # as a pack of before the rotation would have it
+        await mesh.start("d")
+        assert keys["d"].read_text() == keys["e"].read_text()
+        (line,) = keys["d"].read_text().splitlines()
+        async with reaching(etcd.address()) as reader:
+            found = await reader.range(pb.RangeRequest(key=b"/", range_end=b"0"))
+        everything = b"".join(kv.value for kv in found.kvs)
+        assert base64.b64decode(line.split()[-1]) not in everything
+        assert line.split()[-1].encode() not in everything
 
 
 WEB = """

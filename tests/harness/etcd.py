@@ -105,10 +105,10 @@ def program() -> Path:
 
 
 @contextlib.contextmanager
-def etcd_cluster(directory: Path, members: int = 1) -> Iterator[EtcdCluster]:
-    """An empty one, whose files are below `directory`."""
-    addresses = [f"127.0.0.1:{port}" for port in free_ports(2 * members)]
-    ca = _authority(directory, "127.0.0.1")
+def etcd_cluster(directory: Path, members: int = 1, host: str = "127.0.0.1") -> Iterator[EtcdCluster]:
+    """An empty one at an address of this machine, whose files are below `directory`."""
+    addresses = [f"{host}:{port}" for port in free_ports(2 * members)]
+    ca = _authority(directory, host)
     with _running(EtcdCluster(directory, addresses[:members], addresses[members:], ca)) as cluster:
         yield cluster
 

@@ -6,6 +6,7 @@ async with members(tmp_path, cluster, "a", "b") as mesh:
 
 import asyncio
 import os
+import shutil
 import socket
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -130,8 +131,9 @@ async def members(root: Path, etcd: EtcdCluster, *names: str, lease: int = 5) ->
     ports = dict(zip(names, free_ports(len(names)), strict=True))
     for name, port in ports.items():
         (root / name).mkdir(mode=0o700)
+        shutil.copy(root / "store.key", root / name / "store.key")  # each host has its own file
         text = config(root, root / name, etcd, name=name, port=port, lease=lease)
-        (root / f"{name}.toml").write_text(text)
+        (root / f"{name}.toml").write_text(text.replace(f"{root}/store.key", f"{root}/{name}/store.key"))
     mesh = Members(root, ports)
     try:
         for name in names:

@@ -11,17 +11,15 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable
 from typing import Any
 
-from tests.machines.lab import Failed, Lab, ask_for_lab
+from tests.machines import ha
+from tests.machines.ha import FIRST, LATE, THIRD, until
+from tests.machines.lab import Lab, ask_for_lab
 from tests.machines.provision import HOSTS, asked, expect, play, web
 from tests.matrix.row import Row, Seen
 from tests.matrix.table import told
 
-FIRST, SECOND, THIRD = HOSTS
-PATIENCE = 300.0
-LATE = 4  # requests that may be under way to a host when it goes
 RAY = "ray::|raylet/raylet|gcs_server|ray_watch|ray.scripts|ray/dashboard|runtime_env"
 KEPT = "nodes,deployments,services,configmaps,secrets,namespaces"
 
@@ -90,7 +88,7 @@ def main() -> int:
         play(lab.inventory(wished.bundle.absolute()), "site")
         web(lab)
         lab.ssh(FIRST, "mesh", "delete", "cronjob", "look")  # its pods come and go by themselves
-        rows = [row for row in ROWS if wished.only in row.name]
+        rows = [row for row in (*ROWS, *ha.ROWS) if wished.only in row.name]
         return max([0, *(told(row, measured(lab, row), write=wished.write) for row in rows)])
     finally:
         if not wished.keep:
@@ -99,6 +97,8 @@ def main() -> int:
 
 def measured(lab: Lab, row: Row[Lab]) -> Seen:
     """Strikes, waits until everything is well, and says what was seen."""
+    if row.before:
+        row.before(lab)
     spread(lab)
     before, objects = pods(lab), lab.ssh(FIRST, "mesh", "get", KEPT, "-o", "name").split()
     with asked(lab, [HOSTS[number] for number in row.asking]) as answers:
@@ -123,7 +123,7 @@ def spread(lab: Lab) -> None:
     for replicas in (0, 2 * len(HOSTS)):
         lab.ssh(FIRST, "mesh", "scale", "deployment/web", f"--replicas={replicas}")
         converged(lab)
-        until(lambda: len(_pods(lab)) == replicas)  # noqa: B023 - called in this round alone
+        until(lambda: len(_pods(lab)) == replicas, "the example is as large as told")  # noqa: B023 - called in this round
     expect({pod["spec"]["nodeName"] for pod in _pods(lab)} == set(HOSTS), "every host has pods of the example")
 
 
@@ -145,7 +145,7 @@ def _of(status: dict[str, Any]) -> tuple[int, str]:
 
 def converged(lab: Lab) -> None:
     """Returns once every host answers and holds its orders, and the example is as large as it should be and ready."""
-    until(lambda: _settled(lab))
+    until(lambda: _settled(lab), "every host is well")
 
 
 def _settled(lab: Lab) -> bool:
@@ -161,15 +161,6 @@ def _settled(lab: Lab) -> bool:
     return all(c.get("Ready") == "True" for c in conditions) and all(
         d["status"].get("readyReplicas", 0) == d["spec"]["replicas"] for d in deployments
     )
-
-
-def until(true: Callable[[], bool]) -> None:
-    """Asks again and again: what is waited for is on another host."""
-    end = time.monotonic() + PATIENCE
-    while not true():
-        if time.monotonic() > end:
-            raise Failed(f"not within {PATIENCE:.0f} s")
-        time.sleep(0.3)
 
 
 if __name__ == "__main__":

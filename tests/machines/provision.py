@@ -86,9 +86,9 @@ def seen(lab: Lab, name: str) -> Picture:
     return picture(lambda command: lab.ssh(name, command), lab.rules(name))
 
 
-def unchanged(lab: Lab, before: Mapping[str, Picture], what: str) -> None:
+def unchanged(lab: Lab, before: Mapping[str, Picture], what: str, hosts: Sequence[str] = HOSTS) -> None:
     """Raises Failed with what a playbook left on the hosts."""
-    for name in HOSTS:
+    for name in hosts:
         left = differences(before[name], seen(lab, name))
         expect(not left, f"{what} leaves {name} as it was, but for:\n" + "\n".join(left))
 

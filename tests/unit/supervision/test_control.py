@@ -13,9 +13,9 @@ from mesh import config, pki
 from mesh.cli.up import host_of
 from mesh.errors import Conflict, Forbidden, Invalid, Unavailable
 from mesh.fleet import rayhead
-from mesh.supervision import control, setup, toml
+from mesh.supervision import control, headplace, setup, toml, up
 from mesh.supervision.layout import Layout
-from mesh.supervision.programs import programs
+from mesh.supervision.programs import Host, Program, programs
 from mesh.supervision.setup import Told
 
 NOW = 1_800_000_000
@@ -167,6 +167,49 @@ def test_rays_head_goes_to_the_second_once_the_first_is_silent(
     silent = Forbidden("it is not ours")
     with pytest.raises(Forbidden):
         control.moved(other, told, "10.0.0.2")
+
+
+class Installer:
+    """A supervisor that is told units alone."""
+
+    def __init__(self) -> None:
+        self.argv: dict[str, tuple[str, ...]] = {}
+
+    def install(self, _host: Host, wanted: Sequence[Program]) -> set[str]:
+        self.argv = {program.name: program.argv for program in wanted}
+        return set(self.argv)
+
+
+def test_a_first_host_that_was_lost_finds_out_where_rays_head_is_by_now(
+    first: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    supervisor = Installer()
+    monkeypatch.setattr(up, "supervisor_of", lambda _: supervisor)
+    told = Told("host1", "10.0.0.1", ("10.0.0.1:7443",), context="local")
+    told.write(first)
+    for known in ("", "10.0.0.1:7430"):
+        assert headplace.found(first, lambda _, known=known: known) == "", "nobody has said so, or it is here"
+        assert Told.read(first) == told
+
+    words = headplace.found(first, lambda etcd: "10.0.0.2:7430" if etcd.servers else "")
+    assert "10.0.0.2:7430" in words
+    after = Told.read(first)
+    assert after is not None
+    assert (after.join, after.with_meshd, after.context) == ("10.0.0.2:7430", True, "local"), "a control host still"
+    assert "--address=10.0.0.2:7430" in supervisor.argv["mesh-ray"]
+    assert "meshd" in supervisor.argv
+    assert config.parse(first.meshd_config.read_text()).ray.address == "10.0.0.2:7430"
+    assert headplace.found(first, lambda _: "10.0.0.2:7430") == "", "then Ray starts"
+
+
+def test_a_host_whose_store_is_a_file_asks_nobody(other: Layout) -> None:
+    def ask(_: config.Etcd) -> str:
+        raise AssertionError("there is nobody to ask")
+
+    JOINED.write(other)
+    assert headplace.found(other, ask) == ""
+    other.meshd_config.write_text("node_silence_seconds = 9\n")
+    assert headplace.found(other, ask) == ""
 
 
 def test_a_host_without_meshd_can_not_have_rays_head(other: Layout) -> None:

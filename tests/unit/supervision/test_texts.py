@@ -65,6 +65,18 @@ def test_a_run_script_quotes_what_it_is_given(root: str) -> None:
     assert tuple(words[-len(meshd.argv) :]) == meshd.argv
 
 
+def test_ray_starts_once_it_is_known_where_its_head_is() -> None:
+    ray = programs(HOST)[1]
+    lines = run_script(HOST, ray).splitlines()
+    asks = shlex.split(lines[-2])
+    assert asks[-6:] == ["-m", "mesh.supervision.headplace", "/var/lib/mesh", "||", "exit", "1"]
+    first, second, start = (line for line in unit(HOST, ray).splitlines() if line.startswith("ExecStart"))
+    assert "nodeagent" in first
+    assert "mesh.supervision.headplace" in second
+    assert second.startswith("ExecStartPre=+")
+    assert start.startswith("ExecStart=")
+
+
 def test_units_restart_for_ever_and_spare_containers() -> None:
     podman, ray, *_ = programs(HOST)
     text = unit(HOST, podman)
