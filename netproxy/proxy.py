@@ -23,7 +23,7 @@ from netproxy import lastgood
 from netproxy.addresses import Addresses
 from netproxy.balance import Book
 from netproxy.dataplane import Dataplane
-from netproxy.diff import Claims, Close, Move, Open, Swap
+from netproxy.diff import Claims
 from netproxy.dns.server import NameServer
 from netproxy.flows import Took, flows_of, join, tell_problems
 from netproxy.handover import KINDS, place_of_words
@@ -32,7 +32,7 @@ from netproxy.health import HealthPorts, Standing
 from netproxy.holding import Holding, Left, words_of
 from netproxy.ingress.engine import Ingress
 from netproxy.leaving import Leaving
-from netproxy.listening import BACKLOG, bound, guard
+from netproxy.listeners import Engines, Listeners
 from netproxy.routes import (
     DNS,
     Backend,
@@ -55,7 +55,6 @@ from netproxy.udp import UdpEngine
 log = structlog.get_logger()
 INGRESS = "/ingress:"  # in names of entries that are Ingresses
 HOST = "~host"  # who claims the ports of the host; sorts behind every Service
-AGAIN = 10.0  # seconds until a listener that could not be opened is tried again
 
 
 class Proxy:
@@ -77,14 +76,9 @@ class Proxy:
         self._tcp = Engine(turns, loop, self._leaving.drained, str(tunnel or ""), most)
         self._hands = Hands(turns, loop, (holder, tunnel))
         self._hands.news = lambda: self.news()  # noqa: PLW0108
-        self._shared = SharedEngine(self._tcp, self._hands)
         self._udp = UdpEngine(turns, loop, most)
         self._dns = NameServer(turns, loop)
         self._health = HealthPorts(loop)
-        self._sockets: dict[Listen, SharedEngine | UdpEngine | NameServer] = {}
-        self._problems: dict[Listen, str] = {}
-        self._fresh: dict[Listen, socket.socket] = {}  # to be kept by the holder
-        self._retrying: asyncio.TimerHandle | None = None
         self._took = Took()
         self._unserved_since = 0.0  # since when a table is coming in and not served
         self._ingress: Ingress | None = None
@@ -92,6 +86,9 @@ class Proxy:
         self._ready = False
         self._tunnel = tunnel
         self._holding = Holding(turns, loop, holder)
+        engines = Engines(SharedEngine(self._tcp, self._hands), self._udp, self._dns)
+        self._listeners = Listeners(loop, engines, self._book, self._claims, self._holding)
+        self._listeners.reopened = self._reopened
         left = self._holding.begin()
         for order in lastgood.load(file):
             self._take(order)
@@ -139,7 +136,7 @@ class Proxy:
         flows.workers = 1 + len(self._hands)
         for others in await self._hands.flows(request):
             join(flows, others)
-        tell_problems(flows, request, self._problems, self._claims.serving)
+        tell_problems(flows, request, self._listeners.problems, self._claims.serving)
         flows.names.CopyFrom(self._dns.figures())
         flows.sync.extend(self._took.counts)
         flows.sync_sum = self._took.sum
@@ -162,7 +159,7 @@ class Proxy:
             held.draining[uid] += number
         if self._ingress is not None and self._ingress.problem:
             held.problems.append(f"ingress: {self._ingress.problem}")
-        held.problems.extend(f"{listen}: {why}" for listen, why in sorted(self._problems.items()))
+        held.problems.extend(f"{listen}: {why}" for listen, why in sorted(self._listeners.problems.items()))
         return held
 
     def stop(self) -> int:
@@ -262,7 +259,7 @@ class Proxy:
         self._tell_ingress()
         touched = self._claims.claim(HOST, host_port_routes(host.host_ports))
         touched |= self._claims.claim(DNS, dns_routes(host.dns_address))
-        self._make(self._claims.moves(touched))
+        self._listeners.make(self._claims.moves(touched))
         self._settle_host_ports()
         if moved:
             self._program(self._plane.services)
@@ -280,11 +277,11 @@ class Proxy:
             self._health.want(name, health_of(service, place) if service is not None else {})
         if any(s is None or s.load_balancer_ips for s in services.values()):
             self._hold_addresses()
-        self._make(self._claims.moves(touched))
+        self._listeners.make(self._claims.moves(touched))
         for name, service in services.items():
             self._settle(name, service)
         self._tell_ingress()
-        self._try_again()
+        self._listeners.try_again()
 
     def _named(self) -> dict[str, ProxyService]:
         return {name: service for name, service in self._plane.services.items() if INGRESS not in name}
@@ -311,70 +308,9 @@ class Proxy:
         others = {ip for service in self._plane.services.values() for ip in announced(service, place)}
         self._addresses.hold(self._host.service_cidr, others, next(iter(self._host.node_addresses), ""))
 
-    def _make(self, moves: Iterable[Move]) -> None:
-        for move in moves:
-            self._do(move)
-        self._holding.keep(self._fresh)
-        self._fresh.clear()
-
-    def _do(self, move: Move) -> None:
-        if isinstance(move, Close):
-            self._problems.pop(move.listen, None)
-            self._shut(move.listen)
-            return
-        engine = self._sockets.get(move.listen)
-        if engine is not self._engine(move) or isinstance(engine, NameServer):
-            self._shut(move.listen)
-            self._open(move.listen, move.route)
-        else:
-            guard(engine.socket_of(move.listen), move.route)
-            engine.swap(move.listen, self._book.pool_of(move.route, self._loop.time()))
-
-    def _open(self, listen: Listen, route: Route) -> None:
-        inherited = self._holding.inherited.pop(listen, None)
-        try:
-            sock = inherited or bound(listen)
-            guard(sock, route)
-            if listen.protocol == "TCP" and inherited is None:
-                sock.listen(BACKLOG)
-        except OSError as error:
-            self._problems[listen] = f"cannot listen: {error.strerror}"
-            log.error("listen_failed", address=str(listen), service=route.service, error=error.strerror)
-            return
-        self._problems.pop(listen, None)
-        self._fresh[listen] = sock
-        if route.service == DNS:
-            self._sockets[listen] = self._dns
-            self._dns.open(listen, sock)
-            return
-        engine = self._sockets[listen] = self._shared if listen.protocol == "TCP" else self._udp
-        engine.open(listen, sock, self._book.pool_of(route, self._loop.time()))
-
-    def _shut(self, listen: Listen) -> None:
-        engine = self._sockets.pop(listen, None)
-        if engine is not None:
-            engine.close(listen)
-            self._fresh.pop(listen, None)
-            self._holding.drop([listen])
-
-    def _engine(self, move: Open | Swap) -> SharedEngine | UdpEngine | NameServer:
-        if move.route.service == DNS:
-            return self._dns
-        return self._shared if move.listen.protocol == "TCP" else self._udp
-
-    def _try_again(self) -> None:
-        if self._problems and self._retrying is None:
-            self._retrying = self._loop.call_later(AGAIN, self._reopen)
-
-    def _reopen(self) -> None:
-        self._retrying = None
-        for listen in list(self._problems):
-            self._open(listen, self._claims.serving[listen])
+    def _reopened(self) -> None:
         self._hands.flush()
-        self._holding.keep(self._fresh)
-        self._fresh.clear()
-        self._try_again()
-        if not self._problems:
+        if not self._listeners.problems:
             self.news()
 
     # ---- who leaves

@@ -13,6 +13,7 @@ import structlog
 from mesh.access.revoked import LIST as REVOKED
 from mesh.access.revoked import is_revoked
 from mesh.errors import Conflict, MeshError, Unavailable
+from mesh.fleet.concerns import concerns
 from mesh.fleet.entrusting import Entrusting
 from mesh.fleet.keeping import Keeping
 from mesh.fleet.line import Line
@@ -25,7 +26,6 @@ from mesh.fleet.needs import (
     next_token_at,
     nothing_for,
     ordered_alike,
-    refers,
 )
 from mesh.fleet.news import News, reached
 from mesh.fleet.picture import Picture
@@ -33,29 +33,16 @@ from mesh.fleet.port import AgentPort
 from mesh.fleet.programming import Programming
 from mesh.fleet.publisher import Publisher
 from mesh.fleet.report import writes_for
-from mesh.model import claims, podtokens
 from mesh.model.hosts import unheard
-from mesh.model.kinds import Object, key_of
 from mesh.model.pauses import Pauses
-from mesh.model.services import KUBERNETES
 from mesh.model.times import SECOND
-from mesh.network import ingress
 from mesh.sessions import Trust
 from mesh.store.change import change
 from mesh.store.feed import Feed
 from mesh.store.port import Event, Store, Write
 from mesh.tracing.walks import Walks
 from mesh.v1 import node_pb2
-from mesh.v1.core_pb2 import (
-    ConfigMap,
-    Node,
-    PersistentVolume,
-    PersistentVolumeClaim,
-    Pod,
-    Secret,
-    ServiceAccount,
-)
-from mesh.v1.net_pb2 import Ingress, IngressClass, Service
+from mesh.v1.core_pb2 import Node, Pod
 from mesh.view import View
 
 _log = structlog.get_logger("mesh.fleet.link")
@@ -336,7 +323,7 @@ class Link:
                     if not alike:
                         self._look.set()
                     self._touch([obj.metadata.uid])
-                elif self._concerns(obj):
+                elif concerns(self.name, obj, self._fleet.feed.view):
                     self._look.set()
             if event.key == REVOKED:
                 self.picture.doubt()
@@ -347,25 +334,6 @@ class Link:
                 self._look.set()  # a neighbour came, went or moved
             if event.object is None and isinstance(event.previous, Pod):
                 self.picture.forget(event.previous.metadata.uid)
-
-    def _concerns(self, obj: Object | None) -> bool:
-        """Whether the host's pods are told of it."""
-        view = self._fleet.feed.view
-        if isinstance(obj, Ingress | IngressClass):
-            return ingress.serves(view.node(self.name))
-        if isinstance(obj, Service):
-            pods = view.pods_on(self.name)
-            own = any(p.metadata.namespace == obj.metadata.namespace for p in pods)
-            return own or (bool(pods) and key_of(obj) == KUBERNETES)
-        if isinstance(obj, PersistentVolume):
-            return claims.host_of(obj) == self.name
-        if isinstance(obj, PersistentVolumeClaim):
-            mine = [p for p in view.pods_on(self.name) if p.metadata.namespace == obj.metadata.namespace]
-            return any(obj.metadata.name in claims.claims_of(p.spec) for p in mine)
-        if isinstance(obj, ServiceAccount):
-            mine = [p for p in view.pods_on(self.name) if p.metadata.namespace == obj.metadata.namespace]
-            return any(podtokens.account_of(p.spec) == obj.metadata.name for p in mine)
-        return isinstance(obj, ConfigMap | Secret) and refers(self.name, view, obj)
 
     def _forget_gone(self, news: node_pb2.Observed) -> None:
         for report in news.pods:
