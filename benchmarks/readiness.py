@@ -17,7 +17,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from tests.e2e.conftest import EXAMPLE, IMAGE, join
 from tests.harness.hosts import FakeHost, machines
-from tests.harness.pythonpod import REPOSITORY, python_pod
+from tests.harness.loading import loading
+from tests.harness.pythonpod import python_pod
 
 PODS, RATE = 3, 150  # pods that flip; connections a second from each host
 SERVICE = """
@@ -45,20 +46,12 @@ def steady() -> str:
     return python_pod("steady", "http_server.py", "8080", "steady", node="host1", ports=(8080,), labels={"app": "web"})
 
 
-def load(host: FakeHost) -> "subprocess.Popen[str]":
-    """Connections from one host."""
-    program = str(REPOSITORY / "tests" / "harness" / "http_load.py")
-    call = host.command(sys.executable, program, "10.96.0.80", "80", "8", "close", str(RATE))
-    pipe = subprocess.PIPE
-    return subprocess.Popen(call, stdin=pipe, stdout=pipe, text=True, env=host.environment(), cwd="/")
-
-
 def measured(hosts: list[FakeHost], seconds: float) -> tuple[list[float], int, dict[str, int]]:
     """Milliseconds of each flip; requests; failures."""
     first = hosts[0]
     texts = [SERVICE, steady(), *(flipping(n) for n in range(PODS))]
     first.mesh("apply", "-f", "-", "--wait", "--timeout=120s", text="\n---\n".join(texts))
-    loads = [load(host) for host in hosts]
+    loads = [loading(host, "10.96.0.80", "close", RATE) for host in hosts]
     time.sleep(seconds)
     asked, failed = 0, dict[str, int]()
     for process in loads:

@@ -7,20 +7,18 @@ MESH_ROLLOUTS=20 rolls so many times, and asks as much as goes.
 import json
 import os
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.e2e.conftest import IMAGE
 from tests.harness.hosts import Failed, FakeHost, machines
-from tests.harness.pythonpod import REPOSITORY, python_pod
+from tests.harness.loading import load
+from tests.harness.pythonpod import python_pod
 
 ROUNDS = int(os.environ.get("MESH_ROLLOUTS") or "0")
+RATE = 0 if ROUNDS else 50
 ADDRESS, REPLICAS = "10.96.0.90", 10
 SERVICE = f"""
 apiVersion: v1
@@ -66,7 +64,7 @@ def test_no_request_fails_while_it_rolls_forth_and_back(host: FakeHost) -> None:
     for number in range(ROUNDS or 1):
         for mode in ("close", "keep")[: 2 if ROUNDS else 1]:
             before = pods(host)
-            with load(host, mode) as told:
+            with load(host, ADDRESS, mode, RATE) as told:
                 host.mesh("set", "env", "deployment/web", f"VERSION={number}-{mode}")
                 rolled_out(host)
                 between = pods(host)
@@ -81,7 +79,7 @@ def test_no_request_fails_while_it_rolls_forth_and_back(host: FakeHost) -> None:
 
 def test_a_broken_image_stops_the_rollout_and_takes_nothing_away(host: FakeHost) -> None:
     before = pods(host)
-    with load(host, "close") as told:
+    with load(host, ADDRESS, "close", RATE) as told:
         host.mesh("set", "image", "deployment/web", "main=localhost/there-is-none:1")
         with pytest.raises(Failed) as failed:
             host.mesh("rollout", "status", "deployment/web", "--timeout=120s")
@@ -95,20 +93,3 @@ def test_a_broken_image_stops_the_rollout_and_takes_nothing_away(host: FakeHost)
     assert "exceeded its progress deadline" in said
     assert "there-is-none" in said
     assert told["failed"] == {}, told
-
-
-@contextmanager
-def load(host: FakeHost, mode: str) -> Iterator[dict[str, Any]]:
-    """Asks the Service all the while; what it came to is in the dictionary afterwards."""
-    program = str(REPOSITORY / "tests" / "harness" / "http_load.py")
-    call = host.command(sys.executable, program, ADDRESS, "80", "8", mode, "0" if ROUNDS else "50")
-    told: dict[str, Any] = {}
-    with subprocess.Popen(
-        call, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=host.environment(), cwd="/"
-    ) as process:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
-        yield told
-        process.stdin.close()
-        told |= json.loads(process.stdout.read())

@@ -6,14 +6,12 @@ MESH_REPLACING=120 replaces pods for so many seconds instead of a few times, and
 import json
 import os
 import ssl
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from signal import SIGKILL, SIGTERM
-from typing import Any
 
 import pytest
 
@@ -22,10 +20,13 @@ from mesh.supervision.programs import TUNNEL_PORT
 from tests.e2e.test_three_hosts import settled
 from tests.harness.hosts import Failed, FakeHost, until
 from tests.harness.ingress import common_name
-from tests.harness.pythonpod import REPOSITORY, python_pod
+from tests.harness.loading import WORKERS, load
+from tests.harness.pythonpod import python_pod
 
 REPLACING = float(os.environ.get("MESH_REPLACING") or "0")  # seconds; 0: each pod once
-PODS, WORKERS = 3, 8  # pods behind the Service; requests at once
+RATE = 0 if REPLACING else 50
+PODS = 3  # behind the Service
+ADDRESS = "10.96.0.80"
 ASK = "import socket, sys; c = socket.create_connection((sys.argv[1], int(sys.argv[2])), 10); " \
       "c.sendall(b'GET / HTTP/1.0\\r\\n\\r\\n'); print(c.makefile().read().splitlines()[-1])"  # fmt: skip
 SERVICE = """
@@ -78,12 +79,12 @@ def test_it_is_reached_from_every_host_and_pod(web: list[FakeHost]) -> None:
     first = web[0]
     everyone = {f"web-{n}.0" for n in range(PODS)}
     for host in web:
-        until(lambda h=host: answer(h, "10.96.0.80", 80), 30, "the Service answers")  # type: ignore[misc]
-        assert {answer(host, "10.96.0.80", 80) for _ in range(40)} == everyone
+        until(lambda h=host: answer(h, ADDRESS, 80), 30, "the Service answers")  # type: ignore[misc]
+        assert {answer(host, ADDRESS, 80) for _ in range(40)} == everyone
         assert answer(host, host.ip, 30080) in everyone
-        assert answer_in_pod(first, f"client-{host.name}", "10.96.0.80", 80) in everyone
+        assert answer_in_pod(first, f"client-{host.name}", ADDRESS, 80) in everyone
     assert answer(web[1], web[2].ip, 30080) in everyone  # another host's port
-    assert "web-0.0" in {answer_in_pod(first, "web-0", "10.96.0.80", 80) for _ in range(20)}  # itself (X14)
+    assert "web-0.0" in {answer_in_pod(first, "web-0", ADDRESS, 80) for _ in range(20)}  # itself (X14)
 
 
 def test_it_is_described_with_its_pods_and_has_a_name(web: list[FakeHost]) -> None:
@@ -125,10 +126,10 @@ def test_what_goes_between_hosts_can_be_encrypted(web: list[FakeHost]) -> None:
     first, second = web[0], web[1]
     everyone = {f"web-{n}.0" for n in range(PODS)}
     first.mesh("annotate", "service", "web", "mesh/encrypted=true")
-    until(lambda: tunnelled(second, lambda: answer(second, "10.96.0.80", 80)), 30, "a connection through the tunnel")
-    assert {answer(second, "10.96.0.80", 80) for _ in range(40)} == everyone
+    until(lambda: tunnelled(second, lambda: answer(second, ADDRESS, 80)), 30, "a connection through the tunnel")
+    assert {answer(second, ADDRESS, 80) for _ in range(40)} == everyone
     first.mesh("annotate", "service", "web", "mesh/encrypted-")
-    assert {answer(second, "10.96.0.80", 80) for _ in range(40)} == everyone
+    assert {answer(second, ADDRESS, 80) for _ in range(40)} == everyone
 
 
 def tunnelled(host: FakeHost, ask: Callable[[], str]) -> bool:
@@ -140,7 +141,7 @@ def tunnelled(host: FakeHost, ask: Callable[[], str]) -> bool:
 
 @pytest.mark.parametrize("mode", ["close", "keep"])
 def test_nothing_is_lost_while_pods_are_replaced(web: list[FakeHost], mode: str) -> None:
-    with load(web[1], mode) as told:
+    with load(web[1], ADDRESS, mode, RATE) as told:
         replace_pods(web[0])
     assert told["failed"] == {}, told
     assert told["asked"] > 50
@@ -150,12 +151,12 @@ def test_nothing_is_lost_while_pods_are_replaced(web: list[FakeHost], mode: str)
 def test_a_killed_server_costs_no_more_than_the_requests_it_had(web: list[FakeHost]) -> None:
     """New connections go to another backend, before anybody has said that the pod is not ready."""
     second = web[1]
-    with load(web[2], "close") as told:
+    with load(web[2], ADDRESS, "close", RATE) as told:
         killed = servers(second)
         for pid in killed:
             os.kill(pid, SIGKILL)
         until(lambda: servers(second) - killed, 30, "it is started again")
-        until(lambda: answer(second, "10.96.0.80", 80), 30, "the Service answers")
+        until(lambda: answer(second, ADDRESS, 80), 30, "the Service answers")
     assert killed
     assert sum(told["failed"].values()) <= WORKERS, told
 
@@ -176,7 +177,7 @@ def test_nothing_is_lost_while_programs_are_killed_and_proxies_upgraded(web: lis
     proxy = "-m netproxy --socket"
     blows = [(second, "ray::NodeActor", SIGKILL), (first, "mesh.app", SIGKILL), (third, "system service", SIGKILL),
              *((host, proxy, SIGTERM) for host in web)]  # fmt: skip
-    with load(second, "close") as told:
+    with load(second, ADDRESS, "close", RATE) as told:
         end, generation = time.monotonic() + REPLACING, 100
         while True:
             for number, (host, words, kind) in enumerate(blows):
@@ -249,7 +250,7 @@ def test_nothing_is_lost_through_ingress_while_pods_routes_and_netproxy_change(
 ) -> None:
     first = web[0]
     before = ingress.pids("haproxy", "-W")
-    with load(web[2], "keep", ingress.ip) as told:
+    with load(web[2], ingress.ip, "keep", RATE) as told:
         replace_pods(first)
         first.mesh("apply", "-f", "-", text=INGRESS.replace("name: web}\nspec", "name: more}\nspec"))
         ingress.kill("netproxy", "--ingress")
@@ -274,21 +275,3 @@ def replace(first: FakeHost, number: int, generation: int) -> None:
     """A graceful delete, and a new pod in its place."""
     first.mesh("delete", "pod", f"web-{number}", "--timeout=60s")
     first.mesh("apply", "-f", "-", "--wait", "--timeout=60s", text=server(number, generation))
-
-
-@contextmanager
-def load(host: FakeHost, mode: str, address: str = "10.96.0.80") -> Iterator[dict[str, Any]]:
-    """Asks the Service from a host all the while; what it came to is in the dictionary afterwards."""
-    program = str(REPOSITORY / "tests" / "harness" / "http_load.py")
-    rate = "0" if REPLACING else "50"
-    call = host.command(sys.executable, program, address, "80", "8", mode, rate)
-    told: dict[str, Any] = {}
-    with subprocess.Popen(
-        call, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=host.environment(), cwd="/"
-    ) as process:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
-        yield told
-        process.stdin.close()
-        told.update(json.loads(process.stdout.read()))
