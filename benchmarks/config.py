@@ -6,20 +6,17 @@ volumes are watched where they lie on the host, which is what the containers see
 
 import argparse
 import asyncio
-import select
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
 from pathlib import Path
 
 from mesh.sdk import AsyncClient
 from mesh.v1.core_pb2 import Pod
-from nodeagent.runtime import syscalls
 
 sys.path.insert(0, str(Path(__file__).parent))
+import volumes
 from pods import IMAGE, image_archive
 
 NAMESPACE = "bench-config"
@@ -29,43 +26,6 @@ kind: ConfigMap
 metadata: {{name: settings, namespace: {namespace}}}
 data: {{value: "{value}"}}
 """
-POD = """\
----
-apiVersion: v1
-kind: Pod
-metadata: {{name: {name}, namespace: {namespace}}}
-spec:
-  terminationGracePeriodSeconds: 2
-  containers:
-  - name: main
-    image: {image}
-    imagePullPolicy: Never
-    command: ["/bin/busybox", "sleep", "3600"]
-    volumeMounts: [{{name: settings, mountPath: /settings}}]
-  volumes: [{{name: settings, configMap: {{name: settings}}}}]
-"""
-
-
-def changed(volumes: Mapping[str, Path], value: str, seconds: float) -> dict[str, float]:
-    """When (perf_counter) each volume shows the value; raises TimeoutError. Blocking."""
-    watch = syscalls.Inotify()
-    try:
-        for path in volumes.values():
-            watch.add(path, syscalls.IN_MOVED_TO)
-        seen: dict[str, float] = {}
-        deadline = time.perf_counter() + seconds
-        while len(seen) < len(volumes):
-            now = time.perf_counter()
-            if now > deadline:
-                raise TimeoutError(f"{len(volumes) - len(seen)} volumes still show another value than {value}")
-            for name in volumes.keys() - seen.keys():
-                if (volumes[name] / "value").read_text() == value:
-                    seen[name] = now
-            select.select([watch.fd], [], [], 0.05)
-            watch.read()
-        return seen
-    finally:
-        watch.close()
 
 
 async def run(root: Path, count: int, rounds: int) -> None:
@@ -73,24 +33,21 @@ async def run(root: Path, count: int, rounds: int) -> None:
     async with AsyncClient() as client:
         await client.apply(f"apiVersion: v1\nkind: Namespace\nmetadata: {{name: {NAMESPACE}}}\n")
         names = [f"p{number}" for number in range(count)]
-        texts = [POD.format(name=name, namespace=NAMESPACE, image=IMAGE) for name in names]
+        texts = [volumes.pod(name, NAMESPACE, IMAGE, "configMap: {name: settings}") for name in names]
         await client.apply(CONFIG.format(namespace=NAMESPACE, value="0") + "".join(texts))
-        volumes = {}
+        shown = {}
         for name in names:
             await client.wait(Pod, name, namespace=NAMESPACE, condition="Ready", timeout=120)
             pod = await client.get(Pod, name, namespace=NAMESPACE)
-            volumes[name] = root / "agent" / "pods" / pod.metadata.uid / "volumes" / "settings"
+            shown[name] = root / "agent" / "pods" / pod.metadata.uid / "volumes" / "files"
         times: list[float] = []
         for number in range(1, rounds + 1):
-            looking = asyncio.create_task(asyncio.to_thread(changed, volumes, str(number), 30))
+            looking = asyncio.create_task(asyncio.to_thread(volumes.changed, shown, str(number), 30))
             await asyncio.sleep(0.2)
             began = time.perf_counter()
             await client.apply(CONFIG.format(namespace=NAMESPACE, value=number))
             times += [(at - began) * 1000 for at in (await looking).values()]
-        times.sort()
-        p99 = times[min(len(times) - 1, int(len(times) * 0.99))]
-        print(f"{count} pods, {rounds} changes: new content after median {statistics.median(times):.0f} ms, "
-              f"p99 {p99:.0f} ms, longest {times[-1]:.0f} ms")  # fmt: skip
+        print(f"{count} pods, {rounds} changes: new content after {volumes.words(times)}")
         await client.delete("Namespace", NAMESPACE)
 
 

@@ -19,7 +19,7 @@ from mesh.sdk.secrets import Secrets
 from mesh.v1.core_pb2 import Pod, Secret
 
 sys.path.insert(0, str(Path(__file__).parent))
-from config import changed
+import volumes
 
 NAMESPACE = "bench-secrets"
 LOGIN = """\
@@ -27,22 +27,6 @@ apiVersion: v1
 kind: Secret
 metadata: {{name: login, namespace: {namespace}}}
 stringData: {{value: "{value}"}}
-"""
-POD = """\
----
-apiVersion: v1
-kind: Pod
-metadata: {{name: {name}, namespace: {namespace}}}
-spec:
-  {node}
-  terminationGracePeriodSeconds: 2
-  containers:
-  - name: main
-    image: {image}
-    imagePullPolicy: Never
-    command: ["/bin/busybox", "sleep", "3600"]
-    volumeMounts: [{{name: files, mountPath: /files}}]
-  volumes: [{{name: files, secret: {{secretName: login}}}}]
 """
 
 
@@ -60,21 +44,18 @@ async def run(hosts: Mapping[str, Path], image: str, count: int, rounds: int) ->
 async def _measure(client: AsyncClient, hosts: Mapping[str, Path], image: str, count: int, rounds: int) -> None:
     places = list(hosts)
     nodes = {f"p{number}": places[number % len(places)] for number in range(count)}
-    texts = [
-        POD.format(name=name, namespace=NAMESPACE, image=image, node=f"nodeName: {node}" if node else "")
-        for name, node in nodes.items()
-    ]
+    texts = [volumes.pod(name, NAMESPACE, image, "secret: {secretName: login}", node) for name, node in nodes.items()]
     await client.apply(LOGIN.format(namespace=NAMESPACE, value="0") + "".join(texts))
-    volumes = {}
+    shown = {}
     for name, node in nodes.items():
         await client.wait(Pod, name, namespace=NAMESPACE, condition="Ready", timeout=300)
         pod = await client.get(Pod, name, namespace=NAMESPACE)
-        volumes[name] = hosts[node] / "run" / "volumes" / pod.metadata.uid / "files"
+        shown[name] = hosts[node] / "run" / "volumes" / pod.metadata.uid / "files"
     before = await containers(client)
     times: list[float] = []
     receipts: list[float] = []
     for number in range(1, rounds + 1):
-        looking = asyncio.create_task(asyncio.to_thread(changed, volumes, str(number), 30))
+        looking = asyncio.create_task(asyncio.to_thread(volumes.changed, shown, str(number), 30))
         await asyncio.sleep(0.2)
         began = time.perf_counter()
         await client.apply(LOGIN.format(namespace=NAMESPACE, value=number))
@@ -88,10 +69,8 @@ async def _measure(client: AsyncClient, hosts: Mapping[str, Path], image: str, c
         if len(told.deliveries) != count:
             raise RuntimeError(f"{len(told.deliveries)} receipts of {count} pods")
     untouched = "no container touched" if before == await containers(client) else "CONTAINERS WERE TOUCHED"
-    times.sort()
-    p99 = times[min(len(times) - 1, int(len(times) * 0.99))]
-    print(f"{count} pods on {len(hosts)} hosts, {rounds} rotations: new files after median "
-          f"{statistics.median(times):.0f} ms, p99 {p99:.0f} ms, longest {times[-1]:.0f} ms; all receipts after median "
+    print(f"{count} pods on {len(hosts)} hosts, {rounds} rotations: new files after "
+          f"{volumes.words(times)}; all receipts after median "
           f"{statistics.median(receipts):.0f} ms, longest {max(receipts):.0f} ms; {untouched}")  # fmt: skip
 
 
