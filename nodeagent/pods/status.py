@@ -292,42 +292,52 @@ def _conditions(
     statuses: list[ContainerStatus],
 ) -> list[PodCondition]:
     init, apps = both
+    record, generation = facts.record, facts.pod.metadata.generation
     sandbox = facts.seen.sandbox if facts.seen else None
-    start = facts.record.started_at
+    made = sandbox.created_at if sandbox else record.started_at
     lasting = [*(i for i in init if i.sidecar), *apps]
-    ended = [s.death.finished_at for s in lasting if s.death]
-    ran = [s.seen.started_at for s in lasting if s.seen and s.running]
-    initial = max([s.death.finished_at for s in init if s.death and not s.sidecar], default=start)
-    unready = [s.name for s in statuses if not s.ready]
-    incomplete = [s.name for s in init if not init_done(s, sandbox)]
-    completed = phase == "Succeeded"
-    ready = not unready and phase == "Running"
-    probed = [v.changed_at for v in facts.record.verdicts.values() if v.changed_at]
-    changed = max([*(ran if ready else ended), *probed], default=start)
-    containers_ready = _not_ready(phase, "ContainersNotReady", f"containers with unready status: [{' '.join(unready)}]")
-    not_initialized = (
-        ("ContainersNotInitialized", f"containers with incomplete status: [{' '.join(incomplete)}]")
-        if not begun and not completed
-        else ("PodCompleted", "") if completed else ("", "")
-    )  # fmt: skip
-    made = sandbox.created_at if sandbox else start
-    gates = [g.condition_type for g in facts.pod.spec.readiness_gates]
-    pod_ready, pod_why = ready and not gates, containers_ready
-    if ready and gates:
-        pod_why = ("ReadinessGatesNotReady", "corresponding condition of pod readiness gate does not exist")
-    make = _condition
-    generation = facts.pod.metadata.generation
-    evicted = ("TerminationByKubelet", facts.record.message)
-    target = [make("DisruptionTarget", True, facts.record.evicted_at, evicted, generation)]
+    evicted = ("TerminationByKubelet", record.message)
+    target = [_condition("DisruptionTarget", True, record.evicted_at, evicted, generation)]
     return [
         *_resizing(facts, lasting),
-        *(target if facts.record.disrupted else []),
-        make("PodReadyToStartContainers", sandbox is not None, made, ("", ""), generation),
-        make("Initialized", begun or completed, initial, not_initialized, generation),
-        make("Ready", pod_ready, changed, ("", "") if pod_ready else pod_why, generation),
-        make("ContainersReady", ready, changed, ("", "") if ready else containers_ready, generation),
-        make("PodScheduled", True, start, ("", ""), generation),
+        *(target if record.disrupted else []),
+        _condition("PodReadyToStartContainers", sandbox is not None, made, ("", ""), generation),
+        _initialized(facts, phase, begun, init),
+        *_readiness(facts, phase, lasting, statuses),
+        _condition("PodScheduled", True, record.started_at, ("", ""), generation),
     ]
+
+
+def _initialized(facts: Facts, phase: str, begun: bool, init: list[Standing]) -> PodCondition:
+    sandbox = facts.seen.sandbox if facts.seen else None
+    incomplete = [s.name for s in init if not init_done(s, sandbox)]
+    ended = [s.death.finished_at for s in init if s.death and not s.sidecar]
+    completed = phase == "Succeeded"
+    why = ("PodCompleted", "") if completed else ("", "")
+    if not begun and not completed:
+        why = ("ContainersNotInitialized", f"containers with incomplete status: [{' '.join(incomplete)}]")
+    at = max(ended, default=facts.record.started_at)
+    return _condition("Initialized", begun or completed, at, why, facts.pod.metadata.generation)
+
+
+def _readiness(
+    facts: Facts, phase: str, lasting: list[Standing], statuses: list[ContainerStatus]
+) -> tuple[PodCondition, PodCondition]:
+    """Ready and ContainersReady."""
+    unready = [s.name for s in statuses if not s.ready]
+    ready = not unready and phase == "Running"
+    why = _not_ready(phase, "ContainersNotReady", f"containers with unready status: [{' '.join(unready)}]")
+    ended = [s.death.finished_at for s in lasting if s.death]
+    ran = [s.seen.started_at for s in lasting if s.seen and s.running]
+    probed = [v.changed_at for v in facts.record.verdicts.values() if v.changed_at]
+    changed = max([*(ran if ready else ended), *probed], default=facts.record.started_at)
+    gated = ready and bool(facts.pod.spec.readiness_gates)
+    pod_why = ("ReadinessGatesNotReady", "corresponding condition of pod readiness gate does not exist")
+    generation = facts.pod.metadata.generation
+    return (
+        _condition("Ready", ready and not gated, changed, pod_why if gated else ("", "") if ready else why, generation),
+        _condition("ContainersReady", ready, changed, ("", "") if ready else why, generation),
+    )
 
 
 def _resizing(facts: Facts, lasting: list[Standing]) -> list[PodCondition]:
