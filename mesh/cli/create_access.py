@@ -11,9 +11,10 @@ if TYPE_CHECKING:
     from mesh.model.kinds import Object
 
 Create = Callable[[Session, "Object", str, str], None]
+Options = Callable[[Callable[..., None]], Callable[..., None]]
 
 
-def add(group: click.Group, options: Callable[[Callable[..., None]], Callable[..., None]], create: Create) -> None:
+def add(group: click.Group, options: Options, create: Create) -> None:
     """Adds the verbs to `mesh create`; `options` are --dry-run and -o, `create` does it."""
 
     @group.command("serviceaccount", cls=Verb)
@@ -29,7 +30,11 @@ def add(group: click.Group, options: Callable[[Callable[..., None]], Callable[..
         create(session, account, dry_run, output)
 
     _add_token(group)
+    _add_role(group, options, create)
+    _add_binding(group, options, create)
 
+
+def _add_role(group: click.Group, options: Options, create: Create) -> None:
     @group.command("role", cls=Verb)
     @click.argument("name")
     @click.option("--verb", "verbs", multiple=True, required=True, metavar="VERB", help="get, list, create, …; or *.")
@@ -48,6 +53,8 @@ def add(group: click.Group, options: Callable[[Callable[..., None]], Callable[..
         """
         create(session, role(name, _split(verbs), _split(resources), _split(names)), dry_run, output)
 
+
+def _add_binding(group: click.Group, options: Options, create: Create) -> None:
     @group.command("rolebinding", cls=Verb)
     @click.argument("name")
     @click.option("--role", default="", metavar="NAME", help="A Role of the namespace.")
