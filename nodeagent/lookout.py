@@ -108,4 +108,7 @@ class Lookout:
                 crew.hire(manifest_of(pod), leftover=True)
         for uid in found.files:
             if uid not in crew.workers and uid not in crew.wanted():
-                await asyncio.to_thread(self._tree.remove, uid)
+                try:
+                    await asyncio.to_thread(self._tree.remove, uid)
+                except OSError as error:  # the next look tries again
+                    log.warning("leftover_stays", uid=uid, why=str(error))

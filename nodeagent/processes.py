@@ -63,6 +63,9 @@ class ExecSource:
             self._process = await asyncio.create_subprocess_exec(
                 *self._argv, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True, env=_environment()
             )
+        except BaseException:
+            self.end()
+            raise
         finally:
             os.close(theirs)
         os.set_blocking(ours, False)

@@ -6,6 +6,7 @@ Rule: blocking, and it costs what `du` costs; whoever asks runs it in a thread, 
 import os
 from collections import defaultdict
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import MappingProxyType
 from typing import Protocol
@@ -77,8 +78,9 @@ class HostMeasure:
         """Bytes and inodes of logs, by container's name."""
         directory = self._tree.log_directory(uid)
         found: dict[str, tuple[int, int]] = defaultdict(lambda: (0, 0))
-        for below in directory.iterdir() if directory and directory.is_dir() else ():
-            found[below.name] = usage_of(below)
+        with suppress(FileNotFoundError):  # the pod is just going
+            for below in directory.iterdir() if directory else ():
+                found[below.name] = usage_of(below)
         return found
 
 

@@ -32,6 +32,7 @@ DATAGRAMS = 32  # in one turn
 REMEMBERED = 4096  # answers as bytes
 CLIENTS, IDLE = 128, 10.0  # TCP connections at once; seconds for a question to come
 CHAIN = 8  # aliases in a row
+WAITING = 1024  # datagrams at once whose answer others have yet to give
 _Outcome = Message | tuple[Message, str]
 
 
@@ -116,6 +117,10 @@ class NameServer:
             if _lasting(outcome) and len(self._bytes) < REMEMBERED:
                 self._bytes[wire[2:]] = bytes_[2:]
             _send(sock, bytes_, client)
+            return
+        if len(self._tasks) >= WAITING:
+            self.failures += 1
+            _send(sock, wire_of(failure(query, dns.rcode.SERVFAIL), limit(query)), client)
             return
         task = asyncio.get_running_loop().create_task(self._later(sock, query, outcome, client))
         self._turns.leave()

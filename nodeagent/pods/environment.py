@@ -78,6 +78,9 @@ def environment(  # noqa: PLR0913, PLR0917 - what an environment is made of
             value = _referenced(pod, container, variable, around, configs)
         if value is not None:
             values[variable.name] = value
+    for name, value in values.items():
+        if "\0" in value:
+            raise _refused(container, f"environment variable {name} has a zero byte, which no variable can have")
     return values
 
 

@@ -74,7 +74,7 @@ class Containers:
         return list(self._seen.values())
 
     def pod_of(self, uid: str) -> tuple[str, str]:
-        """(namespace, name) of a pod that has or had containers."""
+        """(namespace, name) of a pod that has containers."""
         return self._pods.get(uid, ("", ""))
 
     def get(self, container_id: str) -> SeenContainer | None:
@@ -152,7 +152,9 @@ class Containers:
             end.set()
 
     def _drop(self, container_id: str) -> None:
-        self._seen.pop(container_id, None)
+        gone = self._seen.pop(container_id, None)
+        if gone is not None and all(c.pod_uid != gone.pod_uid for c in self._seen.values()):
+            self._pods.pop(gone.pod_uid, None)
         self._whole.discard(container_id)
         self._cgroups.pop(container_id, None)
         self._watch.forget(container_id)

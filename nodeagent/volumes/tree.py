@@ -36,7 +36,7 @@ class Tree:
         self._memory = memory_dir
         self._exposure = exposure
         self._local = Local(state_dir / "volumes")
-        self._claimed: dict[tuple[str, str], str] = {}  # host paths, by pod and volume
+        self._claimed: dict[str, dict[str, str]] = {}  # host paths by volume, by pod
 
     def directory(self, uid: str) -> Path:
         """A pod's directory."""
@@ -92,7 +92,8 @@ class Tree:
                 _host_path(volume, volume.host_path)
             elif volume.HasField("persistent_volume_claim"):
                 name = volume.persistent_volume_claim.claim_name
-                self._claimed[pod.metadata.uid, volume.name] = self._local.prepare(pod, volume, claims.get(name))
+                path = self._local.prepare(pod, volume, claims.get(name))
+                self._claimed.setdefault(pod.metadata.uid, {})[volume.name] = path
             elif volume.HasField("image"):
                 pass  # the runtime has mounted it
             elif volume.name not in contents:
@@ -126,7 +127,7 @@ class Tree:
         if volume.HasField("host_path"):
             return volume.host_path.path
         if volume.HasField("persistent_volume_claim"):
-            return self._claimed.get((pod.metadata.uid, volume.name), "")
+            return self._claimed.get(pod.metadata.uid, {}).get(volume.name, "")
         if in_memory(volume):
             return str(self._memory / pod.metadata.uid / volume.name)
         return str(self.directory(pod.metadata.uid) / "volumes" / volume.name)
@@ -200,6 +201,7 @@ class Tree:
     def remove(self, uid: str) -> None:
         """Removes everything of the pod, logs included; what its claims hold stays."""
         self.remove_volumes(uid)
+        self._claimed.pop(uid, None)
         for written in self._logs.glob(f"*_{uid}"):
             _remove(written)
         _remove(self.directory(uid))

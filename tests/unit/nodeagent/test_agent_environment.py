@@ -141,6 +141,14 @@ def test_what_is_not_there_is_refused_unless_optional() -> None:  # E4, E5
     assert environment(a_pod("p"), container, Around(), config_env(A="1")) == {"K": "1"}
 
 
+def test_what_no_variable_can_have_is_refused_not_cut() -> None:
+    container = a_container()
+    container.env_from.add().config_map_ref.name = "c"
+    with pytest.raises(RuntimeFailure, match="variable C has a zero byte") as caught:
+        environment(a_pod("p"), container, Around(), config_env(C="x\0y"))
+    assert caught.value.reason == "CreateContainerConfigError"
+
+
 def test_resources_of_this_or_another_container() -> None:  # E5
     limits = ResourceRequirements(limits={"memory": "64Mi"})
     container = a_container(env=[EnvVar(name=n) for n in ("OWN", "OTHER")])

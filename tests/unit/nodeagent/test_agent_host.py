@@ -1,6 +1,7 @@
 """Static pods, the host's report, images, leftovers (G10, G11, R8, R9, I1)."""
 
 import asyncio
+import errno
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -244,6 +245,27 @@ async def test_leftover_files_are_swept_after_the_first_assignment(tmp_path: Pat
     await world.until(lambda: world.phase("web") == "Running")
     await asyncio.sleep(5)
     assert tree.uids() == {"uid-web"}
+    await world.kill()
+
+
+@bent
+async def test_a_leftover_that_can_not_be_removed_keeps_nobody_from_running(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Tree(tmp_path / "agent", tmp_path / "log" / "pods", tmp_path / "memory").write_record("nobody", "{}")
+    tried: list[str] = []
+
+    def busy(_tree: Tree, uid: str) -> None:
+        tried.append(uid)
+        raise OSError(errno.EBUSY, "Device or resource busy")
+
+    monkeypatch.setattr(Tree, "remove", busy)
+    world = World(tmp_path)
+    await world.start()
+    await world.assign()
+    await world.until(lambda: tried == ["nobody", "nobody"], 300)
+    await world.assign(a_pod("web"))
+    await world.until(lambda: world.phase("web") == "Running")
     await world.kill()
 
 

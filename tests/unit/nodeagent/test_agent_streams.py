@@ -1,6 +1,7 @@
 """Logs as kubectl shows them, and what streams promise: bounds, leases (G1, G3)."""
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -194,6 +195,23 @@ async def over(process: asyncio.subprocess.Process) -> None:
     for pipe in (process.stdout, process.stderr):
         if pipe is not None:
             await pipe.read()
+
+
+async def test_a_command_that_can_not_be_started_leaves_no_terminal() -> None:
+    async def put(_channel: "Channel.ValueType", _data: bytes) -> None: ...
+
+    def terminals() -> int:
+        found = 0
+        for fd in Path("/proc/self/fd").iterdir():
+            with contextlib.suppress(FileNotFoundError):
+                found += "ptmx" in str(fd.readlink())
+        return found
+
+    before = terminals()
+    for command in (["/there/is/no/such/program"], ["true\0"], ["true", "x" * 3_000_000]):
+        with pytest.raises((OSError, ValueError)):
+            await ExecSource(put, Stream().finish, command, ExecOptions(tty=True)).begin()
+    assert terminals() == before
 
 
 async def test_a_stream_that_nobody_reads_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
