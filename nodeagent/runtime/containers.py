@@ -114,6 +114,8 @@ class Containers:
             if seen and self._acted.get(seen.id, 0) <= began:
                 self._put(seen)
         self._acted = {i: n for i, n in self._acted.items() if n > began}
+        uids = {seen.pod_uid for seen in self._seen.values()}
+        self._pods = {uid: pod for uid, pod in self._pods.items() if uid in uids}
 
     def _is_news(self, row: dict[str, Any]) -> bool:
         known = self._seen.get(row["Id"])
@@ -152,9 +154,7 @@ class Containers:
             end.set()
 
     def _drop(self, container_id: str) -> None:
-        gone = self._seen.pop(container_id, None)
-        if gone is not None and all(c.pod_uid != gone.pod_uid for c in self._seen.values()):
-            self._pods.pop(gone.pod_uid, None)
+        self._seen.pop(container_id, None)
         self._whole.discard(container_id)
         self._cgroups.pop(container_id, None)
         self._watch.forget(container_id)
