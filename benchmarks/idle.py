@@ -1,7 +1,8 @@
-"""What an idle mesh costs: CPU over a minute and memory (PSS) of every program of the mesh on this machine.
+"""What an idle mesh costs: CPU over a minute, wakeups and memory (PSS) of every program of the mesh on this machine.
 
 `python benchmarks/idle.py [--seconds 60]`; needs a running mesh (`make up`) and root. Programs are told apart by their
-command lines; CPU is utime + stime from /proc/PID/stat, children that ended included.
+command lines; CPU is utime + stime from /proc/PID/stat, children that ended included. Wakeups are the times that a
+thread had waited for something: other programs on the machine change them less than the CPU.
 """
 
 import argparse
@@ -39,6 +40,12 @@ def seconds_of(pid: int) -> float:
     return sum(map(int, fields[11:15])) / TICKS
 
 
+def wakeups_of(pid: int) -> int:
+    """How often threads of a process, those that are there, have waited so far."""
+    texts = (path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/status"))
+    return sum(int(text.partition("\nvoluntary_ctxt_switches:")[2].split()[0]) for text in texts)
+
+
 def memory_of(pid: int) -> float:
     """Proportional set size in MiB."""
     rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
@@ -52,19 +59,21 @@ def main() -> None:
     seconds = parser.parse_args().seconds
     pids = {int(p.name): program_of(int(p.name)) for p in Path("/proc").iterdir() if p.name.isdigit()}
     pids = {pid: name for pid, name in pids.items() if name and pid != os.getpid()}
-    before = {pid: seconds_of(pid) for pid in pids}
+    before = {pid: (seconds_of(pid), wakeups_of(pid)) for pid in pids}
     time.sleep(seconds)
     used: dict[str, float] = defaultdict(float)
+    woken: dict[str, float] = defaultdict(float)
     memory: dict[str, float] = defaultdict(float)
     for pid, name in pids.items():
         if not Path(f"/proc/{pid}").exists():
             print(f"process {pid} of {name} has ended meanwhile")
             continue
-        used[name or ""] += seconds_of(pid) - before[pid]
+        used[name or ""] += seconds_of(pid) - before[pid][0]
+        woken[name or ""] += wakeups_of(pid) - before[pid][1]
         memory[name or ""] += memory_of(pid)
-    print(f"{'program':28} {'CPU of a core':>14} {'memory (PSS)':>14}")
+    print(f"{'program':28} {'CPU of a core':>14} {'wakeups':>9} {'memory (PSS)':>14}")
     for name in PROGRAMS:
-        print(f"{name:28} {100 * used[name] / seconds:13.2f}% {memory[name]:10.1f} MiB")
+        print(f"{name:28} {100 * used[name] / seconds:13.2f}% {woken[name] / seconds:7.1f}/s {memory[name]:10.1f} MiB")
     mesh = sum(used[n] for n in ("meshd", "meshd's Ray bridge", "node agent (Ray actor)"))
     print(f"{'meshd + bridge + agent':28} {100 * mesh / seconds:13.2f}%")
 
