@@ -1,8 +1,8 @@
 """Figures that a pod's application tells, made ours: labelled with the pod, and bounded.
 
 Rule: pure. Labels that the application uses itself become exported_*, as Prometheus does it; names that are the host's
-own are dropped, so that no pod speaks for a host; so are lines that are no samples to Prometheus, which refuses the whole
-page for one of them.
+own are dropped, so that no pod speaks for a host; so is what is no sample to Prometheus, which refuses the whole page
+for one.
 """
 
 import math
