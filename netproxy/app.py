@@ -10,6 +10,7 @@ from typing import Any
 import click
 import structlog
 
+from mesh.exposition.serving import until_cancelled
 from netproxy.control import Control
 from netproxy.health import Healthz
 from netproxy.ingress.engine import Ingress
@@ -45,7 +46,7 @@ async def serve(turns: Turns, options: Options) -> None:
     proxy.news = control.tell
     server = await control.start()
     telling = asyncio.create_task(Healthz(options.healthz, proxy.standing).run()) if options.healthz else None
-    serving = asyncio.create_task(server.serve_forever())
+    serving = asyncio.create_task(until_cancelled(server))
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, serving.cancel)
     log.info("netproxy_started", socket=str(options.socket), digest=proxy.held().digest, descriptors=hard, before=soft)

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import structlog
 
+from mesh.exposition.serving import until_cancelled
 from netproxy.routes import ANY, Health
 
 log = structlog.get_logger()
@@ -88,8 +89,7 @@ class Healthz:
             except OSError as error:
                 log.error("healthz_failed", address=self._address, error=str(error))
                 await asyncio.sleep(AGAIN)
-        async with server:
-            await server.serve_forever()
+        await until_cancelled(server)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:

@@ -25,6 +25,7 @@ from typing import Any
 
 import structlog
 
+from mesh.exposition.serving import until_cancelled
 from mesh.handed import handed
 
 log = structlog.get_logger()
@@ -263,8 +264,8 @@ async def serve(local: socket.socket, remote: socket.socket, first: socket.socke
     else:
         tunnel.take(outward(*await asyncio.open_unix_connection(sock=first)))
     near = await asyncio.start_unix_server(outward, sock=local, backlog=BACKLOG)
-    async with near, asyncio.TaskGroup() as group:
-        group.create_task(near.serve_forever())
+    async with asyncio.TaskGroup() as group:
+        group.create_task(until_cancelled(near))
         group.create_task(tunnel.accept(remote))
 
 

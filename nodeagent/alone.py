@@ -32,7 +32,8 @@ async def serve_alone(config: AgentConfig, lock: int, door: socket.socket) -> No
 
     log.warning("ray_is_away", node=config.node_name, note="this process has the host until Ray's actor comes")
     agent = HostAgent(config)
-    async with await asyncio.start_unix_server(answer, sock=door):
+    knocking = await asyncio.start_unix_server(answer, sock=door)
+    try:
         serving = asyncio.create_task(agent.serve(lock))
         telling = asyncio.create_task(_tell(agent))
         asked = asyncio.create_task(knocked.wait())
@@ -44,6 +45,8 @@ async def serve_alone(config: AgentConfig, lock: int, door: socket.socket) -> No
             serving.cancel()
         with suppress(asyncio.CancelledError):
             await serving
+    finally:
+        knocking.close()
 
 
 async def _tell(agent: HostAgent) -> None:

@@ -28,7 +28,6 @@ from mesh.view import View
 
 FOREGROUND = "foregroundDeletion"  # finalizers of an object whose deletion concerns its children (C17)
 ORPHAN = "orphan"
-_LONGEST_GRACE = 2**31 - 1  # seconds: a deletionTimestamp must be a date
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,7 +204,7 @@ def _with_finalizer(old: Object, propagation: str) -> Object:
 
 def _delete_pod(old: Pod, grace: int | None, now: int) -> Deletion:
     meta = old.metadata
-    seconds = min(pods.grace_seconds(old) if grace is None else grace, _LONGEST_GRACE)
+    seconds = pods.grace_seconds(old) if grace is None else grace
     if not old.spec.node_name or pods.is_mirror(old):
         seconds = 0  # there is nothing to wait for
     if seconds == 0 and not meta.finalizers:

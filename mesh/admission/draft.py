@@ -210,7 +210,6 @@ class Draft:
             self.wrong += allocate.reserve(obj, view, ranges, seed)
         elif isinstance(obj, Ingress):
             self.wrong += ingress.place(obj, view, ranges)
-            self._warn(ingress.unserved(obj, view), [])
         self.raise_if_wrong()
 
     def spec_differs(self, old: Object) -> bool:

@@ -68,14 +68,6 @@ def warnings(ingress: Ingress) -> list[str]:
     return [f'metadata.annotations["{name}"] does nothing here' for name in model.foreign(ingress.metadata.annotations)]
 
 
-def unserved(ingress: Ingress, view: View) -> list[str]:
-    """Whether its class is one that nobody has made, so that nobody will serve it until somebody does."""
-    name = model.class_of(ingress)
-    if not name or view.get(Key("IngressClass", "", name)) is not None:
-        return []
-    return [f'there is no IngressClass "{name}", so nobody serves it: make the class, or name none']
-
-
 def _check_class(class_: IngressClass) -> Iterator[Violation]:
     controller = class_.spec.controller
     if controller and (len(controller) > 250 or not _CONTROLLER.fullmatch(controller)):

@@ -32,6 +32,7 @@ async def command(session: Session, port: int, browser: bool) -> None:
 
     It lasts until Ctrl-C. On another machine: mesh console --no-browser --port 8080, and forward that port.
     """
+    from mesh.exposition.serving import until_cancelled
     from mesh.v1.control_pb2 import OpenConsoleRequest
     from mesh.v1.control_pb2_grpc import ControlStub
 
@@ -50,8 +51,7 @@ async def command(session: Session, port: int, browser: bool) -> None:
             import webbrowser
 
             await asyncio.to_thread(webbrowser.open, address)
-        async with relay:
-            await relay.serve_forever()
+        await until_cancelled(relay)
 
 
 def _trusting(context: "Context") -> ssl.SSLContext:

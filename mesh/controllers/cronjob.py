@@ -67,7 +67,8 @@ def _start(held: CronJob, wanted: CronJob, running: list[Job], step: Step) -> No
         step.tell(held, "TooManyMissedTimes", message, warning=True)
     if running and held.spec.concurrency_policy == "Forbid":
         step.tell(held, "JobAlreadyActive", "Not starting job because prior execution is running and policy is Forbid")
-        return  # the time is still missed: the last such one starts when the running Job has ended
+        wanted.status.last_schedule_time.CopyFrom(whole_seconds(due))
+        return
     if running and held.spec.concurrency_policy == "Replace":
         for job in running:
             step.remove(held, job, "job")

@@ -10,7 +10,6 @@ from mesh.controllers import rollout
 from mesh.controllers.children import Step, age, deletion, owners_named, pods_of
 from mesh.controllers.progress import describe
 from mesh.controllers.rollout import Count
-from mesh.model.annotations import count_in
 from mesh.model.fields import copy_of
 from mesh.model.keys import Key
 from mesh.model.pods import is_terminal
@@ -259,14 +258,16 @@ class _Look:
     def _count(self, held: ReplicaSet) -> Count:
         minimum = self.held.spec.min_ready_seconds
         pods = self.pods[held.metadata.name]
+        limit = held.metadata.annotations.get(LIMIT, "")
         return Count(
             held.metadata.name,
             held.spec.replicas,
             available=sum(is_available(p, minimum, self.step.now) for p in pods),
             present=sum(is_active(p) for p in pods),
-            limit=count_in(held.metadata.annotations.get(LIMIT, "")),
+            limit=int(limit) if limit.isdigit() else 0,
         )
 
 
 def _revision(held: ReplicaSet) -> int:
-    return count_in(held.metadata.annotations.get(REVISION, ""))
+    text = held.metadata.annotations.get(REVISION, "")
+    return int(text) if text.isdigit() else 0

@@ -6,7 +6,7 @@ owner only loses the reference.
 
 from collections.abc import Iterable
 
-from mesh.admission.admit import FOREGROUND, ORPHAN, is_gone
+from mesh.admission.admit import FOREGROUND, ORPHAN
 from mesh.controllers.children import deletion
 from mesh.errors import NotFound
 from mesh.model.fields import copy_of
@@ -26,8 +26,7 @@ class Garbage:
     name = "garbage"
 
     def keys(self, event: Event) -> Iterable[Key]:
-        """An owner that went, a child whose owner may be gone (it may go while the child is adopted), and who waits for
-        its children."""
+        """An owner that went, a child whose owner may be gone, and who waits for its children."""
         obj, before = event.object, event.previous
         found = []
         if obj is None and before is not None:
@@ -35,14 +34,13 @@ class Garbage:
         held = obj if obj is not None else before
         if held is None:
             return found
-        changed = before is None or obj is None or obj.metadata.owner_references != before.metadata.owner_references
-        if changed:
+        if before is None or obj is None:
             found += [Key("Owner", ref.kind, ref.uid) for ref in held.metadata.owner_references]
         waits = {FOREGROUND, ORPHAN} & set(held.metadata.finalizers)
         if obj is not None and waits and held.metadata.HasField("deletion_timestamp"):
             found.append(event.key)
-        if changed and before is not None:  # an owner may wait for this one to go, or to be let go of
-            found += [Key(r.kind, held.metadata.namespace, r.name) for r in before.metadata.owner_references]
+        if obj is None:  # an owner in the foreground may wait for this one
+            found += [Key(r.kind, held.metadata.namespace, r.name) for r in held.metadata.owner_references]
         return [k for k in found if k.kind == "Owner" or k.name]
 
     def reconcile(self, key: Key, view: View, now_ns: int) -> Plan:
@@ -117,7 +115,8 @@ def _without(child: Object, uid: str) -> Write:
 
 
 def _finalized(held: Object, finalizer: str) -> Write:
-    """The object without the finalizer; gone when it waits for nothing more: a pod waits for its host."""
+    """The object without the finalizer; gone when it waits for nothing more."""
     done = copy_of(held)
     done.metadata.finalizers.remove(finalizer)
-    return Write(key_of(held), None if is_gone(done) else done, revision_of(held))
+    gone = not done.metadata.finalizers
+    return Write(key_of(held), None if gone else done, revision_of(held))

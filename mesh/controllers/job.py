@@ -98,12 +98,8 @@ class _Work:
         self.status = self.wanted.status
         self.completed = indexes.parse(held.status.completed_indexes)
         self.failed = indexes.parse(held.status.failed_indexes)
-        self.by_index: dict[int | None, list[Pod]] = {}
-        for pod in pods if jobpods.is_indexed(held) else ():
-            self.by_index.setdefault(jobpods.index_of(pod), []).append(pod)
         self.active = [p for p in pods if not is_terminal(p) and not is_deleting(p)]
         self.ending = [p for p in pods if not is_terminal(p) and is_deleting(p)]
-        self.succeeded = [p for p in pods if jobpods.has_succeeded(p)]
 
     def act(self) -> None:
         """Plans the next step."""
@@ -152,7 +148,7 @@ class _Work:
         if said.action == "FailJob":
             self._fail("PodFailurePolicy", said.message)
         elif index is not None and self.held.spec.HasField("backoff_limit_per_index"):
-            failures = jobpods.index_failures(self.by_index.get(index, ()))
+            failures = jobpods.index_failures(self.pods, index)
             if said.action == "FailIndex" or failures > self.held.spec.backoff_limit_per_index:
                 self.failed.add(index)
 
@@ -259,7 +255,7 @@ class _Work:
             return
         if jobpods.is_indexed(self.held):
             self._make_indexed(missing)
-        elif self._may_begin(self.pods):
+        elif self._may_begin([p for p in self.pods if jobpods.has_failed(p, self.held)]):
             for salt in range(missing):
                 if not self._make(fresh_name(self.held, self.step.view, salt)):
                     return
@@ -278,22 +274,20 @@ class _Work:
         if self.held.spec.pod_replacement_policy == "Failed":
             busy |= {jobpods.index_of(p) for p in self.ending}
         per_index = self.held.spec.HasField("backoff_limit_per_index")
-        if not per_index and not self._may_begin(self.pods):
-            return
         for index in range(self.held.spec.completions):
             if missing <= 0:
                 return
             if index in busy or index in self.completed or index in self.failed:
                 continue
-            if not per_index or self._may_begin(self.by_index.get(index, ())):
+            mine = [p for p in self.pods if jobpods.has_failed(p, self.held)
+                    and (not per_index or jobpods.index_of(p) == index)]  # fmt: skip
+            if self._may_begin(mine):
                 if not self._make(f"{fresh_name(self.held, self.step.view, index)}", index):
                     return
                 missing -= 1
 
-    def _may_begin(self, predecessors: Iterable[Pod]) -> bool:
-        """Whether the pause after the failures among these pods is over."""
-        failed = [p for p in predecessors if jobpods.has_failed(p, self.held)]
-        wait = jobpods.pause(failed, self.succeeded, self.step.now) if failed else 0.0
+    def _may_begin(self, failed: list[Pod]) -> bool:
+        wait = jobpods.pause(failed, [p for p in self.pods if jobpods.has_succeeded(p)], self.step.now)
         if wait > 0:
             self.step.look_in(wait)
         return wait <= 0
@@ -304,7 +298,7 @@ class _Work:
         if index is not None:
             head, _, tail = name.rpartition("-")
             pod.metadata.name = f"{head}-{index}-{tail}"
-            jobpods.number(pod, self.held, index, jobpods.index_failures(self.by_index.get(index, ())))
+            jobpods.number(pod, self.held, index, jobpods.index_failures(self.pods, index))
         if self.step.make(self.held, pod):
             return True
         self.step.look_in(10.0)

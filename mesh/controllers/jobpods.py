@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from mesh.model import indexes
-from mesh.model.annotations import count_in
 from mesh.model.conditions import find
 from mesh.model.fields import copy_of
 from mesh.model.pods import is_deleting, is_terminal
@@ -36,8 +35,8 @@ def is_indexed(job: Job) -> bool:
 
 def index_of(pod: Pod) -> int | None:
     """The completion index that the pod works on."""
-    index = count_in(pod.metadata.annotations.get(INDEX, ""), -1)
-    return index if index >= 0 else None
+    text = pod.metadata.annotations.get(INDEX, "")
+    return int(text) if text.isdigit() else None
 
 
 def is_counted(pod: Pod) -> bool:
@@ -115,12 +114,12 @@ def number(pod: Pod, job: Job, index: int, failures: int) -> None:
             container.env.append(env)
 
 
-def index_failures(pods: Iterable[Pod]) -> int:
-    """How often an index has failed, as the last of its `pods` that failed and its predecessors say."""
+def index_failures(pods: Iterable[Pod], index: int) -> int:
+    """How often the index has failed, as its last failed pod and its predecessors say."""
     counts = [
-        count_in(p.metadata.annotations.get(INDEX_FAILURES, "")) + 1
+        int(p.metadata.annotations.get(INDEX_FAILURES, "0")) + 1
         for p in pods
-        if p.status.phase == "Failed" or is_deleting(p)
+        if index_of(p) == index and (p.status.phase == "Failed" or is_deleting(p))
     ]
     return max(counts, default=0)
 
@@ -128,10 +127,10 @@ def index_failures(pods: Iterable[Pod]) -> int:
 def criteria_met(job: Job, completed: set[int]) -> bool:
     """Whether a rule of the success policy is satisfied (C13)."""
     for rule in job.spec.success_policy.rules:
-        of = indexes.ranges(rule.succeeded_indexes) if rule.HasField("succeeded_indexes") else None
-        counted = len(completed) if of is None else sum(any(n in part for part in of) for n in completed)
-        needed = rule.succeeded_count if rule.HasField("succeeded_count") else sum(map(len, of or ()))
-        if counted >= needed:
+        of = indexes.parse(rule.succeeded_indexes) if rule.HasField("succeeded_indexes") else None
+        counted = completed if of is None else completed & of
+        needed = rule.succeeded_count if rule.HasField("succeeded_count") else len(of or ())
+        if len(counted) >= needed:
             return True
     return False
 

@@ -37,8 +37,6 @@ class Leftovers:
         obj = event.object
         if event.key.kind == "Node":
             return (event.key,) if (obj is None) != (event.previous is None) else ()
-        if obj is None and isinstance(event.previous, Pod) and event.previous.spec.node_name in self._missing:
-            return (Key("Node", "", event.previous.spec.node_name),)
         if not isinstance(obj, Pod):
             return ()
         ended = (_ENDED,) if is_terminal(obj) else ()
@@ -68,7 +66,7 @@ class Leftovers:
         return QUARANTINE - (now_ns - missed) / SECOND
 
     def _orphans(self, name: str, view: View, now_ns: int) -> Plan:
-        if isinstance(view.node(name), Node) or not view.pods_on(name):
+        if isinstance(view.node(name), Node):
             self._missing.pop(name, None)
             return NOTHING
         plans = [self.reconcile(key_of(pod), view, now_ns) for pod in view.pods_on(name)]

@@ -35,8 +35,7 @@ class Namespaces:
         last = [obj for obj in left if key_of(obj).kind == "Event"]
         first = [obj for obj in left if key_of(obj).kind != "Event"]
         if first:
-            unasked = [obj for obj in first if not obj.metadata.HasField("deletion_timestamp")]
-            return Plan([write for obj in unasked[:_MOST] for write in deletion(obj, view, now_ns)])
+            return Plan([write for obj in first[:_MOST] for write in deletion(obj, view, now_ns)])
         if len(last) > _MOST:
             return Plan([Write(key_of(obj), None, revision_of(obj)) for obj in last[:_MOST]])
         if held.metadata.finalizers:

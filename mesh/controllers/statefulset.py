@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from mesh.controllers import revisions
-from mesh.controllers.children import MOST, Step, claim, may_be_orphaned, owners_named, pod_from
+from mesh.controllers.children import Step, claim, may_be_orphaned, owners_named, pod_from
 from mesh.controllers.claims import claims_of, ensure, retain
 from mesh.model.fields import copy_of
 from mesh.model.keys import Key
@@ -115,15 +115,13 @@ class _Look:
 
     def _make_missing(self) -> bool:
         """Whether every ordinal has a healthy pod, or need not be waited for."""
-        made = 0
         for ordinal in self.ordinals:
             pod = self.by_ordinal.get(ordinal)
             if pod is None:
                 if not self._make(ordinal):
                     self.step.look_in(10.0)
                     return False
-                made += 1
-                if self._ordered or made == MOST:
+                if self._ordered:
                     return False
             elif not is_deleting(pod) and self._is_to_replace(pod, ordinal):
                 self.step.remove(self.held, pod)

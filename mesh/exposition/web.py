@@ -18,6 +18,7 @@ import h11
 import structlog
 
 from mesh.errors import Forbidden, Invalid, MeshError, NotFound, Unavailable
+from mesh.exposition.serving import until_cancelled
 from mesh.exposition.text import CONTENT_TYPE
 from mesh.pki import ADMINS, BACKDATE, MONITORS, SCHEME, Identity
 
@@ -108,15 +109,14 @@ class Door:
                     _log.warning("figures_not_offered", host=host, port=port, why=said)
                 await asyncio.sleep(AGAIN)
                 continue
-            async with server:
-                found = server.sockets[0].getsockname()[1]
-                _log.info("figures_offered", host=host, port=found)
-                opened(found)
-                try:
-                    await server.serve_forever()
-                finally:
-                    for task in list(self._open):
-                        task.cancel()
+            found = server.sockets[0].getsockname()[1]
+            _log.info("figures_offered", host=host, port=found)
+            opened(found)
+            try:
+                await until_cancelled(server)
+            finally:
+                for task in list(self._open):
+                    task.cancel()
 
     def _renew(self, peer: Any, _name: str | None, _first: ssl.SSLContext) -> None:
         with contextlib.suppress(OSError, ssl.SSLError):  # files that are just being replaced: the old ones hold

@@ -17,12 +17,6 @@ def whole(low: int, high: int) -> Callable[[str], int]:
     return read
 
 
-def count_in(text: str, otherwise: int = 0) -> int:
-    """The count that a controller wrote and anyone may have overwritten; `otherwise` for what is no number of at most
-    nine digits."""
-    return int(text) if text.isascii() and text.isdecimal() and len(text) <= 9 else otherwise
-
-
 def one_of(*words: str) -> Callable[[str], str]:
     """One of these words."""
 

@@ -3,22 +3,17 @@
 import re
 from collections.abc import Iterable
 
-_PART = re.compile(r"(\d{1,10})(?:-(\d{1,10}))?", re.ASCII)
+_PART = re.compile(r"(\d+)(?:-(\d+))?")
 
 
 def parse(text: str) -> set[int]:
     """The numbers of a text; raises ValueError for what is no such text."""
-    return {number for part in ranges(text) for number in part}
-
-
-def ranges(text: str) -> list[range]:
-    """The numbers of a text as they are written, however many they are; raises ValueError for what is no such text."""
-    found = []
+    found: set[int] = set()
     for part in filter(None, text.split(",")):
         match = _PART.fullmatch(part.strip())
         if match is None:
             raise ValueError(f'"{part}" is neither a number nor a range as in 3-5')
-        found.append(range(int(match[1]), int(match[2] or match[1]) + 1))
+        found.update(range(int(match[1]), int(match[2] or match[1]) + 1))
     return found
 
 

@@ -5,6 +5,7 @@ Rule: pure questions of one workload and its pods; numbers are Kubernetes' (C1-C
 
 import hashlib
 import json
+import math
 from collections.abc import Iterable
 
 from mesh.model import conditions, selectors
@@ -26,7 +27,6 @@ REVISION = "deployment.kubernetes.io/revision"
 RESTARTED_AT = "kubectl.kubernetes.io/restartedAt"
 CHANGE_CAUSE = "kubernetes.io/change-cause"
 
-_MOST = 2**31 - 1  # of a share: what a count of an object can hold
 _DIGITS = "bcdfghjklmnpqrstvwxz2456789"  # no vowels: no words
 
 
@@ -108,8 +108,8 @@ def share(value: IntOrString, total: int, *, up: bool) -> int:
     """A count given as a number or as per cent of `total`, rounded up or down (C3)."""
     if value.WhichOneof("kind") != "string_value":
         return value.int_value
-    hundredths = int(value.string_value.removesuffix("%")) * total
-    return min(-(-hundredths // 100) if up else hundredths // 100, _MOST)
+    exact = int(value.string_value.removesuffix("%")) * total / 100
+    return math.ceil(exact) if up else math.floor(exact)
 
 
 # ---- pods ---------------------------------------------------------------------------------------------------------

@@ -206,8 +206,7 @@ class _Reader:
         if event.tag not in (None, "!", _TAG + ("map" if mapping else "seq")):
             raise self.refusal(event, f'the tag "{event.tag}" is not accepted')
         if self.stack and isinstance(self.stack[-1].into, dict) and self.stack[-1].key is None:
-            template = '; "{{" begins a template, which must be rendered first' if mapping and event.flow_style else ""
-            raise self.refusal(event, f"a key must be a text, not a mapping or list{template}")
+            raise self.refusal(event, "a key must be a text, not a mapping or list")
         self.stack.append(_Open({} if mapping else [], event.anchor, event.start_mark))
 
     def _alias(self, event: Any) -> tuple[Any, int]:

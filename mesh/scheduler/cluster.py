@@ -5,7 +5,7 @@ works on a copy of the numbers (`Tally`), for its own choices come back as event
 """
 
 import hashlib
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -62,10 +62,7 @@ class Cluster:
     pods: dict[Key, Placed] = field(default_factory=dict)
     by_namespace: dict[str, dict[Key, Placed]] = field(default_factory=lambda: defaultdict(dict))
     by_owner: dict[str, dict[Key, Placed]] = field(default_factory=lambda: defaultdict(dict))
-    by_node: dict[str, dict[Key, Placed]] = field(default_factory=lambda: defaultdict(dict))
     choosy: dict[Key, Placed] = field(default_factory=dict)  # pods with terms about other pods
-    ported: dict[Key, Placed] = field(default_factory=dict)  # pods with ports of their host
-    priorities: Counter[int] = field(default_factory=Counter)  # how many pods are there of each
     _held: dict[str, Node] = field(default_factory=dict)
     _tally: Tally | None = None
     _room: Ints | None = None
@@ -168,12 +165,7 @@ class Cluster:
             self._count(placed, 1)
 
     def _keep(self, key: Key, placed: Placed) -> None:
-        if (held := self.pods.get(key)) is not None:
-            self._forget_priority(held)
-        self.priorities[placed.pod.spec.priority] += 1
-        self.pods[key] = self.by_namespace[key.namespace][key] = self.by_node[placed.node][key] = placed
-        if fit.ports_of(placed.pod):
-            self.ported[key] = placed
+        self.pods[key] = self.by_namespace[key.namespace][key] = placed
         if (owner := controller_of(placed.pod.metadata)) is not None:
             self.by_owner[owner.uid][key] = placed
         affinity = placed.pod.spec.affinity
@@ -181,21 +173,13 @@ class Cluster:
             self.choosy[key] = placed
 
     def _drop(self, key: Key, placed: Placed) -> None:
-        del self.pods[key], self.by_namespace[key.namespace][key], self.by_node[placed.node][key]
-        if not self.by_node[placed.node]:
-            del self.by_node[placed.node]
-        self._forget_priority(placed)
+        del self.pods[key], self.by_namespace[key.namespace][key]
         self.choosy.pop(key, None)
-        self.ported.pop(key, None)
         if (owner := controller_of(placed.pod.metadata)) is not None:
             self.by_owner[owner.uid].pop(key, None)
             if not self.by_owner[owner.uid]:
                 del self.by_owner[owner.uid]
         self._count(placed, -1)
-
-    def _forget_priority(self, placed: Placed) -> None:
-        self.priorities[placed.pod.spec.priority] -= 1
-        self.priorities += Counter()  # without those of which there is none left
 
     def _count(self, placed: Placed, sign: int) -> None:
         row = self.index.get(placed.node)

@@ -145,7 +145,7 @@ class Pass:
 
     def _ports_taken(self, mine: list[tuple[str, int, str]]) -> Bools:
         taken = np.zeros(len(self.cluster.names), bool)
-        held = [(p, self.cluster.index.get(p.node)) for p in self.cluster.ported.values()]
+        held = [(p, self.cluster.index.get(p.node)) for p in self.cluster.pods.values()]
         for placed, row in [*held, *self.relations.placed]:
             if row is not None and fit.clash(mine, fit.ports_of(placed.pod)):
                 taken[row] = True

@@ -7,14 +7,16 @@ highest priority among the victims, their sum, their number, then who has run th
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+import numpy as np
+
 from mesh.model import fit
 from mesh.model.budgets import selects
 from mesh.model.kinds import Object
-from mesh.model.pods import effective_requests, is_deleting
+from mesh.model.pods import effective_requests, held_requests, is_deleting
 from mesh.model.selectors import matches
 from mesh.model.times import from_timestamp
 from mesh.scheduler import volumes
-from mesh.scheduler.cluster import Cluster, Placed
+from mesh.scheduler.cluster import Cluster
 from mesh.scheduler.filters import why_not
 from mesh.scheduler.pipeline import Pass
 from mesh.v1.core_pb2 import Pod
@@ -30,98 +32,76 @@ class Eviction:
 
 
 def may_preempt(pod: Pod, cluster: Cluster) -> bool:
-    """Whether others may have to go for the pod: some matter less, it says nothing against it, and does not wait
-    already."""
-    if pod.spec.preemption_policy == "Never" or not any(p < pod.spec.priority for p in cluster.priorities):
+    """Whether others may have to go for the pod: it matters, says nothing against it, and does not wait already."""
+    if pod.spec.priority <= 0 or pod.spec.preemption_policy == "Never":
         return False
     chosen = pod.status.nominated_node_name
     if not chosen or chosen not in cluster.index:
         return True
-    there = (p.pod for p in cluster.by_node.get(chosen, {}).values())
+    there = (p.pod for p in cluster.pods.values() if p.node == chosen)
     return not any(is_deleting(p) and p.spec.priority < pod.spec.priority for p in there)
 
 
-class Rooms:
-    """The rooms that can be made in one pass; what could not be made for a pod is not tried again for its like."""
-
-    def __init__(self, run: Pass, budgets: Iterable[Object]) -> None:
-        self._run = run
-        self._allowed = Allowed(budgets)
-        self._hopeless: set[object] = set()
-
-    def find(self, pod: Pod) -> Eviction | None:
-        """The least harmful way to make room, or None when even all of lower priority would not do."""
-        alike = _alike(pod)
-        if alike in self._hopeless:
-            return None
-        cluster, view = self._run.cluster, self._run.view
-        best: tuple[tuple[float, ...], Eviction] | None = None
-        for name, placed in cluster.by_node.items():
-            lesser = [p for p in placed.values() if p.pod.spec.priority < pod.spec.priority and not is_deleting(p.pod)]
-            node = cluster.nodes[cluster.index[name]] if lesser and name in cluster.index else None
-            if node is None or why_not(pod, node) or (view is not None and volumes.bars(pod, node, view)):
-                continue
-            if victims := _Room(pod, name, self._run).victims(lesser, self._allowed):
-                harm = (*_harm(victims, self._allowed), float(cluster.index[name]))
-                if best is None or harm < best[0]:
-                    best = (harm, Eviction(name, tuple(victims)))
-        if best is None:
-            self._hopeless.add(alike)
-            return None
-        return best[1]
+def find_room(pod: Pod, run: Pass, budgets: Iterable[Object]) -> Eviction | None:
+    """The least harmful way to make room, or None when even all of lower priority would not do."""
+    cluster = run.cluster
+    on: dict[str, list[Pod]] = {}
+    for placed in cluster.pods.values():
+        if placed.pod.spec.priority < pod.spec.priority and not is_deleting(placed.pod):
+            on.setdefault(placed.node, []).append(placed.pod)
+    allowed = Allowed(budgets)
+    best: tuple[tuple[float, ...], Eviction] | None = None
+    for name, lesser in on.items():
+        node = cluster.nodes[cluster.index[name]] if name in cluster.index else None
+        if node is None or why_not(pod, node) or (run.view is not None and volumes.bars(pod, node, run.view)):
+            continue
+        victims = _victims(pod, name, lesser, run, allowed)
+        if victims:
+            harm = (*_harm(victims, allowed), float(cluster.index[name]))
+            if best is None or harm < best[0]:
+                best = (harm, Eviction(name, tuple(victims)))
+    return best[1] if best is not None else None
 
 
-class _Room:
-    """A node as the pod would find it when some of those there are gone: counted once, then pod by pod."""
-
-    def __init__(self, pod: Pod, node: str, run: Pass) -> None:
-        cluster, row = run.cluster, run.cluster.index[node]
-        self._cluster = cluster
-        asked = {0: 1, **dict(cluster.columns(effective_requests(pod)))}
-        room, used = cluster.room()[row], run.tally.used[row]
-        self._lacks = {column: int(used[column]) + amount - int(room[column]) for column, amount in asked.items()}
-        ports = fit.ports_of(pod)
-        there = cluster.by_node[node].values()
-        choosy = pod.spec.HasField("affinity")
-        self._unbearable = {
-            p.pod.metadata.uid
-            for p in there
-            if (ports and fit.clash(ports, fit.ports_of(p.pod)))
-            or (choosy and _dislikes(pod, p.pod))
-            or (p.pod.spec.HasField("affinity") and _dislikes(p.pod, pod))
-        }
-
-    def victims(self, lesser: list[Placed], allowed: "Allowed") -> list[Pod]:
-        """Of the lesser pods as few as will do, those that matter least; none when all of them are not enough."""
-        if self._unbearable - {p.pod.metadata.uid for p in lesser}:
-            return []
-        for placed in lesser:
-            self._change(placed, -1)
-        if not self._has_room():
-            return []
-        gone = []
-        breaking = allowed.breaking(p.pod for p in lesser)
-        # who matters most, or whose budget forbids it, is kept first if that can be
-        for placed in sorted(lesser, key=lambda p: (p.pod.metadata.uid not in breaking, *_rank(p.pod))):
-            self._change(placed, 1)
-            if placed.pod.metadata.uid in self._unbearable or not self._has_room():
-                self._change(placed, -1)
-                gone.append(placed.pod)
-        return gone
-
-    def _has_room(self) -> bool:
-        return all(lack <= 0 for lack in self._lacks.values())
-
-    def _change(self, placed: Placed, sign: int) -> None:
-        for column, amount in ((0, 1), *self._cluster.columns(placed.requests)):
-            if column in self._lacks:
-                self._lacks[column] += sign * amount
+def _victims(pod: Pod, node: str, lesser: list[Pod], run: Pass, allowed: "Allowed") -> list[Pod]:
+    """Of the lesser pods on a node as few as will do, those that matter least; none when all of them are not enough."""
+    if not _fits(pod, node, lesser, run):
+        return []
+    gone = list(lesser)
+    breaking = allowed.breaking(lesser)
+    # who matters most, or whose budget forbids it, is kept first if that can be
+    for candidate in sorted(lesser, key=lambda p: (p.metadata.uid not in breaking, *_rank(p))):
+        kept = [p for p in gone if p is not candidate]
+        if _fits(pod, node, kept, run):
+            gone = kept
+    return gone
 
 
-def _alike(pod: Pod) -> object:
-    """Pods of which this is equal find the same room."""
-    labels = tuple(sorted(pod.metadata.labels.items()))
-    return pod.metadata.namespace, labels, pod.spec.SerializeToString(deterministic=True)
+def _fits(pod: Pod, node: str, without: list[Pod], run: Pass) -> bool:
+    """Whether the pod has room on the node once some pods are gone, as far as room, ports and dislikes go."""
+    cluster, row = run.cluster, run.cluster.index[node]
+    used, room = run.tally.used[row].copy(), cluster.room()[row]
+    for other in without:
+        used[0] -= 1
+        for column, amount in cluster.columns(held_requests(other)):
+            used[column] -= amount
+    for column, amount in cluster.columns(effective_requests(pod)):
+        used[column] += amount
+    if used[0] + 1 > room[0] or np.any((used > room) & _asked(pod, cluster)):
+        return False
+    gone = {p.metadata.uid for p in without}
+    staying = [p.pod for p in cluster.pods.values() if p.node == node and p.pod.metadata.uid not in gone]
+    mine = fit.ports_of(pod)
+    if mine and any(fit.clash(mine, fit.ports_of(p)) for p in staying):
+        return False
+    return not any(_dislikes(pod, p) or _dislikes(p, pod) for p in staying)
+
+
+def _asked(pod: Pod, cluster: Cluster) -> "np.ndarray[tuple[int], np.dtype[np.bool_]]":
+    mask = np.zeros(len(cluster.resources), bool)
+    for column, _ in cluster.columns(effective_requests(pod)):
+        mask[column] = True
+    return mask
 
 
 def _dislikes(pod: Pod, other: Pod) -> bool:

@@ -16,14 +16,14 @@ from mesh.reconcile.plan import NOTHING, Plan
 from mesh.reconcile.record import record
 from mesh.scheduler.cluster import Cluster, Placed, eligibility
 from mesh.scheduler.pipeline import Pass, Placement, Shape, gated, namespaces_of, pending
-from mesh.scheduler.preempt import Eviction, Rooms, may_preempt
+from mesh.scheduler.preempt import Eviction, find_room, may_preempt
 from mesh.scheduler.scores import weights
 from mesh.store.port import Event, Write
 from mesh.v1.core_pb2 import Node, Pod
 from mesh.view import View
 
 ALL = Key("Scheduler", "", "all")
-_MOST = 10_000  # writes of one commit: a binding and its event are two
+_MOST = 5000  # bindings of one commit
 
 
 class Scheduler:
@@ -48,24 +48,21 @@ class Scheduler:
         if self._cluster.revision != view.revision:
             self._cluster = Cluster.of(view)
         run = Pass(self._cluster, namespaces_of(view), view, self._known())
-        rooms = Rooms(run, view.of_kind("PodDisruptionBudget"))
+        budgets = view.of_kind("PodDisruptionBudget")
         writes = held_back
         gone: set[Key] = set()
-        more = False
-        for pod in waiting:
-            if more := len(writes) >= _MOST:
-                break
+        for pod in waiting[:_MOST]:
             placement = run.place(pod)
             eviction = None
             if not placement.node and may_preempt(pod, self._cluster):
-                eviction = rooms.find(pod)
+                eviction = find_room(pod, run, budgets)
             writes += _writes(placement, eviction, view, now_ns)
             if eviction is not None:
                 writes += [w for w in _evictions(eviction, pod, view, now_ns) if w.key not in gone]
                 gone |= {key_of(v) for v in eviction.victims}
             if not placement.node and (chosen := eviction.node if eviction else pod.status.nominated_node_name):
                 _reserve(pod, chosen, run)
-        return Plan(writes, 0.0 if more else None) if writes else NOTHING
+        return Plan(writes, 0.0 if len(waiting) > _MOST else None) if writes else NOTHING
 
     def _known(self) -> dict[object, Shape]:
         if self._shapes[0] != self._cluster.version:

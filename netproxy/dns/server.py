@@ -20,6 +20,7 @@ import dns.rcode
 import dns.rdatatype
 from dns.message import Message
 
+from mesh.exposition.serving import until_cancelled
 from mesh.v1.node_pb2 import NameFigures, ProxyService
 from netproxy.dns.cache import Asked
 from netproxy.dns.message import Garbage, answer_of, asked, failure, limit, question, reply, wire_of
@@ -136,8 +137,7 @@ class NameServer:
 
     async def _serve_tcp(self, sock: socket.socket) -> None:
         server = await asyncio.start_server(self._converse, sock=sock)
-        async with server:
-            await server.serve_forever()
+        await until_cancelled(server)
 
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._clients += 1

@@ -30,7 +30,7 @@ from nodeagent.pods.pulling import Pulling
 from nodeagent.pods.reactions import Reactions
 from nodeagent.pods.record import to_json
 from nodeagent.pods.resize import resources_in_words
-from nodeagent.pods.spec import Ground, Host, around, container_spec, limits, most_in_memory, sandbox_spec, sub_paths
+from nodeagent.pods.spec import Ground, Host, around, container_spec, limits, sandbox_spec, sub_paths
 from nodeagent.pods.status import final_status
 from nodeagent.runtime.port import Runtime, RuntimeFailure
 from nodeagent.runtime.seen import SeenContainer, SeenPod, State
@@ -173,8 +173,7 @@ class Executor:
     async def _prepare_volumes(self, state: PodState) -> None:
         contents = self._contents(state)
         await self._mount_images(state)
-        most = most_in_memory(state.pod, self.host)
-        await asyncio.to_thread(self.tree.prepare, state.pod, most, contents, state.given.claims)
+        await asyncio.to_thread(self.tree.prepare, state.pod, self.host.memory, contents, state.given.claims)
         shown = {name: content.revision for name, content in contents.items()}
         ready = replace(state.memory, volumes=do.Volumes.READY, projected=shown)
         state.memory = ready.with_failure(do.VOLUMES, None)

@@ -109,16 +109,6 @@ def own_limits(pod: Pod) -> Limits | None:
     )
 
 
-def most_in_memory(pod: Pod, host: Host) -> int:
-    """Bytes that an emptyDir in memory may have (V2): no more than the pod, where it or each of its containers has a
-    limit, nor than all pods of the host together."""
-    everyone = all(_whole(c.resources.limits.get("memory")) for c in pods.containers(pod.spec))
-    limited = everyone or "memory" in pods.own_limits(pod.spec)
-    limit = pods.effective_limits(pod).get("memory", 0) if limited else 0
-    most = host.allocatable.memory or host.memory
-    return min(limit, most) if limit else most
-
-
 def container_spec(  # noqa: PLR0913 - each is one thing a container is made of
     pod: Pod,
     container: Container,

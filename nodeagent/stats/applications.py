@@ -7,7 +7,6 @@ is cut and named, one that does not answer is told as down, and none of them hol
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
-from urllib.parse import quote
 
 import h11
 import structlog
@@ -21,8 +20,6 @@ log = structlog.get_logger()
 PATIENCE = 3.0
 MOST_BYTES = 2 << 20
 MOST_AT_ONCE = 16
-LONGEST_PORT = 5  # digits
-PLAIN = "/?&=%:;@!$'()*+,~[]"  # what stays as it is in a path with a query
 _ANNOTATION = "prometheus.io/"
 _UP = Family("mesh_application_up", "gauge", "1 when the pod told its figures.")
 _TOOK = Family("mesh_application_scrape_seconds", "gauge", "How long it took to ask the pod.")
@@ -62,9 +59,8 @@ def targets(subjects: Sequence[Subject], node_ip: str) -> list[Target]:
         declared = (p.container_port for c in subject.pod.spec.containers for p in c.ports)
         text = notes.get(f"{_ANNOTATION}port", "") or str(next(declared, ""))
         path = notes.get(f"{_ANNOTATION}path", "") or "/metrics"
-        port = int(text) if text.isdecimal() and len(text) <= LONGEST_PORT else 0
-        if ip and 0 < port < 65536 and path.startswith("/") and path.isprintable():
-            found.append(Target(subject, ip, port, quote(path, safe=PLAIN)))
+        if ip and text.isdecimal() and 0 < int(text) < 65536 and path.startswith("/") and path.isprintable():
+            found.append(Target(subject, ip, int(text), path.replace(" ", "%20")))
     return found
 
 

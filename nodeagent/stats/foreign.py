@@ -1,11 +1,9 @@
 """Figures that a pod's application tells, made ours: labelled with the pod, and bounded.
 
 Rule: pure. Labels that the application uses itself become exported_*, as Prometheus does it; names that are the host's
-own are dropped, so that no pod speaks for a host; so is what is no sample to Prometheus, which refuses the whole page
-for one.
+own are dropped, so that no pod speaks for a host; lines that are no samples are dropped.
 """
 
-import math
 import re
 from dataclasses import dataclass, field
 
@@ -14,9 +12,8 @@ from mesh.exposition.text import Page, labels
 MOST_SAMPLES = 5_000  # of one pod
 _OURS = ("container_", "kubelet_", "machine_", "mesh_", "prober_", "kube_")
 _SAMPLE = re.compile(r"([a-zA-Z_:][a-zA-Z0-9_:]*)(?:\{(.*)\})?\s+(\S+)(?:\s+-?\d+)?\s*")
-_LABEL = re.compile(r'\s*((?!__)[a-zA-Z_][a-zA-Z0-9_]*)\s*=\s*"((?:[^"\\\0]|\\[^\0])*)"\s*,?')
-_NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*(?:[eE][+-]?[0-9]+)?|\.[0-9]+(?:[eE][+-]?[0-9]+)?)")
-_BEYOND = frozenset(("Inf", "+Inf", "-Inf", "NaN"))  # numbers, too
+_LABEL = re.compile(r'\s*([a-zA-Z_][a-zA-Z0-9_]*)\s*=\s*"((?:[^"\\]|\\.)*)"\s*,?')
+_NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*(?:[eE][+-]?\d+)?|\.\d+(?:[eE][+-]?\d+)?|Inf|NaN)")
 _PARTS = ("_bucket", "_sum", "_count", "_total", "_created")
 _TYPES = frozenset(("counter", "gauge", "histogram", "summary", "untyped"))
 
@@ -46,7 +43,7 @@ def read(text: str, namespace: str, pod: str, most: int = MOST_SAMPLES) -> Forei
             if len(words) == 4 and words[1] == "TYPE":
                 types[words[2]] = words[3].strip()
             elif len(words) == 4 and words[1] == "HELP":
-                helps[words[2]] = words[3].replace("\0", "")
+                helps[words[2]] = words[3]
             continue
         if not line.strip():
             continue
@@ -73,7 +70,7 @@ def read(text: str, namespace: str, pod: str, most: int = MOST_SAMPLES) -> Forei
 def _sample(line: str, ours: str) -> tuple[str, str] | None:
     """The sample's name, and the line that we write for it."""
     match = _SAMPLE.fullmatch(line)
-    if match is None or not _is_number(match[3]) or match[1].startswith(_OURS):
+    if match is None or _NUMBER.fullmatch(match[3]) is None or match[1].startswith(_OURS):
         return None
     own = _labels(match[2] or "")
     if own is None:
@@ -81,25 +78,18 @@ def _sample(line: str, ours: str) -> tuple[str, str] | None:
     return match[1], f"{match[1]}{{{ours}{own}}} {match[3]}\n"
 
 
-def _is_number(text: str) -> bool:
-    """Whether it is one, as a double has room for it."""
-    return text in _BEYOND or (_NUMBER.fullmatch(text) is not None and math.isfinite(float(text)))
-
-
 def _labels(text: str) -> str | None:
     """The application's labels as they follow ours; None for what are none."""
-    parts: dict[str, str] = {}
+    parts: list[str] = []
     at = 0
     while at < len(text):
         match = _LABEL.match(text, at)
         if match is None:
-            return None if text[at:].strip() else "".join(parts.values())
+            return None if text[at:].strip() else "".join(parts)
         name = f"exported_{match[1]}" if match[1] in ("namespace", "pod") else match[1]
-        if name in parts:
-            return None
-        parts[name] = f',{name}="{match[2]}"'
+        parts.append(f',{name}="{match[2]}"')
         at = match.end()
-    return "".join(parts.values())
+    return "".join(parts)
 
 
 def _family(name: str, types: dict[str, str]) -> str:

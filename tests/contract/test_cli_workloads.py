@@ -105,20 +105,6 @@ async def test_a_rollout_that_fails_says_why_and_how(fleet: RunningMeshd, mesh: 
     assert ready.out == "3"
 
 
-async def test_who_stops_following_a_rollout_hears_what_its_pods_wait_for(mesh: Cli) -> None:
-    for number in (1, 2):
-        await mesh("cordon", f"host{number}")  # pods find no place
-    await mesh("apply", "-f", "-", stdin=WEB.replace("progressDeadlineSeconds: 2", "progressDeadlineSeconds: 600"))
-    for what, until in (("deployment/web", "jsonpath={.status.replicas}=3"), ("pods", "condition=PodScheduled=False")):
-        everything = ("--all",) if what == "pods" else ()
-        waited = await mesh("wait", what, *everything, f"--for={until}", "--timeout=60s")
-        assert waited.code == 0, waited.err
-    result = await mesh("rollout", "status", "deployment/web", "--timeout=1s")
-    assert result.code == 1
-    assert "not done within 1 s" in result.err
-    assert "0/2 nodes are available: 2 node(s) were unschedulable." in result.err
-
-
 async def test_hosts_are_cordoned_tainted_and_drained(mesh: Cli) -> None:
     await mesh("apply", "-f", "-", stdin=WEB)
     await rolled_out(mesh)

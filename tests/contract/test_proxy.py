@@ -72,7 +72,7 @@ async def test_a_table_is_acknowledged_by_its_digest(tmp_path: Path) -> None:
         await seen.until("one")
         proxy.program(ServiceTable(fence=Fence(revision=2), digest="two", last=True))
         await seen.until("two")
-    assert (tmp_path / "p.sock").stat().st_mode & 0o777 == 0o600
+        assert (tmp_path / "p.sock").stat().st_mode & 0o777 == 0o600
     assert (tmp_path / "last").stat().st_mode & 0o777 == 0o600
 
 

@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -184,11 +185,16 @@ async def test_an_haproxy_that_dies_is_started_again(tmp_path: Path, memory: Pat
 
 def test_a_process_without_a_command_line_is_ours_by_its_name(memory: Path) -> None:
     """As HAProxy is between two configurations: taken for dead then, it would be started a second time."""
-    process = subprocess.Popen([""], executable=shutil.which("cat"), stdin=subprocess.PIPE)
+    unnamed = "import ctypes, sys; ctypes.CDLL(None).execv(sys.argv[1].encode(), (ctypes.c_char_p * 2)(b'', None))"
+    argv = [sys.executable, "-c", unnamed, str(shutil.which("cat"))]
+    process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write(b"there\n")
+    process.stdin.flush()
+    assert process.stdout.readline() == b"there\n"
     (memory / "haproxy.pid").write_text(str(process.pid))
     assert Master(memory, "cat").pid == process.pid
     assert Master(memory).pid == 0
-    process.stdin.close()
-    process.wait()
+    process.communicate()
     assert Master(memory, "cat").pid == 0

@@ -11,7 +11,6 @@ from mesh.model.fields import copy_of
 from mesh.model.kinds import Object
 from mesh.model.pods import MIRROR
 from mesh.model.times import SECOND, from_timestamp
-from mesh.model.writing import to_dict
 from mesh.v1.core_pb2 import Namespace, Pod
 from mesh.view import View
 
@@ -128,10 +127,3 @@ def test_binding_is_once(pod: Pod, stamp: Stamp) -> None:
     bound = admit.bind(free, "n2", stamp.now)
     assert [(c.type, c.status) for c in bound.status.conditions] == [("PodScheduled", "True")]
     assert free.spec.node_name == ""
-
-
-def test_a_grace_period_without_end_is_still_a_date(pod: Pod, view: View, stamp: Stamp) -> None:
-    pod.spec.termination_grace_period_seconds = 2**63 - 1
-    going = marked(admit.delete(pod, None, view, stamp))
-    assert going.metadata.deletion_grace_period_seconds == 2**31 - 1
-    assert to_dict(going)["metadata"]["deletionTimestamp"] > "2090"

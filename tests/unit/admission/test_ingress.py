@@ -130,13 +130,6 @@ def test_a_new_one_without_a_class_is_of_the_newest_default_class(mesh: Mesh) ->
     assert mesh.ingress(f"{RIGHT}, ingressClassName: x", name="b").spec.ingress_class_name == "x"
 
 
-def test_a_class_that_is_not_there_is_said_to_be_served_by_nobody(mesh: Mesh) -> None:
-    (said,) = mesh.apply(ingress(f"{RIGHT}, ingressClassName: nginx", "{}")).warnings
-    assert said.startswith('Ingress "a": there is no IngressClass "nginx", so nobody serves it')
-    mesh.apply(a_class("nginx", "example.com/other", default="false"))
-    assert not mesh.apply(ingress(f"{RIGHT}, ingressClassName: nginx", "{team: web}")).warnings
-
-
 def test_the_controller_of_a_class_never_changes(mesh: Mesh) -> None:
     mesh.apply(a_class("a"))
     with pytest.raises(Invalid, match=r"spec.controller: may not change from mesh/ingress"):

@@ -144,15 +144,6 @@ def test_a_namespace_empties_then_goes() -> None:
     assert view.get(Key("ConfigMap", "default", "other")) is not None
 
 
-def test_a_namespace_with_many_that_are_waited_for_asks_the_others_too() -> None:
-    stuck = [objects.pod(f"p{i}", "team", node_name="a") for i in range(1000)]
-    for pod in stuck:
-        pod.metadata.deletion_timestamp.seconds = 1
-    late = objects.pod("zz", "team", node_name="b")
-    plan = Namespaces().reconcile(Key("Namespace", "", "team"), view_of(ending(), *stuck, late), NOW)
-    assert [w.key.name for w in plan.writes] == ["zz"]
-
-
 def test_a_living_namespace_is_left_alone() -> None:
     view = view_of(objects.namespace("team"), objects.config_map("c", "team"))
     assert Namespaces().reconcile(Key("Namespace", "", "team"), view, NOW) == Plan()
@@ -217,15 +208,6 @@ def test_pods_of_silent_nodes_stay_and_what_waits_for_others_ends_without_a_node
     assert (write.object.status.phase, write.object.metadata.deletion_grace_period_seconds) == ("Failed", 0)
     moved = view_of(write.object)
     assert Leftovers().reconcile(key, moved, NOW + 900 * SECOND).writes == []
-
-
-def test_a_node_is_missed_anew_when_all_its_pods_had_gone() -> None:
-    key, pod = Key("Pod", "default", "p"), objects.pod("p", node_name="ghost")
-    missed = Leftovers()
-    assert missed.reconcile(key, view_of(pod), NOW) == Plan((), 40)
-    [node_key] = missed.keys(Change(102, key, None, pod))
-    assert missed.reconcile(node_key, view_of(), NOW + 40 * SECOND) == Plan()
-    assert missed.reconcile(key, view_of(pod), NOW + 900 * SECOND) == Plan((), 40)
 
 
 def test_of_pods_that_have_ended_the_newest_are_kept() -> None:

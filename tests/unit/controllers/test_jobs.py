@@ -4,9 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from mesh.controllers import jobpods
 from mesh.controllers.jobpods import TRACKING
-from mesh.errors import Invalid
 from mesh.model import cron, indexes
 from mesh.model.conditions import find, is_true
 from mesh.model.times import SECOND
@@ -215,23 +213,6 @@ def test_a_limit_for_each_index() -> None:
     assert why(world, "Failed") == "FailedIndexes"
 
 
-@pytest.mark.parametrize("text", ["many", "²", "-1", "9" * 5000])
-def test_what_anyone_writes_into_a_pods_counts_harms_nobody(text: str) -> None:
-    world = World()
-    world.apply(job(completionMode="Indexed", completions=2, parallelism=1, backoffLimitPerIndex=1))
-    world.obey()
-    [pod] = world.pods()
-    pod.metadata.annotations[jobpods.INDEX_FAILURES] = text
-    world.ends(pod, 1)
-    world.obey()
-    assert the_job(world).status.failed == 1
-    [other] = world.pods()  # the first index pauses, the second goes on
-    other.metadata.annotations[jobpods.INDEX] = text
-    world.ends(other, 1)
-    world.obey()
-    assert the_job(world).status.failed == 2
-
-
 POLICY = "{rules: [{action: FailJob, onExitCodes: {operator: In, values: [42]}}, {action: Ignore, onExitCodes: {operator: In, values: [7]}}]}"  # noqa: E501
 
 
@@ -265,29 +246,6 @@ def test_some_indexes_are_enough() -> None:
 @pytest.mark.parametrize("text", ["", "0", "1,3-5,7", "0,1", "0-2"])
 def test_sets_of_indexes(text: str) -> None:
     assert indexes.format_indexes(indexes.parse(text)) == text
-
-
-def test_a_rule_of_success_may_name_more_indexes_than_fit_into_memory() -> None:
-    rules = "{rules: [{succeededIndexes: '1-2000000000', succeededCount: 1}]}"
-    world = World()
-    world.apply(job(completionMode="Indexed", completions=2_000_000_001, parallelism=2, successPolicy=rules))
-    work(world, 0)
-    assert not why(world, "Complete")  # index 0 is not among them
-    work(world, 0)
-    assert why(world, "Complete") == "SuccessPolicy"
-
-
-@pytest.mark.parametrize("indexes_", ["abc", "2-1", "1,1", "3,0", "0-5", "", "1-99999999999"])
-def test_indexes_that_are_none_are_refused(indexes_: str) -> None:
-    with pytest.raises(Invalid, match="succeededIndexes"):
-        World().apply(job(completionMode="Indexed", completions=5,
-                          successPolicy=f"{{rules: [{{succeededIndexes: '{indexes_}'}}]}}"))  # fmt: skip
-
-
-@pytest.mark.parametrize("rule", ["{}", "{succeededCount: 6}", "{succeededIndexes: '0-2', succeededCount: 4}"])
-def test_rules_of_success_that_can_never_hold_are_refused(rule: str) -> None:
-    with pytest.raises(Invalid, match="successPolicy"):
-        World().apply(job(completionMode="Indexed", completions=5, successPolicy=f"{{rules: [{rule}]}}"))
 
 
 # ---- C15
@@ -354,25 +312,6 @@ def test_concurrency(policy: str, running: int) -> None:
     assert len(jobs(world)) == running
     latest = f"tick-{START // SECOND // 60 + (1 if policy == 'Forbid' else 3)}"
     assert latest in jobs(world)
-
-
-def test_what_forbid_held_back_starts_when_the_running_job_has_ended() -> None:
-    world = World()
-    world.apply(cron_job("*/5 * * * *", concurrencyPolicy="Forbid"))
-    world.settle()
-    minutes(world, 12, finish=False)
-    [pod] = world.pods()
-    world.ends(pod)
-    world.obey()
-    first = START // SECOND // 60
-    assert jobs(world) == [f"tick-{first + 5}", f"tick-{first + 10}"]  # of what was missed the last one
-    late = World()
-    late.apply(cron_job("*/5 * * * *", concurrencyPolicy="Forbid", startingDeadlineSeconds=60))
-    minutes(late, 7, finish=False)
-    late.pass_time(300)
-    late.ends(late.pods()[0])
-    late.obey()
-    assert jobs(late) == [f"tick-{first + 5}"]  # unless it is too late for that
 
 
 def test_suspended_ones_start_nothing() -> None:

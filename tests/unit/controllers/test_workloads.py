@@ -1,19 +1,14 @@
 """ReplicaSets, Deployments, DaemonSets and StatefulSets in a world that does as the test says, row by row."""
 
-from itertools import pairwise
-
 import pytest
 
 from mesh.controllers.victims import COST, first_to_go
 from mesh.model.conditions import find
 from mesh.model.fields import copy_of
-from mesh.model.kinds import key_of
 from mesh.model.times import SECOND, to_timestamp
-from mesh.model.workloads import REVISION, share, template_hash
+from mesh.model.workloads import REVISION, template_hash
 from mesh.v1.apps_pb2 import ControllerRevision, DaemonSet, Deployment, ReplicaSet, StatefulSet
 from mesh.v1.core_pb2 import Pod, Taint
-from mesh.v1.meta_pb2 import IntOrString
-from mesh.view import View
 from tests.harness import objects
 from tests.harness.workshop import START, World
 
@@ -34,12 +29,6 @@ def names(world: World) -> list[str]:
 
 def images(world: World) -> list[str]:
     return [p.spec.containers[0].image for p in world.pods()]
-
-
-def test_a_share_is_exact_and_fits_into_a_count() -> None:
-    assert [share(IntOrString(string_value="25%"), n, up=True) for n in (4, 5, 10)] == [1, 2, 3]
-    assert [share(IntOrString(string_value="25%"), n, up=False) for n in (4, 5, 10)] == [1, 1, 2]
-    assert share(IntOrString(string_value="9" * 400 + "%"), 10, up=True) == 2**31 - 1
 
 
 # ---- C1, C2
@@ -258,35 +247,6 @@ def test_a_deployment_deleted_takes_all_with_it_or_lets_it_be() -> None:
         assert world.view.count("ReplicaSet") == (1 if left else 0)
 
 
-@pytest.mark.parametrize("propagation", ["Foreground", "Orphan"])
-def test_a_pod_that_has_children_waits_for_its_host_too(propagation: str) -> None:
-    world = World()
-    owner = objects.pod("owner", node_name="a")
-    owner.metadata.uid = "u1"
-    world.put(owner)
-    child = objects.config_map("child")
-    child.metadata.owner_references.add(kind="Pod", name="owner", uid="u1", block_owner_deletion=True)
-    world.put(child)
-    world.delete(world.get("Pod", "owner"), propagation)
-    world.settle()
-    held = world.view.pod("default", "owner")
-    assert held is not None  # its containers still run
-    assert list(held.metadata.finalizers) == []
-    assert (world.view.get(key_of(child)) is None) is (propagation == "Foreground")
-
-
-def test_what_is_adopted_while_its_owner_goes_goes_too() -> None:
-    world = World()
-    orphan = objects.config_map("orphan")
-    world.put(orphan)
-    world.settle()
-    adopted = copy_of(orphan)
-    adopted.metadata.owner_references.add(kind="ReplicaSet", name="gone", uid="u9", controller=True)
-    world.put(adopted)
-    world.settle()
-    assert world.view.get(key_of(orphan)) is None
-
-
 # ---- C10
 
 
@@ -369,20 +329,6 @@ def test_a_stateful_set_begins_in_order_and_ends_in_reverse() -> None:
     assert names(world) == ["db-0", "db-1"]  # db-2 is going: db-1 waits
     world.obey()
     assert names(world) == ["db-0"]
-
-
-def test_a_wide_parallel_set_is_made_in_steps() -> None:
-    world = World()
-    most = [0]
-
-    def look(view: View) -> None:
-        most.append(len(view.of_kind("Pod")))
-
-    world.watch = look
-    world.apply(workload("StatefulSet", "db", replicas=1001, podManagementPolicy="Parallel"))
-    world.settle()
-    assert max(after - before for before, after in pairwise(most)) == 500
-    assert most[-1] == 1001
 
 
 def test_a_pod_of_a_stateful_set_is_never_there_twice() -> None:

@@ -99,7 +99,7 @@ def test_json_is_read_as_json() -> None:
         ("a: 1\n---\n  b: 2\n c: 3\n", 2, "line 4"),
         ("a: b: c", 1, "quote a value that contains a colon"),
         ("a:\n\t- b\n", 1, "spaces, not tabs"),
-        ("name: {{ .Values.name }}", 1, "a template, which must be rendered first"),
+        ("name: {{ .Values.name }}", 1, "a key must be a text"),
         ("a: {{ x }}{{ y }}", 1, ""),
         ("a: 1\nb: 2\na: 3\n", 1, 'the key "a" is given twice (line 3)'),
         ('{"a": 1, "a": 2}', 1, 'the key "a" is given twice'),

@@ -1,35 +1,15 @@
 """What a container is made of: limits, security, mounts (R4 to R6, E1, E11)."""
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from mesh.v1.core_pb2 import (
-    Capabilities,
-    PodSecurityContext,
-    ResourceRequirements,
-    SecurityContext,
-    Volume,
-    VolumeMount,
-)
-from nodeagent.fieldrefs import Allocatable
+from mesh.v1.core_pb2 import Capabilities, PodSecurityContext, ResourceRequirements, SecurityContext, VolumeMount
 from nodeagent.pods.confinement import security
-from nodeagent.pods.spec import (
-    Ground,
-    Host,
-    container_spec,
-    limits,
-    most_in_memory,
-    mounts,
-    oom_score_adj,
-    sandbox_spec,
-)
+from nodeagent.pods.spec import Ground, Host, container_spec, limits, mounts, oom_score_adj, sandbox_spec
 from nodeagent.runtime.port import Image, Limits, RuntimeFailure
 from nodeagent.runtime.seen import Role
-from nodeagent.volumes import memory
-from tests.harness.agents import World, a_container, a_pod
-from tests.harness.bent_time import bent
+from tests.harness.agents import a_container, a_pod
 
 IMAGE = Image("sha256:1", ("example:1",), 1)
 GIB = 1 << 30
@@ -51,39 +31,6 @@ def of(requests: dict[str, str] | None = None, bounds: dict[str, str] | None = N
 def test_cpu(requests: dict[str, str], bounds: dict[str, str], shares: int, quota: int) -> None:  # R4
     found = of(requests, bounds)
     assert (found.cpu_shares, found.cpu_quota) == (shares, quota)
-
-
-@pytest.mark.parametrize(
-    ("bounds", "of_pod", "most"),
-    [
-        (["64Mi", "32Mi"], "", 96 << 20), (["64Mi", ""], "", 6 * GIB), (["", ""], "", 6 * GIB),
-        (["64Mi", ""], "80Mi", 80 << 20), (["5Gi", "5Gi"], "", 6 * GIB), (["64Mi", "0"], "", 6 * GIB),
-    ],
-)  # fmt: skip
-def test_what_an_empty_dir_in_memory_may_have(bounds: list[str], of_pod: str, most: int) -> None:  # V2
-    each = [ResourceRequirements(limits={"memory": bound} if bound else {}) for bound in bounds]
-    pod = a_pod("p", containers=tuple(a_container(f"c{n}", resources=one) for n, one in enumerate(each)))
-    if of_pod:
-        pod.spec.resources.limits["memory"] = of_pod
-    assert most_in_memory(pod, Host("node1", "", 8 * GIB, Allocatable(memory=6 * GIB))) == most
-
-
-@bent
-async def test_an_empty_dir_in_memory_is_no_larger_than_it_or_its_pod_may_be(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:  # V2
-    mounted: dict[str, object] = {}
-    monkeypatch.setattr(memory, "mount", lambda path, size, **_: mounted.update({path.name: size}))
-    container = a_container(resources=ResourceRequirements(limits={"memory": "64Mi"}))
-    pod = a_pod("web", containers=(container,), volumes=[Volume(name="own"), Volume(name="pods")])
-    for volume, size in zip(pod.spec.volumes, ("1Mi", "1Gi"), strict=True):
-        volume.empty_dir.medium, volume.empty_dir.size_limit = "Memory", size
-    world = World(tmp_path)
-    await world.start()
-    await world.assign(pod)
-    await world.until(lambda: world.phase("web") == "Running")
-    assert mounted == {"own": 1 << 20, "pods": 64 << 20}
-    await world.kill()
 
 
 def test_memory() -> None:  # R5

@@ -221,31 +221,6 @@ def test_who_may_not_preempt_waits_and_who_waits_does_it_once() -> None:
     assert preempted(NODES[0], *there, waiting)[0] == []
 
 
-def test_an_ordinary_pod_takes_the_place_of_one_that_only_keeps_it_free() -> None:
-    filler = ranked("filler", -10, "4", "a")
-    assert preempted(NODES[0], filler, ranked("vip", 0, "4")) == (["filler"], "a")
-    assert preempted(NODES[0], filler, ranked("vip", -10, "4")) == ([], "")
-
-
-def test_ports_and_dislikes_make_room_too() -> None:
-    holds = pod("holds", on="a")
-    holds.spec.containers[0].ports.add(container_port=80, host_port=80)
-    hates = pod("hates", together("podAntiAffinity", HOST), "{app: db}", on="a")
-    vip = pod("vip", labels="{app: web}")
-    vip.spec.priority = 100
-    vip.spec.containers[0].ports.add(container_port=80, host_port=80)
-    other = pod("other", on="a")
-    assert preempted(NODES[0], holds, hates, other, vip) == (["hates", "holds"], "a")
-    holds.spec.priority = 200  # who matters more keeps its port, and nobody goes in vain
-    assert preempted(NODES[0], holds, hates, other, vip) == ([], "")
-
-
-def test_each_of_several_makes_room_of_its_own_and_the_hopeless_ask_once() -> None:
-    there = [ranked(f"{n}1", 1, "4", n) for n in "ab"]
-    asking = [ranked(name, 100, "4", second=i) for i, name in enumerate(("vip", "second", "third"))]
-    assert preempted(*NODES[:2], *there, *asking)[0] == ["a1", "b1"]
-
-
 def test_room_that_is_made_is_not_given_to_lesser_pods() -> None:
     there = [ranked("a1", 1, "4", "a")]
     there[0].metadata.deletion_timestamp.seconds = 1

@@ -1,10 +1,7 @@
 """Where pods go, in one pass, and what is said when they can go nowhere (K1, K2, K4)."""
 
-import pytest
-
 from mesh.model.kinds import Object, key_of
 from mesh.model.times import SECOND
-from mesh.scheduler import scheduler
 from mesh.scheduler.pipeline import place
 from mesh.scheduler.scheduler import ALL, Scheduler
 from mesh.store.port import Event as Change
@@ -66,22 +63,6 @@ def test_the_emptier_node_is_taken_and_each_choice_counts() -> None:
 def test_pods_that_ask_for_nothing_spread_too() -> None:
     found = placed(node("a"), node("b"), node("c"), *(pending(f"p{i}") for i in range(30)))
     assert sorted(list(found.values()).count(n) for n in "abc") == [10, 10, 10]
-
-
-def test_many_that_fit_nowhere_keep_nobody_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scheduler, "_MOST", 3)  # of a commit
-    big = [pending(f"big{i}", cpu="16", priority=5) for i in range(5)]
-    view, bound, rounds = view_of(node("a"), *big, pending("small")), [], 0
-    while True:
-        plan = scheduler.Scheduler().reconcile(scheduler.ALL, view, NOW)
-        pods = [w.object for w in plan.writes if isinstance(w.object, Pod)]
-        bound += [p.metadata.name for p in pods if p.spec.node_name]
-        view.apply([Change(view.revision + 1, w.key, w.object, view.get(w.key)) for w in plan.writes])
-        rounds += 1
-        if plan.requeue_after is None:
-            break
-    assert bound == ["small"]
-    assert rounds == 3  # two pods a commit: what is said and its event
 
 
 def test_the_same_view_gives_the_same_answer() -> None:

@@ -40,9 +40,7 @@ def test_labels_of_ours_that_it_uses_itself_are_renamed() -> None:
 @pytest.mark.parametrize(
     "line",
     ["kubelet_running_pods 9", 'container_cpu_usage_seconds_total{pod="x"} 1', "mesh_application_up 1", "kube_x 1",
-     "no value", "m{a=b} 1", 'm{a="b} 1', "m one", "9m 1", 'm{a="x"}1 2 3 4', "\x00 1", "m \u0661", "m 1e999",
-     "m " + "9" * 5000, "m +NaN", 'm{a="\x00"} 1',
-     'm{a="x",a="y"} 1', 'm{pod="x",exported_pod="y"} 1', 'm{__name__="kube_x"} 1'],
+     "no value", "m{a=b} 1", 'm{a="b} 1', "m one", "9m 1", 'm{a="x"}1 2 3 4', "\x00 1"],
 )  # fmt: skip
 def test_what_is_no_sample_or_is_named_as_ours_is_dropped(line: str) -> None:
     found = read(f"good 1\n{line}\ngood2 2\n", "a", "web")
