@@ -111,7 +111,6 @@ def serve(path: str) -> None:
                 if sock is server:
                     client = server.accept()[0]
                     if _trusted(client):
-                        client.settimeout(PATIENCE)
                         selector.register(client, selectors.EVENT_READ)
                     else:
                         client.close()
@@ -122,15 +121,20 @@ def serve(path: str) -> None:
 
 
 def _heard(holder: Holder, sock: socket.socket) -> bool:
+    """Does all that was said: what one proxy has left must be here before the next one asks for it."""
     try:
-        message = receive(sock)
-        if message is None:
-            return False
-        holder.take(*message, sock)
+        while True:
+            sock.setblocking(False)
+            message = receive(sock)
+            if message is None:
+                return False
+            sock.settimeout(PATIENCE)
+            holder.take(*message, sock)
+    except BlockingIOError:
+        return True
     except (OSError, ValueError, KeyError) as error:
         sys.stderr.write(f"netproxy.hold: {error!r}\n")
         return False
-    return True
 
 
 def _trusted(sock: socket.socket) -> bool:

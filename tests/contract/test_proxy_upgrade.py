@@ -4,11 +4,14 @@ import asyncio
 import contextlib
 import hashlib
 import os
+import signal
+import socket
 from pathlib import Path
 
 import pytest
 
-from tests.harness.holding import held_proxy
+from netproxy.hold import receive, send
+from tests.harness.holding import Holder, held_proxy
 from tests.harness.proxying import (
     DEADLINE,
     PORT,
@@ -120,3 +123,25 @@ async def test_a_holder_that_is_gone_costs_nothing_and_a_new_one_gets_everything
         waiting = asyncio.create_task(ask(vip, PORT, b"held"))
         await process.start()
         assert await waiting == b"held"
+
+
+async def test_the_next_proxy_gets_all_that_was_left_however_late_the_holder_hears_of_it(tmp_path: Path) -> None:
+    holder = Holder(tmp_path)
+    await holder.start()
+    try:
+        before, after = (socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) for _ in range(2))
+        with before, after:
+            holder.signal(signal.SIGSTOP)  # as on a host without processors to spare
+            before.connect(str(holder.path))
+            for number in range(5):
+                send(before, {"do": "leave", "what": {"number": number}})
+            before.close()
+            after.settimeout(DEADLINE)
+            after.connect(str(holder.path))
+            send(after, {"do": "give"})
+            holder.signal(signal.SIGCONT)
+            assert [receive(after) for _ in range(6)] == [
+                *(({"left": {"number": number}}, []) for number in range(5)), ({"done": True}, [])
+            ]  # fmt: skip
+    finally:
+        await holder.kill()

@@ -26,6 +26,10 @@ class Holder:
         assert self._child is not None
         return sum(1 for link in Path(f"/proc/{self._child.pid}/fd").iterdir() if _leads_to(link).startswith("socket:"))
 
+    def signal(self, number: int) -> None:
+        assert self._child is not None
+        self._child.send_signal(number)
+
     async def kill(self) -> None:
         assert self._child is not None
         if self._child.returncode is None:
