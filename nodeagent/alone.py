@@ -11,6 +11,7 @@ from contextlib import suppress
 
 import structlog
 
+from mesh.errors import Unavailable
 from mesh.v1.node_pb2 import ObserveRequest
 from nodeagent.app import HostAgent
 from nodeagent.config import AgentConfig
@@ -54,7 +55,10 @@ async def _tell(agent: HostAgent) -> None:
     boot, version = "", 0
     told: dict[str, str] = {}
     while True:
-        observed = await agent.observe(ObserveRequest(boot=boot, after_version=version, wait_milliseconds=60_000))
+        try:
+            observed = await agent.observe(ObserveRequest(boot=boot, after_version=version, wait_milliseconds=60_000))
+        except Unavailable:  # it takes its time to begin, and has waited for itself already
+            continue
         boot, version = observed.boot, observed.version
         for pod in observed.pods:
             waiting = [c.state.waiting for c in pod.status.container_statuses if c.state.waiting.message]
