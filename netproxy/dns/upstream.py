@@ -80,7 +80,7 @@ def _aged(answer: Message, seconds: int) -> Message:
 
 
 async def _exchange(server: str, asked: Asked) -> Message:
-    query = dns.message.make_query(dns.name.from_text(asked.name + "."), dns.rdatatype.RdataType(asked.kind))
+    query = dns.message.make_query(dns.name.from_text(asked.name), dns.rdatatype.RdataType(asked.kind))
     query.use_edns(0, dns.flags.DO if asked.signed else 0, LARGEST)
     query.id = secrets.randbits(16)
     host, port = _address(server)

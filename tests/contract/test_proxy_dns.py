@@ -116,6 +116,8 @@ async def test_what_is_not_ours_is_asked_elsewhere_once(tmp_path: Path) -> None:
         for _ in range(3):
             assert (await ask(server, "nothing.example.org")).rcode() == dns.rcode.NXDOMAIN
         assert other.asked == 2
+        assert (await ask(server, ".", "NS")).rcode() == dns.rcode.NXDOMAIN
+        assert other.asked == 3
 
 
 async def test_large_answers_come_over_tcp(tmp_path: Path) -> None:
