@@ -10,7 +10,7 @@ BUNDLE := dist/bundle$(if $(SUITE),-$(SUITE))
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: help venv up down test test-fast unit lint generate bench bench-ingress bench-services pin bundle lint-collection lint-ansible test-hosts test-control test-matrix
+.PHONY: help venv up down test test-fast unit lint generate bench bench-ingress bench-services pin bundle lint-collection lint-ansible test-hosts test-control test-vm test-matrix
 
 help:
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -103,6 +103,11 @@ test-control: bundle ## the same with two meshd over three members of etcd, and 
 	@tools/ansible.sh $(VENV)/ansible
 	@tools/unpack.sh etcd-server etcd $(VENV)/etcd
 	$(SUDO) $(BIN)/python -m tests.machines.several $(OF_SUITE) $${MESH_LAB:-build/hosts} $(BUNDLE)
+
+test-vm: bundle ## a virtual machine of a distribution, its own kernel and all, provisioned, rebooted and reset; SUITE=trixie: of Debian 13
+	@tools/packages.sh mmdebstrap openssh-client e2fsprogs qemu-system-x86
+	@tools/ansible.sh $(VENV)/ansible
+	$(SUDO) $(BIN)/python -m tests.machines.distribution $(OF_SUITE) $${MESH_LAB:-build/machine} $(BUNDLE)
 
 test-matrix: bundle lint-collection ## what a user sees when parts of the mesh end; writes docs/reliability.md's table
 	@tools/packages.sh mmdebstrap openssh-client netavark iptables e2fsprogs gcc libc6-dev
