@@ -12,10 +12,10 @@ INSIDE: Mapping[str, tuple[str, str]] = {
     "unit": ("systemctl list-unit-files --no-legend --no-pager | awk '{print $1, $2}' | sort", r"^run-|^$"),
     "failed unit": ("systemctl list-units --failed --no-legend --no-pager --plain", "^$"),
     "mount": ("awk '{print $2, $3}' /proc/self/mounts | sort", r"/run/user|/proc/sys/fs/binfmt_misc"),
-    "route": ("ip route show table all | sort", "^$"),
+    "route": ("ip route show table all | sort", r"^local fe80::\S+ dev eth0 "),
     "policy of routes": ("ip rule show", "^$"),
-    "link": ("ip -o link | awk '{print $2}' | sort", "^$"),
-    "address": ("ip -o address | awk '{print $2, $4}' | sort", "^$"),
+    "link": ("ip -o link | awk '{print $2}' | sort", "^eth0@if"),  # a lab's host gets another cable when it boots
+    "address": ("ip -o address | awk '{print $2, $4}' | sort", "^eth0 fe80::"),
     "kernel's setting": ("sysctl -a 2>/dev/null | grep -E '^net\\.(ipv4|ipv6|core|bridge)\\.' | sort",
                          r"\.(neigh|route)\.|neigh/|stable_secret|random|tcp_fastopen_key|_mem ="),
     "package": ("dpkg-query -W -f '${Package} ${Status}\\n' | sort", "^$"),

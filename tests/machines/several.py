@@ -138,6 +138,10 @@ def given(lab: Lab, bundle: Path) -> None:
         _again(hosts, pair)
         for wanted in (SECOND, FIRST):
             timed(f"{wanted} leads", lambda wanted=wanted: led_by(lab, wanted))
+        lab.power_off(SECOND)
+        lab.power_on(SECOND)
+        ready = ("wait", f"node/{SECOND}", "--for=condition=Ready", "--timeout=120s")
+        timed("a host that was without power is Ready", lambda: lab.ssh(FIRST, "mesh", *ready))
         etcd.kill(0)
         change = ("annotate", "node", SECOND, "asked=yes")
         timed("a member of it ends, and a change is kept", lambda: lab.ssh(FIRST, "mesh", *change))
