@@ -27,8 +27,10 @@ INSIDE: Mapping[str, tuple[str, str]] = {
               "-not -path '/run/systemd*' | sort",
               r"^/var/lib/(apt|dpkg|systemd|ucf)|^/var/(log|cache)/(apt|dpkg|debconf|ldconfig|journal|private)"
               r"|^/var/backups/(alternatives|apt|dpkg)\."
-              r"|^/var/log/\w+\.log|^/run/(log|user|udev|ansible|sshd|lock|adduser)|^/tmp/(ansible|systemd)"),
-    "process": ("ps -eo comm | sort -u", r"^(ps|awk|sort|sshd|sh|sftp-server|systemd\S*|\(sd-pam\)|\S*kworker\S*)$"),
+              r"|^/var/log/\w+\.log|^/var/log/wtmp\.db|^/var/lib/(wtmpdb|lastlog)"
+              r"|^/run/(log|user|udev|ansible|sshd|lock|adduser)|^/tmp/(ansible|systemd)"),
+    "process": ("ps -eo comm | sort -u",
+                r"^(ps|awk|sort|sshd|sh|sshd-\w+|sftp-server|systemd\S*|\(sd-pam\)|\S*kworker\S*)$"),
 }  # fmt: skip
 _UNSTEADY = re.compile(r"^#|counter packets|\[\d+:\d+\]")
 Picture = Mapping[str, frozenset[str]]
