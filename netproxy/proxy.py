@@ -83,21 +83,35 @@ class Proxy:
         self._unserved_since = 0.0  # since when a table is coming in and not served
         self._ingress: Ingress | None = None
         self.news: Callable[[], None] = lambda: None
-        self._ready = False
         self._tunnel = tunnel
         self._holding = Holding(turns, loop, holder)
         engines = Engines(SharedEngine(self._tcp, self._hands), self._udp, self._dns)
         self._listeners = Listeners(loop, engines, self._book, self._claims, self._holding)
         self._listeners.reopened = self._reopened
         left = self._holding.begin()
-        for order in lastgood.load(file):
-            self._take(order)
+        self._restore(lastgood.load(file))
         if self._plane.digest:
             self._let_go()
         for one in left:
             self._adopt(one)
         self._hands.flush()
-        self._served, self._ready = self._plane, True
+        self._served = self._plane
+
+    def _restore(self, orders: Iterable[ProxyOrder]) -> None:
+        """Serves what the orders have led to, and nothing of what was in between: a listener that is closed on the way
+        would end the connections that wait there."""
+        plane, host = self._plane, self._host
+        for order in orders:
+            if order.HasField("host"):
+                host = order.host
+            elif order.HasField("table"):
+                plane = plane.accept(order.table)
+        self._take_host(host)
+        self._plane = plane
+        self._unserved_since = self._loop.time() if plane.staged else 0.0
+        if plane.digest:
+            self._program(plane.services)
+            log.info("table_served", revision=plane.revision, services=len(plane.services))
 
     def begin_ingress(self, ingress: Ingress) -> None:
         """From now on this one is told what concerns Ingress."""
@@ -240,7 +254,7 @@ class Proxy:
             return bool(self._plane.staged)
         changed = self._plane.changed
         self._program({name: self._plane.services.get(name) for name in changed})
-        if self._holding.inherited and self._ready:
+        if self._holding.inherited:
             self._let_go()
         if changed:
             log.info("table_served", revision=self._plane.revision, services=len(changed))

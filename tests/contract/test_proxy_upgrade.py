@@ -58,6 +58,23 @@ async def test_connections_go_on_across_upgrades(tmp_path: Path) -> None:
                 each.close()
 
 
+async def test_who_waits_is_served_though_the_service_had_nobody_before(tmp_path: Path) -> None:
+    """A Service without pods refuses, so its listener is closed; that is over, and must not be done again."""
+    vip = an_address()
+    async with backend(echo) as a, held_proxy(tmp_path) as (process, programmer, _):
+        ends = [endpoint("127.0.0.1", a)]
+        held = await programmer.program(service("web", vip, PORT, ends))
+        held = await programmer.program(service("web", vip, PORT, []), base=held.digest)
+        await programmer.program(service("web", vip, PORT, ends), base=held.digest)
+        await process.end()
+        async with asyncio.timeout(DEADLINE):
+            reader, writer = await asyncio.open_connection(vip, PORT)
+            await process.start()
+            writer.write(b"x")
+            assert await reader.readexactly(1) == b"x"
+        writer.close()
+
+
 async def test_connections_to_a_leaving_pod_are_counted_after_an_upgrade(tmp_path: Path) -> None:
     vip = an_address()
     async with backend(echo) as a, backend(echo) as b, held_proxy(tmp_path) as (process, programmer, _):
