@@ -39,6 +39,7 @@ class LogRotation:
         self._clock = clock
         self._size = quantity.amount("memory", config.container_log_max_size)  # bytes
         self._files = config.container_log_max_files  # with the one being written
+        self._told: set[str] = set()  # logs that conmon was told to begin anew: told twice, it would lose lines
 
     async def run(self) -> None:
         """For ever."""
@@ -49,6 +50,7 @@ class LogRotation:
     async def look(self) -> None:
         """One round: logs that are full begin anew."""
         containers = [c for c in self._running() if c.log_path]
+        self._told &= {c.log_path for c in containers}
         for container in await asyncio.to_thread(self._full, containers):
             try:
                 await self._rotate(container)
@@ -56,9 +58,9 @@ class LogRotation:
                 log.warning("log_not_rotated", container=container.name, pod=container.pod_uid, why=str(error))
 
     def _full(self, containers: list[SeenContainer]) -> list[SeenContainer]:
-        """Those whose log has too much, or is put aside and not begun anew."""
+        """Those whose log has too much, or was put aside by an agent that has told nobody."""
         sizes = ((c, _size(Path(c.log_path))) for c in containers)
-        return [c for c, size in sizes if size is None or size > self._size]
+        return [c for c, size in sizes if (c.log_path not in self._told if size is None else size > self._size)]
 
     async def _rotate(self, container: SeenContainer) -> None:
         path = Path(container.log_path)
@@ -70,6 +72,7 @@ class LogRotation:
         except RuntimeFailure:
             await asyncio.to_thread(_put_back, aside, path)
             raise
+        self._told.add(container.log_path)
 
 
 def _put_aside(path: Path, aside: Path, files: int) -> None:

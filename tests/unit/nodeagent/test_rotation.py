@@ -7,10 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from mesh.v1.node_pb2 import LogOptions, StreamOpen, StreamRead
-from nodeagent.rotation import make_room
+from nodeagent.config import AgentConfig
+from nodeagent.rotation import LogRotation, make_room
+from nodeagent.runtime.seen import Role, SeenContainer, State
 from tests.harness.agents import World, a_pod
 from tests.harness.bent_time import bent
-from tests.harness.fake_runtime import FakeHost
+from tests.harness.fake_runtime import FakeHost, FakeRuntime
 
 MIB = 1 << 20
 
@@ -138,3 +140,25 @@ def test_an_interrupted_packing_is_done_again(tmp_path: Path) -> None:
     make_room(path, 5)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["0.log.20270115-080000.gz", "1.log.20270115-080000"]
     assert gzip.decompress((tmp_path / "0.log.20270115-080000.gz").read_bytes()) == b"whole"
+
+
+async def test_who_is_slow_to_begin_a_log_anew_is_told_once(tmp_path: Path) -> None:
+    """conmon makes a new file for each word, and what was in the one before would be lost."""
+    path = tmp_path / "log" / "0.log"
+    path.parent.mkdir()
+    path.write_bytes(b"x" * 2000)
+    full = SeenContainer("c1", "u1", "main", 0, Role.APP, State.RUNNING, "h", "i", "i", log_path=str(path))
+    told: list[str] = []
+
+    class Slow(FakeRuntime):
+        async def reopen_log(self, container_id: str) -> None:
+            told.append(container_id)
+
+    config = replace(AgentConfig("host1", "10.77.0.1", tmp_path), container_log_max_size="1k")
+    rotation = LogRotation(config, Slow(FakeHost(log_dir=tmp_path)), lambda: [full], lambda: 0)
+    for _ in range(3):
+        await rotation.look()
+    assert told == ["c1"]
+    path.write_bytes(b"x" * 2000)
+    await rotation.look()
+    assert told == ["c1", "c1"]
