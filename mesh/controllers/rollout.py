@@ -103,5 +103,6 @@ def _applied(active: Sequence[Count], added: Mapping[str, int]) -> dict[str, int
 
 
 def _fraction(count: Count, limit: int, before: int) -> int:
+    """What the set gains by its share of the new limit; a half counts as one."""
     whole = count.limit or before
-    return round(count.wanted * limit / whole) - count.wanted if whole else 0
+    return (2 * count.wanted * limit + whole) // (2 * whole) - count.wanted if whole else 0

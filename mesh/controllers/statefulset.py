@@ -155,7 +155,7 @@ class _Look:
         least = self.ordinals.start + strategy.rolling_update.partition
         allowed = 1
         if strategy.rolling_update.HasField("max_unavailable"):
-            allowed = max(1, share(strategy.rolling_update.max_unavailable, self.held.spec.replicas, up=True))
+            allowed = max(1, share(strategy.rolling_update.max_unavailable, self.held.spec.replicas, up=False))
         allowed -= sum(not self._is_healthy(self.by_ordinal[n]) for n in self.ordinals if n in self.by_ordinal)
         for ordinal in reversed([n for n in self.ordinals if n >= least]):
             pod = self.by_ordinal.get(ordinal)

@@ -4,8 +4,9 @@ Rule: five fields or a macro, in a time zone of the IANA list; everything is nan
 """
 
 import re
-from datetime import UTC, datetime, timedelta
-from itertools import islice
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from itertools import islice, takewhile
 from zoneinfo import ZoneInfo
 
 from cronsim import CronSim, CronSimError
@@ -22,6 +23,8 @@ _MACROS = {
     "@hourly": "0 * * * *",
 }
 _NAMES = "jan feb mar apr may jun jul aug sep oct nov dec sun mon tue wed thu fri sat"
+_STEP = re.compile(r"^\*/(?!1(,|$))")
+_SHIFT = 3 * 3600 * SECOND  # clocks are never put back by more
 _KNOWN = re.compile(rf"(?:[0-9*/,\-?]|{'|'.join(_NAMES.split())})+", re.IGNORECASE)
 
 
@@ -60,27 +63,35 @@ def zone_why_not(zone: str) -> str:
 
 def next_after(schedule: str, zone: str, after: int) -> int:
     """The first time the schedule is due after a moment."""
-    return _nanos(next(CronSim(_plain(schedule), _moment(after, zone))))
+    return next(_times(schedule, zone, after))
 
 
 def due(schedule: str, zone: str, after: int, until: int) -> tuple[int | None, int]:
     """The last time the schedule was due in (after, until], and how often it was (at most 101 are told apart)."""
-    if until <= after:
-        return None, 0
-    start = _moment(after, zone)
-    times = [t for t in islice(CronSim(_plain(schedule), start), 101) if _nanos(t) <= until]
+    times = list(takewhile(lambda at: at <= until, islice(_times(schedule, zone, after), 101)))
     if not times:
         return None, 0
     if len(times) <= 100:
-        return _nanos(times[-1]), len(times)
-    last = next(CronSim(_plain(schedule), _moment(until, zone) + timedelta(minutes=1), reverse=True))
-    while _nanos(last) > until:
-        last = next(CronSim(_plain(schedule), last, reverse=True))
-    return _nanos(last), len(times)
+        return times[-1], len(times)
+    back = CronSim(_plain(schedule), _moment(until + _SHIFT, zone), reverse=True)
+    return next(at for moment in back if (at := _nanos(moment)) <= until), len(times)
+
+
+def _times(schedule: str, zone: str, after: int) -> Iterator[int]:
+    """The moments after `after` at which the schedule is due. In an hour that clocks go through twice, schedules that
+    name an hour and a minute are due the first time only; what is due in an hour that they leave out comes right after.
+    """
+    last = after
+    for moment in CronSim(_plain(schedule), _moment(after, zone)):
+        if (at := _nanos(moment)) > last:  # the same reading of the clock may lie before `after`
+            last = at
+            yield at
 
 
 def _plain(schedule: str) -> str:
-    return _MACROS.get(schedule, schedule).replace("?", "*")
+    """The five fields as CronSim reads them: a step leaves days out, so it is one sort of days, as a list is."""
+    minute, hour, day, month, weekday = _MACROS.get(schedule, schedule).replace("?", "*").split()
+    return " ".join((minute, hour, _STEP.sub("1-31/", day), month, _STEP.sub("0-6/", weekday)))
 
 
 def _moment(nanoseconds: int, zone: str) -> datetime:

@@ -346,3 +346,48 @@ def test_zones_that_are_none() -> None:
     assert cron.zone_why_not("Europe/Berlin") == ""
     for zone in ("Nowhere/Town", "Local", "../etc/passwd"):
         assert cron.zone_why_not(zone)
+
+
+def _at(text: str) -> int:
+    return int(datetime.fromisoformat(text).timestamp()) * SECOND
+
+
+@pytest.mark.parametrize(
+    ("schedule", "after", "expected"),
+    [
+        ("30 2 * * *", "2026-10-24T12:00+02:00", "2026-10-25T02:30+02:00"),  # the first of two
+        ("30 2 * * *", "2026-10-25T02:30+02:00", "2026-10-26T02:30+01:00"),
+        ("30 2 * * *", "2026-10-25T02:10+01:00", "2026-10-26T02:30+01:00"),  # clocks say 02:10 for the second time
+        ("*/20 2 * * *", "2026-10-25T02:40+02:00", "2026-10-25T02:00+01:00"),  # one of every so many minutes
+        ("30 2 * * *", "2026-03-28T12:00+01:00", "2026-03-29T03:00+02:00"),  # there is no 02:30
+        ("0,30 2 * * *", "2026-03-29T03:00+02:00", "2026-03-30T02:00+02:00"),
+    ],
+)
+def test_when_clocks_change_a_time_of_day_comes_once(schedule: str, after: str, expected: str) -> None:
+    assert cron.next_after(schedule, "Europe/Berlin", _at(after)) == _at(expected)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "after", "until", "expected"),
+    [
+        ("30 2 * * *", "2026-10-25T02:10+01:00", "2026-10-25T12:00+01:00", (None, 0)),
+        ("30 2 * * *", "2026-10-24T12:00+02:00", "2026-10-25T02:10+01:00", ("2026-10-25T02:30+02:00", 1)),
+        ("30 2 * * *", "2026-01-01T00:00+01:00", "2026-10-25T02:10+01:00", ("2026-10-25T02:30+02:00", 101)),
+        ("*/5 * * * *", "2026-10-01T00:00+02:00", "2026-10-25T02:12+01:00", ("2026-10-25T02:10+01:00", 101)),
+    ],
+)
+def test_what_was_due_while_clocks_changed(
+    schedule: str, after: str, until: str, expected: tuple[str | None, int]
+) -> None:
+    last, count = expected
+    found = cron.due(schedule, "Europe/Berlin", _at(after), _at(until))
+    assert found == (_at(last) if last else None, count)
+
+
+def test_a_step_of_days_is_one_of_two_sorts_of_days() -> None:
+    after, days = _at("2026-06-01T12:00+00:00"), []
+    for _ in range(5):
+        after = cron.next_after("0 0 */10 * 1", "", after)
+        days.append(datetime.fromtimestamp(after // SECOND, UTC).day)
+    assert days == [8, 11, 15, 21, 22]  # Mondays, and 1, 11, 21, 31
+    assert cron.next_after("0 0 */1 * 1", "", _at("2026-06-01T12:00+00:00")) == _at("2026-06-08T00:00+00:00")

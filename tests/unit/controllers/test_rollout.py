@@ -62,3 +62,15 @@ def test_a_change_of_replicas_is_spread_by_size() -> None:
     down = proportional(deployment(5), sets, 10)
     assert sum(down.values()) == 7
     assert proportional(deployment(0), sets, 10) == {"old": 0, "new": 0}
+
+
+@pytest.mark.parametrize(
+    ("replicas", "sets", "wanted"),
+    [
+        (5, [Count("old", 1, 1, limit=2), Count("new", 1, 1, limit=2)], {"old": 2, "new": 3}),
+        (10, [Count("old", 5, 5, limit=20), Count("new", 15, 15, limit=20)], {"old": 3, "new": 7}),
+        (10, [Count("old", 9, 9, limit=20), Count("new", 11, 11, limit=20)], {"old": 5, "new": 5}),
+    ],
+)
+def test_half_a_pod_of_a_share_counts_as_a_whole_one(replicas: int, sets: list[Count], wanted: dict[str, int]) -> None:
+    assert proportional(deployment(replicas, 0), sets, 0) == wanted

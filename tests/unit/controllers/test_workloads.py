@@ -366,6 +366,19 @@ def test_a_stateful_set_rolls_from_the_top_down_to_its_partition() -> None:
     assert images(world) == ["example:2"] * 3
 
 
+@pytest.mark.parametrize(("replicas", "share", "at_once"), [(5, "50%", 2), (4, "50%", 2), (3, "10%", 1), (3, "2", 2)])
+def test_a_stateful_set_that_rolls_gives_up_no_more_than_its_share_rounded_down(
+    replicas: int, share: str, at_once: int
+) -> None:
+    world = World()
+    world.apply(workload("StatefulSet", "db", replicas=replicas))
+    world.obey()
+    rolling = f"{{rollingUpdate: {{maxUnavailable: {share}}}}}"
+    world.apply(workload("StatefulSet", "db", image="example:2", replicas=replicas, updateStrategy=rolling))
+    world.settle()
+    assert len(names(world)) == replicas - at_once
+
+
 def test_a_broken_template_can_be_mended_by_a_better_one() -> None:
     world = World()
     world.apply(workload("StatefulSet", "db", replicas=2))
