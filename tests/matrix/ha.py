@@ -78,17 +78,24 @@ def _ordered(asked: FakeHost, where: FakeHost) -> None:
 
 def _said(host: FakeHost, *words: str, text: str | None = None) -> None:
     """A command that users say again while nobody leads."""
+    refused = ""
 
-    def done() -> bool:
+    def answered() -> bool:
+        nonlocal refused
         try:
             host.mesh(*words, text=text)
         except Failed as failure:
-            if "ithin" in str(failure):  # it was taken, and did not come about
-                raise
-            return False
+            refused = str(failure)
+            return "ithin" in refused  # it was taken, and did not come about
+        refused = ""
         return True
 
-    until(done, 30, f"`mesh {words[0]}` is taken")
+    try:
+        until(answered, 30, f"`mesh {words[0]}` is taken")
+    except Failed as late:
+        raise Failed(f"{late}; the last it said: {refused}") from None
+    if refused:
+        raise Failed(refused)
 
 
 def _killed(stage: Stage) -> None:
@@ -145,7 +152,8 @@ def _refusal(host: FakeHost) -> str:
 
 
 def _host_lost(stage: Stage) -> None:
-    """With who leads go Ray's head, a member of etcd and a third of the pods; then the second host has the head."""
+    """With who leads go Ray's head, a member of etcd and a third of the pods; then the second host has the head, and
+    the first one finds that out by itself when it is back."""
     first, second, third = stage.hosts
     _led_by(stage, first)
     first.power_off()
@@ -158,7 +166,6 @@ def _host_lost(stage: Stage) -> None:
     first.boot()
     stage.plug(first)
     _ETCD[stage].start(0)
-    first.mesh("control", "head", second.ip, timeout=180)
 
 
 def _led_by(stage: Stage, wanted: FakeHost) -> None:
