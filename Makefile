@@ -111,8 +111,8 @@ test-vm: bundle ## a virtual machine of a distribution, its own kernel and all, 
 
 test-matrix: bundle lint-collection ## what a user sees when parts of the mesh end; writes docs/reliability.md's table
 	@tools/packages.sh mmdebstrap openssh-client netavark iptables e2fsprogs gcc libc6-dev
-	$(SUDO) $(BIN)/python -m tests.matrix.run --write
-	$(SUDO) $(BIN)/python -m tests.machines.matrix $(OF_SUITE) $${MESH_LAB:-build/hosts} $(BUNDLE) --write
+	$(SUDO) $(BIN)/python -m tests.matrix.run --write; namespaced=$$?; \
+	$(SUDO) $(BIN)/python -m tests.machines.matrix $(OF_SUITE) $${MESH_LAB:-build/hosts} $(BUNDLE) --write && exit $$namespaced
 
 pin: ## constraints.txt anew; needs pip-tools
 	pip-compile --quiet --strip-extras --extra dev --build-deps-for editable --allow-unsafe --generate-hashes --no-emit-index-url \

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from tests.machines.lab import Failed, ask_for_lab
+from tests.machines.lab import Failed, ask_for_lab, played
 from tests.machines.picture import Picture, differences, picture
 from tests.machines.provision import EVERYTHING, ROOT, changes, expect, play, timed, with_images
 from tests.machines.virtual import NAME, Machine, accelerated
@@ -35,21 +35,13 @@ def main() -> int:
     ask_for_lab(parser)
     told = parser.parse_args()
     machine = Machine(told.directory.absolute(), told.suite, told.mirror)
-    try:
-        story(machine, told.bundle.absolute())
-    except Failed as failure:
-        print(f"FAILED: {failure}", file=sys.stderr)
-        return 1
-    finally:
-        if not told.keep:
-            machine.close()
-    return 0
+    return played(lambda: story(machine, told.bundle.absolute()), machine, keep=told.keep)
 
 
 def story(machine: Machine, bundle: Path) -> None:
     """All of it."""
     print("by KVM" if accelerated() else "by emulation: this machine's processor runs no kernel of a distribution")
-    timed(f"a machine of {machine.suite} boots", machine.__enter__)
+    timed(f"a machine of {machine.suite} boots", machine.boot)
     print("  " + ", ".join(machine.ssh(VERSIONS).splitlines()), flush=True)
     before = seen(machine)
     mine = with_images(machine.directory, bundle, machine.directory / "bundle")
@@ -69,7 +61,6 @@ def story(machine: Machine, bundle: Path) -> None:
     timed("reset", lambda: play(inventory, "reset", *EVERYTHING))
     left = differences(before, seen(machine))
     expect(not left, "reset leaves it as it was, but for:\n" + "\n".join(left))
-    print("all holds")
 
 
 def seen(machine: Machine) -> Picture:

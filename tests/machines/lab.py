@@ -9,18 +9,21 @@ import argparse
 import json
 import os
 import subprocess
+import sys
 import time
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 PACKAGES = (
     "systemd,systemd-sysv,dbus,openssh-server,iproute2,iputils-ping,python3,ca-certificates,procps,sudo,busybox-static"
 )
 # Ubuntu has Podman in a component of its own; `mmdebstrap` knows where each distribution is.
 SUITES = {"bookworm": "main", "trixie": "main", "noble": "main,universe"}
+SUITE = "bookworm"  # where none is asked for
 # systemd 256 and later wants to be asked to boot on cgroups of version 1; an older one does not read it.
 INIT = '["/sbin/init", "SYSTEMD_CGROUP_ENABLE_LEGACY_FORCE=1"]'
 NETWORK = "10.88"  # which Podman has by itself
@@ -45,40 +48,55 @@ def ask_for_lab(parser: argparse.ArgumentParser) -> None:
     """What a run on such hosts wants to know."""
     parser.add_argument("directory", type=Path, help="where the hosts' image and disks are kept")
     parser.add_argument("bundle", type=Path, help="what `make bundle` wrote, for the same suite")
-    parser.add_argument("--suite", choices=SUITES, default="bookworm", help="the distribution of the hosts")
+    parser.add_argument("--suite", choices=SUITES, default=SUITE, help="the distribution of the hosts")
     parser.add_argument("--mirror", default="", help="where that comes from; else where mmdebstrap looks by itself")
     parser.add_argument("--keep", action="store_true", help="leave the hosts running")
 
 
+class Hosts(Protocol):
+    """What a story is played on."""
+
+    def close(self) -> None:
+        """Ends and removes it all, however far it came."""
+
+
+def played(story: Callable[[], None], hosts: Hosts, *, keep: bool) -> int:
+    """The exit code of a run: 1 when the story raised Failed, or an AssertionError, which is said. The hosts are
+    closed, unless they are to be kept."""
+    try:
+        story()
+    except (Failed, AssertionError) as failure:
+        print(f"FAILED: {failure}", file=sys.stderr)
+        return 1
+    finally:
+        if not keep:
+            hosts.close()
+    print("all holds")
+    return 0
+
+
 @dataclass(slots=True)
 class Lab:
-    """Use it as a `with`; `names` are the hosts."""
+    """`names` are the hosts; `close` it, however far `boot` came."""
 
     directory: Path
     names: Sequence[str]
-    suite: str = "bookworm"
+    suite: str = SUITE
     mirror: str = ""  # where the suite comes from; without it, where `mmdebstrap` looks by itself
     addresses: dict[str, str] = field(default_factory=dict)
 
-    def __enter__(self) -> "Lab":
+    def boot(self) -> None:
+        """Returns when every host is up."""
         self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         (self.directory / "containers.conf").write_text(
             '[containers]\ndefault_ulimits = ["nofile=20000:20000","nproc=32768:32768"]\n'
         )
-        try:
-            self._image()
-            self._key()
-            for name in self.names:
-                self._boot(name)
-            for name in self.names:
-                self._await(name)
-        except BaseException:
-            self.close()
-            raise
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
+        self._image()
+        self._key()
+        for name in self.names:
+            self._boot(name)
+        for name in self.names:
+            self._await(name)
 
     def close(self) -> None:
         """Powers everything off and removes the hosts."""

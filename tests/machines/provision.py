@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.machines.lab import Failed, Lab, ask_for_lab, run
+from tests.machines.lab import Failed, Lab, ask_for_lab, played, run
 from tests.machines.monitoring import scraped
 from tests.machines.picture import Picture, differences, picture
 
@@ -35,20 +35,13 @@ def main() -> int:
     parser.add_argument("--other", type=Path, help="a release to go to and back from; else the same by another name")
     told = parser.parse_args()
     lab = Lab(told.directory.absolute(), HOSTS, told.suite, told.mirror)
-    try:
-        story(lab, told.bundle.absolute(), told.other and told.other.absolute())
-    except (Failed, AssertionError) as failure:
-        print(f"FAILED: {failure}", file=sys.stderr)
-        return 1
-    finally:
-        if not told.keep:
-            lab.close()
-    return 0
+    other = told.other and told.other.absolute()
+    return played(lambda: story(lab, told.bundle.absolute(), other), lab, keep=told.keep)
 
 
 def story(lab: Lab, bundle: Path, other: Path | None) -> None:
     """All of it."""
-    timed("three bare hosts boot", lab.__enter__)
+    timed("three bare hosts boot", lab.boot)
     before = {name: seen(lab, name) for name in HOSTS}
     mine = with_images(lab.directory, bundle, lab.directory / "bundle")
     guestbook = str(ROOT / "examples" / "guestbook" / "guestbook.yaml")
@@ -78,7 +71,6 @@ def story(lab: Lab, bundle: Path, other: Path | None) -> None:
         answers(lab, "guestbook", "Welcome to the guestbook", HOSTS[:1])
         timed("reset of it", lambda: play(inventory, "reset", *EVERYTHING))
     unchanged(lab, before, "reset")
-    print("all holds")
 
 
 def seen(lab: Lab, name: str) -> Picture:

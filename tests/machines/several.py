@@ -16,7 +16,7 @@ from typing import Any
 
 from tests.harness.etcd import etcd_cluster
 from tests.machines.ha import CONTROL, FIRST, SECOND, THIRD, inventory, leader, led_by, moved, until
-from tests.machines.lab import Failed, Lab, ask_for_lab
+from tests.machines.lab import Lab, ask_for_lab, played
 from tests.machines.matrix import converged
 from tests.machines.provision import (
     ASKED,
@@ -59,20 +59,16 @@ def main() -> int:
     parser.add_argument("--only", choices=("own", "given"), help="etcd on the hosts, or a cluster that was there")
     told = parser.parse_args()
     lab = Lab(told.directory.absolute(), HOSTS, told.suite, told.mirror)
-    try:
-        timed("three bare hosts boot", lab.__enter__)
-        if told.only != "given":
-            own(lab, told.bundle.absolute())
-        if told.only != "own":
-            given(lab, told.bundle.absolute())
-    except (Failed, AssertionError) as failure:
-        print(f"FAILED: {failure}", file=sys.stderr)
-        return 1
-    finally:
-        if not told.keep:
-            lab.close()
-    print("all holds")
-    return 0
+    return played(lambda: story(lab, told.bundle.absolute(), told.only), lab, keep=told.keep)
+
+
+def story(lab: Lab, bundle: Path, only: str | None) -> None:
+    """Both, or the one that is wished."""
+    timed("three bare hosts boot", lab.boot)
+    if only != "given":
+        own(lab, bundle)
+    if only != "own":
+        given(lab, bundle)
 
 
 def own(lab: Lab, bundle: Path) -> None:

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import yaml
 
-from tests.machines.lab import PACKAGES, SUITES, Failed, run
+from tests.machines.lab import PACKAGES, SUITE, SUITES, Failed, run
 
 NAME = "machine1"
 ADDRESS = "10.0.2.15"  # which QEMU's network gives
@@ -54,30 +54,23 @@ def accelerated() -> bool:
 
 @dataclass(slots=True)
 class Machine:
-    """Use it as a `with`."""
+    """`close` it, however far `boot` came."""
 
     directory: Path
-    suite: str = "bookworm"
+    suite: str = SUITE
     mirror: str = ""  # where the suite comes from; without it, where `mmdebstrap` looks by itself
     port: int = 0
     process: "subprocess.Popen[bytes] | None" = field(default=None)
 
-    def __enter__(self) -> "Machine":
+    def boot(self) -> None:
+        """Returns when it is up."""
         self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        try:
-            if not self._key.exists():
-                run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(self._key))
-            if not self._root.exists():
-                self._install()
-            self._boot()
-            self._await()
-        except BaseException:
-            self.close()
-            raise
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
+        if not self._key.exists():
+            run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(self._key))
+        if not self._root.exists():
+            self._install()
+        self._start()
+        self._await()
 
     def close(self) -> None:
         """Pulls the plug; what was written since the first boot is lost."""
@@ -171,7 +164,7 @@ class Machine:
         run("rm", "-rf", str(tree))
         fresh.rename(self._root)
 
-    def _boot(self) -> None:
+    def _start(self) -> None:
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port = free.getsockname()[1]
         processor = KVM if accelerated() else EMULATION

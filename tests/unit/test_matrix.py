@@ -4,6 +4,9 @@ from dataclasses import replace
 
 import pytest
 
+from tests.machines import ha
+from tests.machines.lab import SUITE
+from tests.machines.matrix import ROWS, on_suite
 from tests.matrix.row import Row, Seen, merged, wrong
 
 ROW: Row[None] = Row("a fall", "nothing", lambda _: None)
@@ -41,3 +44,9 @@ def test_a_played_row_takes_the_place_of_its_line() -> None:
     assert merged(old, ["a"], [WELL.line(replace(ROW, name="a"))])[0] == (
         "| a | nothing | 100 | 0 | 0.10 s | 0 | 0 | 0 | 3.2 s | 4 |"
     )
+
+
+def test_rows_of_another_distribution_have_lines_of_their_own() -> None:
+    rows = (*ROWS, *ha.ROWS)
+    assert [on_suite(row, SUITE) for row in rows] == list(rows)
+    assert not {row.name for row in rows} & {on_suite(row, "trixie").name for row in rows}
