@@ -1,7 +1,8 @@
 """The control service, put together: store and feed below, controllers and links beside, the API on top.
 
-Rule: it only wires. Everything runs in one task group on one loop; a bug in any part ends the whole, and the
-supervisor starts it again: what must survive is in the store. The API is served before any host is looked for.
+Rule: it only wires. Everything runs in one task group on one loop; a bug in any part ends the whole (but for what one
+object does to a controller), and the supervisor starts it again: what must survive is in the store. The API is served
+before any host is looked for.
 """
 
 import asyncio

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from mesh.admission import frozen, pods, storage
 from mesh.errors import Violation
-from mesh.model import cron, podchecks, poddefaults, restarts, selectors, support
+from mesh.model import cron, indexes, podchecks, poddefaults, restarts, selectors, support
 from mesh.model.fields import part
 from mesh.model.kinds import Object
 from mesh.model.workloads import WORKLOADS, Workload, claimed_volumes, controller_of, template_of
@@ -208,7 +208,10 @@ def _check_daemon_set(obj: DaemonSet) -> Iterator[Violation]:
 
 
 def _check_stateful_set(obj: StatefulSet) -> Iterator[Violation]:
+    names = [template.metadata.name for template in obj.spec.volume_claim_templates]
     for index, template in enumerate(obj.spec.volume_claim_templates):
+        if names[index] in names[:index]:
+            yield Violation(f"spec.volumeClaimTemplates[{index}].metadata.name", f'"{names[index]}" is there twice')
         for found in storage.check(template):
             yield Violation(f"spec.volumeClaimTemplates[{index}].{found.field}", found.reason)
     strategy, path = obj.spec.update_strategy, "spec.updateStrategy.rollingUpdate"
@@ -242,8 +245,10 @@ def _check_job(spec: JobSpec, path: str) -> Iterator[Violation]:
         yield Violation(f"{path}.backoffLimitPerIndex", 'needs completionMode "Indexed" and restartPolicy "Never"')
     if spec.HasField("max_failed_indexes") and not spec.HasField("backoff_limit_per_index"):
         yield Violation(f"{path}.maxFailedIndexes", "needs backoffLimitPerIndex")
-    if spec.HasField("success_policy") and not indexed:
-        yield Violation(f"{path}.successPolicy", 'needs completionMode "Indexed"')
+    if spec.HasField("success_policy"):
+        if not indexed:
+            yield Violation(f"{path}.successPolicy", 'needs completionMode "Indexed"')
+        yield from _check_success_policy(spec, f"{path}.successPolicy.rules")
     if spec.HasField("managed_by") and spec.managed_by != "kubernetes.io/job-controller":
         yield Violation(f"{path}.managedBy", "only the mesh's own Job controller is there; leave it out")
     if spec.HasField("pod_failure_policy"):
@@ -266,6 +271,29 @@ def _check_failure_policy(spec: JobSpec, path: str) -> Iterator[Violation]:
             yield Violation(f"{where}.action", '"FailIndex" needs backoffLimitPerIndex')
         if rule.on_exit_codes.operator == "In" and 0 in rule.on_exit_codes.values:
             yield Violation(f"{where}.onExitCodes.values", 'may not have 0 with operator "In": that is no failure')
+
+
+def _check_success_policy(spec: JobSpec, path: str) -> Iterator[Violation]:
+    rules = spec.success_policy.rules
+    if len(rules) > 20:
+        yield Violation(path, f"must be no more than 20 rules, has {len(rules)}")
+    for number, rule in enumerate(rules):
+        where, there = f"{path}[{number}]", spec.completions
+        if not rule.HasField("succeeded_indexes") and not rule.HasField("succeeded_count"):
+            yield Violation(where, "must have succeededIndexes or succeededCount")
+        if rule.HasField("succeeded_indexes"):
+            try:
+                found = indexes.ranges(rule.succeeded_indexes)
+            except ValueError as error:
+                yield Violation(f"{where}.succeededIndexes", str(error))
+                continue
+            if not found:
+                yield Violation(f"{where}.succeededIndexes", "may not be empty")
+            elif found[-1].stop > spec.completions:
+                yield Violation(f"{where}.succeededIndexes", f"must be below completions, which is {spec.completions}")
+            there = sum(len(part) for part in found)
+        if rule.succeeded_count > there:
+            yield Violation(f"{where}.succeededCount", f"must be no more than {there}: there are no more indexes")
 
 
 def _check_cron_job(obj: CronJob) -> Iterator[Violation]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from mesh.controllers import revisions
 from mesh.controllers.children import Step, claim, fresh_name, may_be_orphaned, owners_named, pod_from
 from mesh.model import fit
+from mesh.model.annotations import counted
 from mesh.model.fields import copy_of
 from mesh.model.keys import Key
 from mesh.model.pods import is_deleting, is_ready, is_terminal
@@ -280,8 +281,8 @@ def _eligibility(node: object) -> object:
 
 
 def _failures(failed: list[Pod]) -> int:
-    counts = [p.metadata.annotations.get(FAILURES, "0") for p in failed]
-    return max((int(c) for c in counts if c.isdigit()), default=0) + 1 if failed else 0
+    counts = [counted(p.metadata.annotations.get(FAILURES)) or 0 for p in failed]
+    return max(counts) + 1 if failed else 0
 
 
 def _ended(pod: Pod) -> int:

@@ -10,6 +10,7 @@ from mesh.controllers import rollout
 from mesh.controllers.children import Step, age, deletion, owners_named, pods_of
 from mesh.controllers.progress import describe
 from mesh.controllers.rollout import Count
+from mesh.model.annotations import counted
 from mesh.model.fields import copy_of
 from mesh.model.keys import Key
 from mesh.model.pods import is_terminal
@@ -258,16 +259,14 @@ class _Look:
     def _count(self, held: ReplicaSet) -> Count:
         minimum = self.held.spec.min_ready_seconds
         pods = self.pods[held.metadata.name]
-        limit = held.metadata.annotations.get(LIMIT, "")
         return Count(
             held.metadata.name,
             held.spec.replicas,
             available=sum(is_available(p, minimum, self.step.now) for p in pods),
             present=sum(is_active(p) for p in pods),
-            limit=int(limit) if limit.isdigit() else 0,
+            limit=counted(held.metadata.annotations.get(LIMIT)) or 0,
         )
 
 
 def _revision(held: ReplicaSet) -> int:
-    text = held.metadata.annotations.get(REVISION, "")
-    return int(text) if text.isdigit() else 0
+    return counted(held.metadata.annotations.get(REVISION)) or 0

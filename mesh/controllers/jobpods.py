@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from mesh.model import indexes
+from mesh.model.annotations import counted
 from mesh.model.conditions import find
 from mesh.model.fields import copy_of
 from mesh.model.pods import is_deleting, is_terminal
@@ -35,8 +36,7 @@ def is_indexed(job: Job) -> bool:
 
 def index_of(pod: Pod) -> int | None:
     """The completion index that the pod works on."""
-    text = pod.metadata.annotations.get(INDEX, "")
-    return int(text) if text.isdigit() else None
+    return counted(pod.metadata.annotations.get(INDEX))
 
 
 def is_counted(pod: Pod) -> bool:
@@ -117,7 +117,7 @@ def number(pod: Pod, job: Job, index: int, failures: int) -> None:
 def index_failures(pods: Iterable[Pod], index: int) -> int:
     """How often the index has failed, as its last failed pod and its predecessors say."""
     counts = [
-        int(p.metadata.annotations.get(INDEX_FAILURES, "0")) + 1
+        (counted(p.metadata.annotations.get(INDEX_FAILURES)) or 0) + 1
         for p in pods
         if index_of(p) == index and (p.status.phase == "Failed" or is_deleting(p))
     ]
@@ -127,10 +127,10 @@ def index_failures(pods: Iterable[Pod], index: int) -> int:
 def criteria_met(job: Job, completed: set[int]) -> bool:
     """Whether a rule of the success policy is satisfied (C13)."""
     for rule in job.spec.success_policy.rules:
-        of = indexes.parse(rule.succeeded_indexes) if rule.HasField("succeeded_indexes") else None
-        counted = completed if of is None else completed & of
-        needed = rule.succeeded_count if rule.HasField("succeeded_count") else len(of or ())
-        if len(counted) >= needed:
+        of = indexes.ranges(rule.succeeded_indexes) if rule.HasField("succeeded_indexes") else None
+        done = len(completed) if of is None else sum(any(n in part for part in of) for n in completed)
+        needed = rule.succeeded_count if rule.HasField("succeeded_count") else sum(len(part) for part in of or ())
+        if done >= needed:
             return True
     return False
 

@@ -31,3 +31,8 @@ def one_of(*words: str) -> Callable[[str], str]:
 def flag(text: str) -> bool:
     """`true` or `false`."""
     return one_of("true", "false")(text) == "true"
+
+
+def counted(text: str | None) -> int | None:
+    """The number that a controller has written down; None for anything else that somebody may have written there."""
+    return int(text) if text and len(text) <= 18 and text.isascii() and text.isdecimal() else None

@@ -3,17 +3,25 @@
 import re
 from collections.abc import Iterable
 
-_PART = re.compile(r"(\d+)(?:-(\d+))?")
+_PART = re.compile(r"([0-9]{1,10})(?:-([0-9]{1,10}))?")
 
 
 def parse(text: str) -> set[int]:
     """The numbers of a text; raises ValueError for what is no such text."""
-    found: set[int] = set()
+    return {number for part in ranges(text) for number in part}
+
+
+def ranges(text: str) -> list[range]:
+    """The numbers and ranges of a text, which rise; raises ValueError for what is no such text."""
+    found: list[range] = []
     for part in filter(None, text.split(",")):
         match = _PART.fullmatch(part.strip())
         if match is None:
-            raise ValueError(f'"{part}" is neither a number nor a range as in 3-5')
-        found.update(range(int(match[1]), int(match[2] or match[1]) + 1))
+            raise ValueError(f'"{part[:40]}" is neither a number nor a range as in 3-5')
+        of = range(int(match[1]), int(match[2] or match[1]) + 1)
+        if not of or (found and of.start < found[-1].stop):
+            raise ValueError(f'"{part}" is not above what stands before it')
+        found.append(of)
     return found
 
 

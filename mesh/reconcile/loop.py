@@ -1,7 +1,8 @@
 """The one shell around all controllers: from events to keys, from plans to commits.
 
 Rule: a controller works on one key at a time and sees its own writes before the next; a lost race is tried again from
-the newer view, an unavailable store after a back-off, and anything else crashes.
+the newer view, an unavailable store after a back-off. A bug that one object brings out is that key's alone: it is
+logged, counted, told as an Event of the object, and tried again after a back-off; all others are controlled as ever.
 """
 
 import asyncio
@@ -10,18 +11,22 @@ from collections.abc import Callable, Sequence
 
 import structlog
 
-from mesh.errors import AlreadyExists, Conflict, NotFound, Unavailable
+from mesh.errors import AlreadyExists, Conflict, MeshError, NotFound, Unavailable
 from mesh.exposition.tally import Tally
 from mesh.exposition.text import Family
 from mesh.model.keys import Key
 from mesh.model.kinds import key_of
 from mesh.reconcile.plan import Controller
 from mesh.reconcile.queue import Queue
+from mesh.reconcile.record import record
+from mesh.store.change import change
 from mesh.store.feed import Feed
-from mesh.store.port import Event, Store
+from mesh.store.port import Event, Store, Write
+from mesh.view import View
 
 log = structlog.get_logger(__name__)
 
+TELL_EVERY = 30  # failures of a key in a row: about as many minutes
 LOST_RACES = 5  # in a row and without back-off; more than that is a plan that ignores what it reads
 RECONCILES = Family("controller_runtime_reconcile_total", "counter", "Keys that controllers worked on, by result.")
 TOOK = Family("controller_runtime_reconcile_time_seconds", "histogram", "How long a key took, commit included.")
@@ -64,7 +69,13 @@ class Loop:
     def _enqueue(self, events: Sequence[Event]) -> None:
         for controller, queue in self._queues:
             for event in events:
-                for key in controller.keys(event):
+                try:
+                    keys = list(controller.keys(event))
+                except Exception:
+                    log.exception("event_failed", controller=controller.name, key=str(event.key))
+                    self._tally.add(RECONCILES, f'controller="{controller.name}",result="error"')
+                    continue
+                for key in keys:
                     queue.add(key)
 
     async def _work(self, controller: Controller, queue: Queue[Key]) -> None:
@@ -83,9 +94,11 @@ class Loop:
                 log.warning(
                     "reconcile_later", controller=controller.name, key=str(key), why=error.message, seconds=wait
                 )
-            except Exception:
-                log.exception("reconcile_crashed", controller=controller.name, key=str(key))
-                raise
+            except Exception as error:
+                wait = queue.retry(key)
+                log.exception("reconcile_failed", controller=controller.name, key=str(key), seconds=wait)
+                if queue.failures(key) % TELL_EVERY == 1:
+                    await self._tell(controller, key, error)
             self._tally.add(RECONCILES, f'controller="{controller.name}",result="{result}"')
             self._tally.observe(TOOK, f'controller="{controller.name}"', time.perf_counter() - began)
             queue.done(key)
@@ -98,3 +111,18 @@ class Loop:
         queue.forget(key)
         if plan.requeue_after is not None:
             queue.add_after(key, plan.requeue_after)
+
+    async def _tell(self, controller: Controller, key: Key, error: Exception) -> None:
+        """An Event of the object, without the error's words: they may hold what is secret."""
+        message = f"the controller {controller.name} fails on it ({type(error).__name__}); meshd's log tells where"
+
+        def compute(view: View) -> Sequence[Write]:
+            about = view.get(key)
+            if about is None or key.kind == "Event":
+                return ()
+            return record(view, about, "ControllerFailed", message, self._clock(), warning=True)
+
+        try:
+            await change(self._store, self._feed, compute)
+        except MeshError as refused:
+            log.warning("reconcile_failure_not_told", key=str(key), why=refused.message)

@@ -58,6 +58,10 @@ class Queue(Generic[Item]):
         self.add_after(item, seconds)
         return seconds
 
+    def failures(self, item: Item) -> int:
+        """How often in a row the item has failed."""
+        return self._failures.get(item, 0)
+
     def forget(self, item: Item) -> None:
         """The item went well: its next failure is the first again."""
         self._failures.pop(item, None)

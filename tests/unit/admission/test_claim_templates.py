@@ -52,6 +52,13 @@ def test_another_volume_may_not() -> None:
     ]
 
 
+def test_two_claims_of_one_name_are_refused() -> None:
+    twice = WEB + WEB[WEB.index("  - metadata: {name: www}") :]
+    with pytest.raises(Invalid) as refused:
+        create(web(twice), VIEW, STAMP)
+    assert [v.field for v in refused.value.violations] == ["spec.volumeClaimTemplates[1].metadata.name"]
+
+
 def test_a_claim_that_no_host_could_give_is_refused_at_its_path() -> None:
     with pytest.raises(Invalid) as refused:
         create(web(WEB.replace("ReadWriteOnce", "ReadWriteMany").replace("1Gi", "0")), VIEW, STAMP)

@@ -4,9 +4,11 @@ from datetime import UTC, datetime
 
 import pytest
 
-from mesh.controllers.jobpods import TRACKING
+from mesh.controllers.jobpods import INDEX_FAILURES, TRACKING
+from mesh.errors import Invalid
 from mesh.model import cron, indexes
 from mesh.model.conditions import find, is_true
+from mesh.model.fields import copy_of
 from mesh.model.times import SECOND
 from mesh.v1.batch_pb2 import CronJob, Job
 from mesh.v1.core_pb2 import Pod
@@ -241,6 +243,54 @@ def test_some_indexes_are_enough() -> None:
     world.obey()
     assert why(world, "Complete") == "SuccessPolicy"
     assert world.pods() == []
+
+
+@pytest.mark.parametrize(
+    ("rule", "field"),
+    [
+        ("{succeededIndexes: abc}", "[0].succeededIndexes"),
+        ("{succeededIndexes: ''}", "[0].succeededIndexes"),
+        ("{succeededIndexes: '3-1'}", "[0].succeededIndexes"),
+        ("{succeededIndexes: '1,1'}", "[0].succeededIndexes"),
+        ("{succeededIndexes: '4-5'}", "[0].succeededIndexes"),
+        ("{succeededIndexes: '0-99999999999'}", "[0].succeededIndexes"),
+        ("{succeededIndexes: '0-1', succeededCount: 3}", "[0].succeededCount"),
+        ("{succeededCount: 6}", "[0].succeededCount"),
+        ("{}", "[0]"),
+    ],
+)
+def test_a_success_policy_that_could_not_be_read_is_refused(rule: str, field: str) -> None:
+    text = job(completionMode="Indexed", completions=5, successPolicy=f"{{rules: [{rule}]}}")
+    with pytest.raises(Invalid) as refused:
+        World().apply(text)
+    assert [v.field for v in refused.value.violations] == [f"spec.successPolicy.rules{field}"]
+
+
+def test_a_success_policy_of_very_many_indexes_costs_nothing() -> None:
+    world = World()
+    policy = '{rules: [{succeededIndexes: "0-2000000000", succeededCount: 1}]}'
+    world.apply(job(completionMode="Indexed", completions=2_000_000_001, parallelism=2, successPolicy=policy))
+    world.obey()
+    world.ends(world.pods()[0])
+    world.obey()
+    assert why(world, "Complete") == "SuccessPolicy"
+
+
+@pytest.mark.parametrize("written", ["abc", "\u00b2", "-1", "9" * 5000])
+def test_counts_that_somebody_has_overwritten_stop_no_job(written: str) -> None:
+    world = World()
+    world.apply(job(completionMode="Indexed", completions=1, backoffLimitPerIndex=1))
+    world.obey()
+    told = copy_of(world.pods()[0])
+    told.metadata.annotations[INDEX_FAILURES] = written
+    world.put(told)
+    world.ends(told, 1)
+    world.obey()
+    world.pass_time(60)
+    world.obey()
+    world.ends(world.pods()[0], 1)
+    world.obey()
+    assert the_job(world).status.failed_indexes == "0"
 
 
 @pytest.mark.parametrize("text", ["", "0", "1,3-5,7", "0,1", "0-2"])

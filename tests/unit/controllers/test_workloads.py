@@ -2,6 +2,7 @@
 
 import pytest
 
+from mesh.controllers.deployment import LIMIT
 from mesh.controllers.victims import COST, first_to_go
 from mesh.model.conditions import find
 from mesh.model.fields import copy_of
@@ -305,6 +306,20 @@ def test_a_failed_daemon_pod_is_made_again_after_a_pause_that_doubles() -> None:
             waited += 1
         pauses.append(waited)
     assert pauses == [1, 2, 4, 8]
+
+
+@pytest.mark.parametrize("written", ["abc", "\u00b2", "-1", "9" * 5000])
+def test_counts_that_somebody_has_overwritten_stop_no_rollout(written: str) -> None:
+    world = World()
+    world.apply(workload("Deployment", "web", replicas=3))
+    world.obey()
+    [held] = world.view.of_kind("ReplicaSet")
+    told = copy_of(held)
+    told.metadata.annotations.update({REVISION: written, LIMIT: written})
+    world.put(told)
+    world.apply(workload("Deployment", "web", image="example:2", replicas=5))
+    world.obey()
+    assert images(world) == ["example:2"] * 5
 
 
 # ---- C8, C9

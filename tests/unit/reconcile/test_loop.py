@@ -8,6 +8,8 @@ from itertools import pairwise
 import pytest
 
 from mesh.errors import Conflict, Unavailable
+from mesh.exposition.tally import Tally
+from mesh.exposition.text import Page
 from mesh.model.keys import Key
 from mesh.model.kinds import key_of, revision_of
 from mesh.reconcile.loop import LOST_RACES, Loop
@@ -18,8 +20,10 @@ from mesh.store.port import Event, Write
 from mesh.v1.core_pb2 import ConfigMap
 from mesh.view import View
 from tests.harness.bent_time import bent, now_ns
+from tests.harness.objects import namespace
 
 A = Key("ConfigMap", "default", "a")
+SPACE = Key("Namespace", "", "default")
 
 
 def config(name: str = "a", **data: str) -> ConfigMap:
@@ -40,6 +44,12 @@ class Given:
         return [event.key]
 
 
+def shown(tally: Tally) -> str:
+    page = Page()
+    tally.show(page)
+    return page.render().decode()
+
+
 class FailingStore(MemoryStore):
     """Raises what it is told to, instead of committing."""
 
@@ -54,10 +64,13 @@ class FailingStore(MemoryStore):
 
 
 @asynccontextmanager
-async def running(store: MemoryStore, step: Callable[[Key, View, int], Plan]):
+async def running(
+    store: MemoryStore, step: Callable[[Key, View, int], Plan], tally: Tally | None = None, given: type[Given] = Given
+):  # fmt: skip
     feed = Feed(store)
     async with asyncio.timeout(100_000), asyncio.TaskGroup() as group:
-        tasks = [group.create_task(feed.run()), group.create_task(Loop(feed, store, [Given(step)], now_ns).run())]
+        loop = Loop(feed, store, [given(step)], now_ns, tally)
+        tasks = [group.create_task(feed.run()), group.create_task(loop.run())]
         yield feed
         for task in tasks:
             task.cancel()
@@ -165,14 +178,68 @@ async def test_requeue_after_comes_back_in_bent_time():
     assert times[1] - times[0] == 3_600_500_000_000
 
 
-@bent
-async def test_a_bug_crashes():
-    def step(_key: Key, _view: View, _now: int) -> Plan:
-        raise KeyError("bug")
+BAD = Key("ConfigMap", "default", "bad")
 
-    store = MemoryStore()
-    await store.commit([Write(key_of(config()), config(), 0)])
-    with pytest.raises(ExceptionGroup) as caught:
-        async with running(store, step):
-            await asyncio.Event().wait()
-    assert caught.group_contains(KeyError)
+
+def count_all_but_bad(tried: list[int]) -> Callable[[Key, View, int], Plan]:
+    def step(key: Key, view: View, now: int) -> Plan:
+        if key == BAD and "mended" not in view.get(BAD).data:
+            tried.append(now // 1_000_000_000)
+            raise KeyError("hunter2")
+        return NOTHING if key.kind != "ConfigMap" or key == BAD else count_to(3)(key, view, now)
+
+    return step
+
+
+@bent
+async def test_a_bug_that_one_object_brings_out_stops_nothing_else():
+    store, tried, tally = MemoryStore(), [], Tally()
+    objects = (config("bad"), config(count="0"), namespace("default"))
+    await store.commit([Write(key_of(obj), obj, 0) for obj in objects])
+    async with running(store, count_all_but_bad(tried), tally) as feed:
+        await feed.reached(1)
+        while feed.view.get(A).data["count"] != "3":
+            await feed.reached(feed.view.revision + 1)
+        assert len(tried) == 1
+        await asyncio.sleep(130)
+        assert [after - before for before, after in pairwise(tried)] == [1, 2, 4, 8, 16, 32, 60]
+        (told,) = feed.view.of_kind("Event")
+        assert (told.involved_object.name, told.reason, told.type) == ("bad", "ControllerFailed", "Warning")
+        assert "given" in told.message
+        assert "KeyError" in told.message
+        assert "hunter2" not in told.message
+    assert f'result="error"}} {len(tried)}' in shown(tally)
+
+
+@bent
+async def test_an_object_that_was_mended_is_controlled_again_at_once_and_its_next_bug_is_told_anew():
+    store, tried = MemoryStore(), []
+    await store.commit([Write(BAD, config("bad"), 0), Write(SPACE, namespace("default"), 0)])
+    async with running(store, count_all_but_bad(tried)) as feed:
+        await feed.reached(2)
+        for data in ({"mended": "1"}, {}):
+            await asyncio.sleep(100)
+            held = feed.view.get(BAD)
+            await store.commit([Write(BAD, config("bad", **data), revision_of(held))])
+        before = len(tried)
+        await asyncio.sleep(1.5)
+        assert len(tried) == before + 2
+        assert [told.count for told in feed.view.of_kind("Event")] == [2]
+
+
+@bent
+async def test_an_event_that_a_controller_cannot_read_is_counted_and_the_next_one_is_read():
+    class Picky(Given):
+        def keys(self, event: Event) -> Iterable[Key]:
+            if event.key == BAD:
+                raise ValueError
+            return [event.key]
+
+    store, tally = MemoryStore(), Tally()
+    await store.commit([Write(BAD, config("bad"), 0)])
+    async with running(store, count_to(3), tally, Picky) as feed:
+        await feed.reached(0)
+        await store.commit([Write(A, config(count="0"), 0)])
+        await feed.reached(5)
+        assert feed.view.get(A).data["count"] == "3"
+    assert 'result="error"} 1' in shown(tally)
