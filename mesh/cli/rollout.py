@@ -76,6 +76,8 @@ async def _revisions(client: "AsyncClient", held: "Object") -> "list[Revision]":
 async def _status(session: Session, what: tuple[str, ...], watch: bool, timeout: float | None) -> None:
     """Say how the rollout goes, and follow it to its end; exit code 1 when it has failed.
 
+    What holds its pods up is told as soon as it is known. It has failed after progressDeadlineSeconds without progress.
+
     \b
     mesh rollout status deployment/web
     """
@@ -92,7 +94,16 @@ async def _status(session: Session, what: tuple[str, ...], watch: bool, timeout:
 
 
 async def _follow(client: "AsyncClient", held: "Object", watch: bool, said: list[str]) -> None:
-    """Says how one rollout goes, to its end; exits 1 when it has failed."""
+    """Says how one rollout goes, to its end, and what holds its pods up; exits 1 when it has failed."""
+    import asyncio
+
+    async with asyncio.TaskGroup() as group:
+        telling = group.create_task(_tell_troubles(client, held))
+        await _to_the_end(client, held, watch, said)
+        telling.cancel()
+
+
+async def _to_the_end(client: "AsyncClient", held: "Object", watch: bool, said: list[str]) -> None:
     from mesh.cli.rollouts import progress_of
 
     name, where = held.metadata.name, held.metadata.namespace
@@ -108,6 +119,26 @@ async def _follow(client: "AsyncClient", held: "Object", watch: bool, said: list
             raise click.exceptions.Exit(1)
         if progress.done or not watch:
             return
+
+
+async def _tell_troubles(client: "AsyncClient", held: "Object") -> None:
+    """Says once of each pod and reason what holds it up, as soon as it is known: a deadline may be ten minutes away."""
+    from mesh.cli.rollouts import held_up, trouble
+    from mesh.errors import Forbidden
+    from mesh.model.selectors import format_labels
+    from mesh.model.workloads import selector_of
+    from mesh.v1.core_pb2 import Pod
+
+    labels = format_labels(selector_of(held))  # type: ignore[arg-type] # a workload
+    said: set[tuple[str, str]] = set()
+    try:
+        async for change in client.watch(Pod, namespace=held.metadata.namespace, labels=labels):
+            pod, reason = change.object, held_up(change.object)
+            if change.type != "DELETED" and reason and (pod.metadata.uid, reason) not in said:
+                said.add((pod.metadata.uid, reason))
+                click.echo(f"  {trouble(pod)}")
+    except Forbidden:  # who may see the workload alone hears of it alone
+        return
 
 
 async def _why(client: "AsyncClient", held: "Object") -> str:

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from mesh.errors import Invalid, NotFound
 from mesh.model.conditions import find
 from mesh.model.kinds import Object
-from mesh.model.pods import is_ready, is_terminal
+from mesh.model.pods import is_deleting, is_ready, is_terminal
 from mesh.model.workloads import CHANGE_CAUSE, REVISION, is_controlled_by
-from mesh.sdk.words import last_failure, summary, why_waiting
+from mesh.sdk.words import FATAL_WAITING, last_failure, summary, why_waiting
 from mesh.v1.apps_pb2 import ControllerRevision, DaemonSet, Deployment, ReplicaSet, StatefulSet
 from mesh.v1.core_pb2 import Pod, PodTemplateSpec
 
@@ -109,18 +109,35 @@ def _stateful_set(held: StatefulSet) -> Progress:
 
 def troubles(pods: Iterable[Pod]) -> list[str]:
     """Of each pod that is not ready, why, in one line."""
-    lines = []
-    for pod in pods:
-        if is_ready(pod) or pod.status.phase == "Succeeded" or pod.metadata.HasField("deletion_timestamp"):
-            continue
-        container, reason, message = why_waiting(pod)
-        ended = last_failure(pod, container) if container else ""
-        unplaced = find(pod.status.conditions, "PodScheduled")
-        placed = unplaced.message if unplaced is not None and unplaced.status == "False" else ""
-        why = ": ".join(filter(None, (reason, message or ended or placed)))
-        over = pod.status.message if is_terminal(pod) else ""
-        lines.append(f"pod/{pod.metadata.name}: {why or over or summary(pod).status}")
-    return lines
+    return [trouble(pod) for pod in pods if not _is_well(pod)]
+
+
+def _is_well(pod: Pod) -> bool:
+    return is_ready(pod) or pod.status.phase == "Succeeded" or is_deleting(pod)
+
+
+def trouble(pod: Pod) -> str:
+    """Why a pod is not ready, in one line."""
+    container, reason, message = why_waiting(pod)
+    ended = last_failure(pod, container) if container else ""
+    why = ": ".join(filter(None, (reason, message or ended or _unplaced(pod))))
+    over = pod.status.message if is_terminal(pod) else ""
+    return f"pod/{pod.metadata.name}: {why or over or summary(pod).status}"
+
+
+def held_up(pod: Pod) -> str:
+    """The reason for which a pod does not get on and which does not mend itself soon; "" while there is none."""
+    if _is_well(pod):
+        return ""
+    reason = why_waiting(pod)[1]
+    if reason in FATAL_WAITING:
+        return reason
+    return "Unschedulable" if _unplaced(pod) else ""
+
+
+def _unplaced(pod: Pod) -> str:
+    said = find(pod.status.conditions, "PodScheduled")
+    return said.message if said is not None and said.status == "False" else ""
 
 
 def of_deployment(held: Object, sets: Iterable[ReplicaSet]) -> list[Revision]:

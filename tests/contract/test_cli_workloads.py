@@ -105,6 +105,20 @@ async def test_a_rollout_that_fails_says_why_and_how(fleet: RunningMeshd, mesh: 
     assert ready.out == "3"
 
 
+async def test_what_holds_a_rollout_up_is_told_while_it_is_followed(mesh: Cli) -> None:
+    await mesh("apply", "-f", "-", stdin=WEB.replace("progressDeadlineSeconds: 2", "progressDeadlineSeconds: 600"))
+    await rolled_out(mesh)
+    for number in (1, 2):
+        await mesh("cordon", f"host{number}")  # new pods find no place
+    await mesh("set", "image", "deployment/web", "app=localhost/web:2")
+    async with mesh.program("rollout", "status", "deployment/web") as program:
+        told = await program.line_with("pod/web-")
+        assert told.endswith(": 0/2 nodes are available: 2 node(s) were unschedulable.")
+        await mesh("uncordon", "host1")
+        await program.line_with("successfully rolled out")
+        assert await program.end() == (0, "")
+
+
 async def test_hosts_are_cordoned_tainted_and_drained(mesh: Cli) -> None:
     await mesh("apply", "-f", "-", stdin=WEB)
     await rolled_out(mesh)
