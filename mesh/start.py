@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from mesh.admission import admit
 from mesh.admission.admit import Stamp
+from mesh.admission.config import INITIAL_NAMESPACES
 from mesh.controllers.accounts import account_of
 from mesh.model.keys import Key
 from mesh.model.kinds import revision_of
@@ -19,7 +20,6 @@ from mesh.v1.core_pb2 import Namespace
 from mesh.v1.meta_pb2 import ObjectMeta
 from mesh.view import View
 
-NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease")
 EPOCH = "mesh/epoch"  # annotation of the namespace kube-system
 _KEEPER = Key("Namespace", "", "kube-system")
 
@@ -31,7 +31,7 @@ async def begin(store: Store, feed: Feed, clock: Callable[[], int]) -> int:
     def compute(view: View) -> list[Write]:
         nonlocal epoch
         epoch = max(clock() // 1_000_000, _held(view) + 1)
-        namespaces = [write for name in NAMESPACES if (write := _write(name, view, clock(), epoch))]
+        namespaces = [write for name in INITIAL_NAMESPACES if (write := _write(name, view, clock(), epoch))]
         fresh = [write.object for write in namespaces if write.expect == 0 and isinstance(write.object, Namespace)]
         return namespaces + [account_of(namespace, clock()) for namespace in fresh]
 

@@ -77,7 +77,3 @@ class Claims:
             self.serving[listen] = route
             opening.append(Open(listen, route) if had is None else Swap(listen, route))
         yield from opening
-
-    def clashes(self) -> dict[Listen, list[str]]:
-        """Addresses that several want: those who go without."""
-        return {listen: sorted(owners)[1:] for listen, owners in self.wanted.items() if len(owners) > 1}

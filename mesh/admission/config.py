@@ -7,8 +7,7 @@ import json
 from collections.abc import Iterator, Mapping
 
 from mesh.errors import Violation
-from mesh.model.times import whole_seconds
-from mesh.v1.core_pb2 import ConfigMap, Namespace, Secret
+from mesh.v1.core_pb2 import ConfigMap, Secret
 
 DATA_LIMIT = 1024 * 1024  # bytes of all values of a Secret or ConfigMap (V7)
 INITIAL_NAMESPACES = ("default", "kube-node-lease", "kube-public", "kube-system")  # (A10)
@@ -21,23 +20,6 @@ _KEYS: Mapping[str, tuple[str, ...]] = {
     "kubernetes.io/tls": ("tls.crt", "tls.key"),
     "bootstrap.kubernetes.io/token": ("token-id", "token-secret"),
 }
-
-
-def initial_namespaces(now: int, uids: Mapping[str, str]) -> list[Namespace]:
-    """The namespaces of a new mesh; `uids` has a fresh uid for each of INITIAL_NAMESPACES."""
-    return [_namespace(name, now, uids[name]) for name in INITIAL_NAMESPACES]
-
-
-def _namespace(name: str, now: int, uid: str) -> Namespace:
-    made = Namespace(api_version="v1", kind="Namespace")
-    made.metadata.name = name
-    made.metadata.uid = uid
-    made.metadata.creation_timestamp.CopyFrom(whole_seconds(now))
-    made.metadata.generation = 1
-    made.metadata.labels["kubernetes.io/metadata.name"] = name
-    made.spec.finalizers.append("kubernetes")
-    made.status.phase = "Active"
-    return made
 
 
 def check_config_map(config: ConfigMap) -> Iterator[Violation]:

@@ -18,7 +18,6 @@ from mesh.access import accounts, tokens
 from mesh.access.asks import asks_of
 from mesh.admission import admit
 from mesh.admission.admit import Stamp
-from mesh.admission.config import INITIAL_NAMESPACES, initial_namespaces
 from mesh.errors import MeshError
 from mesh.model import cron, manifest, quantity, selectors
 from mesh.model.kinds import KINDS, key_of, unpack
@@ -29,10 +28,11 @@ from mesh.v1.core_pb2 import Pod, ServiceAccount
 from mesh.view import View
 from netproxy.dns import message
 from tests.fuzz import sealed
+from tests.harness import objects
 
 NOW = 1_770_000_000 * 10**9
 STAMP = Stamp(NOW, "11111111-2222-3333-4444-555555555555", "x7k2p")
-VIEW = View(Snapshot(1, initial_namespaces(NOW, {name: name for name in INITIAL_NAMESPACES})))
+VIEW = View(Snapshot(1, objects.namespaces()))
 POD = """apiVersion: v1
 kind: Pod
 metadata: {name: web, labels: {app: web}}

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from mesh.admission import admit, config
+from mesh.admission import admit
 from mesh.admission.admit import Stamp
 from mesh.model import manifest
 from mesh.model.kinds import kind_of
 from mesh.store.port import Snapshot
 from mesh.view import View
+from tests.harness import objects
 
 HERE = Path(__file__).parent / "manifests"
 CASES = sorted(p for p in HERE.glob("*.yaml") if p.suffixes == [".yaml"])
@@ -25,7 +26,7 @@ def printed(path: Path) -> dict[str, str]:
     warnings = "".join(f"# {warning}\n" for warning in loaded.warnings)
     result = {".read": warnings + manifest.to_yaml(obj), ".json": manifest.to_json(obj) + "\n"}
     if kind_of(obj).served:
-        view = View(Snapshot(1, config.initial_namespaces(0, {n: n for n in config.INITIAL_NAMESPACES})))
+        view = View(Snapshot(1, objects.namespaces()))
         stamp = Stamp(1_769_860_800 * 10**9, "11111111-2222-3333-4444-555555555555", "abcde")
         admitted = admit.apply(obj, None, view, stamp)
         warnings = "".join(f"# {warning}\n" for warning in admitted.warnings)

@@ -1,5 +1,6 @@
 """Objects for tests, in one line each."""
 
+from mesh.admission.config import INITIAL_NAMESPACES
 from mesh.v1.core_pb2 import ConfigMap, Container, Namespace, Pod, PodSpec, ResourceRequirements
 from mesh.v1.meta_pb2 import ObjectMeta
 
@@ -20,6 +21,11 @@ def pod(name: str, namespace: str = "default", cpu: str = "", **spec: object) ->
 def namespace(name: str) -> Namespace:
     """A namespace."""
     return Namespace(api_version="v1", kind="Namespace", metadata=ObjectMeta(name=name))
+
+
+def namespaces() -> list[Namespace]:
+    """Those that every mesh has."""
+    return [namespace(name) for name in INITIAL_NAMESPACES]
 
 
 def config_map(name: str, namespace: str = "default", **data: str) -> ConfigMap:

@@ -5,12 +5,12 @@ from collections.abc import Callable
 
 import pytest
 
-from mesh.admission import config
 from mesh.admission.admit import Stamp
 from mesh.model import manifest
 from mesh.model.kinds import Object
 from mesh.store.port import Snapshot
 from mesh.view import View
+from tests.harness import objects
 
 NOW = 1_770_000_000 * 10**9 + 123
 
@@ -18,11 +18,9 @@ NOW = 1_770_000_000 * 10**9 + 123
 @pytest.fixture
 def view() -> View:
     """A mesh that has its initial namespaces and one that is being deleted."""
-    spaces: list[Object] = [*config.initial_namespaces(NOW, {n: f"uid-{n}" for n in config.INITIAL_NAMESPACES})]
-    leaving = config.initial_namespaces(NOW, {n: n for n in config.INITIAL_NAMESPACES})[0]
-    leaving.metadata.name = "leaving"
+    leaving = objects.namespace("leaving")
     leaving.status.phase = "Terminating"
-    return View(Snapshot(7, [*spaces, leaving]))
+    return View(Snapshot(7, [*objects.namespaces(), leaving]))
 
 
 @pytest.fixture

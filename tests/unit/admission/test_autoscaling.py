@@ -2,16 +2,16 @@
 
 import pytest
 
-from mesh.admission import config
 from mesh.admission.admit import Stamp, create
 from mesh.errors import Invalid
 from mesh.model.manifest import load
 from mesh.store.port import Snapshot
 from mesh.v1.policy_pb2 import HorizontalPodAutoscaler
 from mesh.view import View
+from tests.harness import objects
 
 STAMP = Stamp(10**18, "11111111-2222-3333-4444-555555555555", "x7k2p")
-VIEW = View(Snapshot(7, config.initial_namespaces(10**18, {n: n for n in config.INITIAL_NAMESPACES})))
+VIEW = View(Snapshot(7, objects.namespaces()))
 
 UTILIZATION = "target: {type: Utilization, averageUtilization: 50}"
 VALUE = 'target: {type: Value, value: "5"}'

@@ -2,7 +2,6 @@
 
 import pytest
 
-from mesh.admission import config
 from mesh.admission.admit import Stamp, create, update
 from mesh.errors import Invalid
 from mesh.model.foretell import foretell
@@ -10,9 +9,10 @@ from mesh.model.manifest import load
 from mesh.store.port import Snapshot
 from mesh.v1.apps_pb2 import StatefulSet
 from mesh.view import View
+from tests.harness import objects
 
 STAMP = Stamp(10**18, "11111111-2222-3333-4444-555555555555", "x7k2p")
-VIEW = View(Snapshot(7, config.initial_namespaces(10**18, {n: n for n in config.INITIAL_NAMESPACES})))
+VIEW = View(Snapshot(7, objects.namespaces()))
 WEB = """
 apiVersion: apps/v1
 kind: StatefulSet

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from mesh.admission import admit, config
+from mesh.admission import admit
 from mesh.admission.admit import Stamp
 from mesh.errors import AlreadyExists, Invalid
 from mesh.model import manifest, times
@@ -210,12 +210,6 @@ def test_a_new_namespace(view: View, stamp: Stamp, read: Read) -> None:
     assert made.status.phase == "Active"
     assert made.metadata.labels["kubernetes.io/metadata.name"] == "prod"  # (A10)
     assert list(made.spec.finalizers) == ["kubernetes"]
-
-
-def test_the_initial_namespaces() -> None:
-    made = config.initial_namespaces(10**18, {n: n for n in config.INITIAL_NAMESPACES})
-    assert [n.metadata.name for n in made] == ["default", "kube-node-lease", "kube-public", "kube-system"]
-    assert all(n.status.phase == "Active" and n.metadata.uid == n.metadata.name for n in made)
 
 
 def test_a_port_that_two_containers_name_is_a_warning(view: View, stamp: Stamp, read: Read) -> None:

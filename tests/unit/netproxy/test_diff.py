@@ -27,7 +27,6 @@ def test_the_second_who_wants_an_address_gets_it_when_the_first_lets_go() -> Non
     assert list(claims.moves(claims.claim("n/b", {A: route("n/b", "2"), B: route("n/b", "2")}))) == [
         Open(B, route("n/b", "2"))
     ]
-    assert claims.clashes() == {A: ["n/b"]}
     assert list(claims.moves(claims.claim("n/a", {}))) == [Swap(A, route("n/b", "2"))]
 
 
