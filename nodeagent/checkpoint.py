@@ -11,7 +11,7 @@ from google.protobuf.message import DecodeError
 
 from mesh.model.digest import LAST_APPLIED
 from mesh.v1.node_pb2 import Assignment
-from nodeagent.volumes.tree import write_atomically
+from nodeagent.wholefile import write_whole
 
 log = structlog.get_logger()
 
@@ -38,7 +38,7 @@ class Checkpoint:
     def write(self, assignment: Assignment) -> None:
         """Keeps an Assignment."""
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        write_atomically(self._path, stripped(assignment).SerializeToString(), durable=True)
+        write_whole(self._path, stripped(assignment).SerializeToString(), durable=True)
 
 
 class Keeper:

@@ -8,7 +8,7 @@ import os
 import uuid
 from pathlib import Path
 
-from nodeagent.volumes.tree import write_atomically
+from nodeagent.wholefile import write_whole
 
 
 def installation(state: Path) -> str:
@@ -20,5 +20,5 @@ def installation(state: Path) -> str:
     except FileNotFoundError:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     made = str(uuid.UUID(bytes=os.urandom(16), version=4))
-    write_atomically(path, made.encode(), durable=True)
+    write_whole(path, made.encode(), durable=True)
     return made

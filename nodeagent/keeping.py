@@ -17,7 +17,7 @@ from mesh.handed import handed
 from mesh.v1.node_pb2 import HostCredentials, ObserveRequest
 from nodeagent import raylife
 from nodeagent.identity import Identity
-from nodeagent.volumes.tree import write_atomically
+from nodeagent.wholefile import write_whole
 
 log = structlog.get_logger()
 
@@ -102,4 +102,4 @@ def keep(identity: Identity, given: HostCredentials) -> None:
 
 def _write(path: Path, content: bytes) -> None:
     if not path.exists() or path.read_bytes() != content:
-        write_atomically(path, content, durable=True)
+        write_whole(path, content, durable=True)

@@ -21,6 +21,7 @@ from nodeagent.board import Board
 from nodeagent.pods.stopping import SHORTEST_GRACE
 from nodeagent.pods.worker import Worker
 from nodeagent.runtime import syscalls
+from nodeagent.wholefile import write_whole
 
 log = structlog.get_logger()
 
@@ -72,9 +73,7 @@ def carry_out(run_dir: Path, order: Order) -> bool:
 def write_order(run_dir: Path, order: Order) -> None:
     """Gives the order to this host's agent."""
     done(run_dir).unlink(missing_ok=True)
-    temporary = path_of(run_dir).with_suffix(".new")
-    temporary.write_text(json.dumps({"seconds": order.seconds, "critical": order.critical}))
-    temporary.replace(path_of(run_dir))
+    write_whole(path_of(run_dir), json.dumps({"seconds": order.seconds, "critical": order.critical}).encode())
 
 
 def path_of(run_dir: Path) -> Path:

@@ -12,6 +12,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from nodeagent.wholefile import write_whole
+
 FULL = 16 << 20  # bytes left
 INDEXES = ("layers.json", "volatile-layers.json")
 
@@ -28,10 +30,7 @@ def remove_orphans(graph: Path) -> int:
         for layer in orphans:
             _remove_files(graph, layer["id"])
         gone = {layer["id"] for layer in orphans}
-        temporary = index.with_suffix(".new")
-        temporary.write_text(json.dumps([layer for layer in layers if layer["id"] not in gone]))
-        temporary.chmod(0o600)
-        temporary.replace(index)
+        write_whole(index, json.dumps([layer for layer in layers if layer["id"] not in gone]).encode())
         removed += len(orphans)
     return removed
 

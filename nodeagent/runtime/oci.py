@@ -19,6 +19,7 @@ from pathlib import Path
 from nodeagent.kept import made
 from nodeagent.runtime import cgroups, syscalls
 from nodeagent.runtime.places import Places
+from nodeagent.wholefile import write_whole
 
 PREFERENCE = ("crun", "runc")
 
@@ -239,9 +240,7 @@ def exec_process(configuration: Path, directory: Path, command: Sequence[str], *
     container_id = configuration.parents[1].name
     path = directory / f"{container_id}.{hashlib.blake2s(text.encode(), digest_size=8).hexdigest()}.json"
     if not path.exists():
-        temporary = path.with_suffix(".new")
-        temporary.write_text(text)
-        temporary.replace(path)
+        write_whole(path, text.encode())
     return path
 
 

@@ -22,6 +22,7 @@ from nodeagent.runtime.port import Limits, RuntimeFailure, SandboxSpec
 from nodeagent.runtime.rest import Rest
 from nodeagent.runtime.seen import SeenSandbox
 from nodeagent.runtime.translate import Joined
+from nodeagent.wholefile import write_whole
 
 CONMON_EXIT = 2.0  # seconds for which the end of a monitor is waited for whose container was removed
 AGAIN = (5.0, 300.0)  # seconds until a cgroup that still has one is tried again, doubling
@@ -219,10 +220,7 @@ class Sandboxes:
         return gone
 
     def _write(self, record: Record) -> None:
-        path = self._path(record.seen.pod_uid)
-        temporary = path.with_suffix(".new")
-        temporary.write_text(json.dumps(asdict(record)))
-        temporary.replace(path)
+        write_whole(self._path(record.seen.pod_uid), json.dumps(asdict(record)).encode())
 
     def _load(self) -> None:
         for path in self._places.sandboxes.glob("*.json"):

@@ -21,6 +21,7 @@ from nodeagent.runtime import syscalls
 from nodeagent.volumes import atomic, lastwords, memory, subpaths
 from nodeagent.volumes.files import Content, in_memory
 from nodeagent.volumes.local import Local, Unmountable
+from nodeagent.wholefile import write_whole
 
 ENV_FILE = 64 * 1024  # bytes that a file of variables may have
 
@@ -67,7 +68,7 @@ class Tree:
         """Replaces the record, all or nothing."""
         directory = self.directory(uid)
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        write_atomically(directory / "record.json", text.encode())
+        write_whole(directory / "record.json", text.encode())
 
     def write_etc(self, uid: str, name: str, text: str) -> str:
         """Writes one /etc file of the pod and returns its path; written in place, for it may be mounted."""
@@ -213,18 +214,6 @@ class Tree:
             number = path.name.partition(".")[0]
             if number.isdigit() and int(number) < newest - 1:
                 path.unlink(missing_ok=True)
-
-
-def write_atomically(path: Path, data: bytes, *, durable: bool = False) -> None:
-    """Replaces a file by a new one of mode 0600, all or nothing; `durable`: it is on the disk afterwards."""
-    temporary = path.with_name(path.name + ".new")
-    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(fd, "wb") as file:
-        file.write(data)
-        if durable:
-            file.flush()
-            os.fsync(file.fileno())
-    temporary.replace(path)
 
 
 def _remove(path: Path) -> None:

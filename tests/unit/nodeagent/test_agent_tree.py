@@ -12,7 +12,7 @@ from nodeagent.runtime.syscalls import Mounted
 from nodeagent.volumes import memory
 from nodeagent.volumes.files import Content, File
 from nodeagent.volumes.local import Unmountable
-from nodeagent.volumes.tree import ENV_FILE, Tree, write_atomically
+from nodeagent.volumes.tree import ENV_FILE, Tree
 from tests.harness.agents import a_pod
 
 
@@ -144,14 +144,6 @@ def test_old_logs(tree: Tree, tmp_path: Path) -> None:
     assert tree.log_uids() == {"uid-p"}
     tree.remove("uid-p")
     assert tree.log_uids() == set()
-
-
-def test_atomic_writing(tmp_path: Path) -> None:
-    path = tmp_path / "x"
-    write_atomically(path, b"1", durable=True)
-    write_atomically(path, b"2")
-    assert (path.read_bytes(), mode(path)) == (b"2", 0o600)
-    assert len(list(tmp_path.iterdir())) == 1
 
 
 def secret_looking(text: str) -> tuple[Pod, dict[str, Content]]:
