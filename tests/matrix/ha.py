@@ -166,6 +166,7 @@ def _host_lost(stage: Stage) -> None:
     first.boot()
     stage.plug(first)
     _ETCD[stage].start(0)
+    first.up()
 
 
 def _led_by(stage: Stage, wanted: FakeHost) -> None:
