@@ -58,6 +58,7 @@ from mesh.fleet.roster import Roster
 from mesh.fleet.witness import Witness
 from mesh.pki import Identity
 from mesh.reconcile.loop import Loop
+from mesh.reconcile.plan import Controller
 from mesh.rpc.access import Access
 from mesh.rpc.audit import Audit, NoAudit, refused_by_host
 from mesh.rpc.border import Border
@@ -241,15 +242,7 @@ class Meshd:
         tasks.create_task(self._publishing().run(), name="publishing")
         tasks.create_task(self.console.run(), name="console")
         tasks.create_task(Telling(self.store, self.feed, self.figures.alerts, settings.clock).run(), name="alerts")
-        workloads = (
-            Deployments(), ReplicaSets(), StatefulSets(), DaemonSets(), Jobs(), CronJobs(), Garbage(), Budgets(),
-        )  # fmt: skip
-        keepers = (
-            Nodes(settings.spared), Evictions(settings.eviction), Unheard(settings.eviction), Namespaces(), Leftovers(),
-            Volumes(), Rolls(), Accounts(), Ingresses(), Events(settings.event_ttl), Leases(settings.clock()),
-        )  # fmt: skip
-        controllers = (Scheduler(), *workloads, *keepers)
-        loop = Loop(self.feed, self.store, controllers, settings.clock, self.tally)
+        loop = Loop(self.feed, self.store, controllers(settings), settings.clock, self.tally)
         tasks.create_task(loop.run(), name="controllers")
         scaling = Autoscalers(self.feed, self.store, self.roster.agent, settings.clock, settings.autoscale)
         tasks.create_task(scaling.run(), name="autoscalers")
@@ -323,6 +316,18 @@ class Meshd:
             self.feed, self.store, settings.clock, self.enrolment, lambda: tls.server.key if tls is not None else b""
         )
         add_AccessServicer_to_server(access, server)
+
+
+def controllers(settings: Settings) -> Sequence[Controller]:
+    """One of each."""
+    workloads = (
+        Deployments(), ReplicaSets(), StatefulSets(), DaemonSets(), Jobs(), CronJobs(), Garbage(), Budgets(),
+    )  # fmt: skip
+    keepers = (
+        Nodes(settings.spared), Evictions(settings.eviction), Unheard(settings.eviction), Namespaces(), Leftovers(),
+        Volumes(), Rolls(), Accounts(), Ingresses(), Events(settings.event_ttl), Leases(settings.clock()),
+    )  # fmt: skip
+    return (Scheduler(), *workloads, *keepers)
 
 
 def _recheck(border: Border, events: Sequence[Event]) -> None:

@@ -71,7 +71,7 @@ def _reconcile(held: DaemonSet, view: View, now: int, *, orphans: bool) -> Plan:
     step = Step(view, now)
     pods = claim(held, step, orphans=orphans or held.status.observed_generation != held.metadata.generation)
     known = revisions.look(held, step)
-    if step.writes:
+    if step.writes or (known.update is None and held.metadata.HasField("deletion_timestamp")):
         return Plan(step.writes)
     look = _Look(held, pods, known, step)
     if not held.metadata.HasField("deletion_timestamp"):

@@ -39,8 +39,10 @@ class Garbage:
         waits = {FOREGROUND, ORPHAN} & set(held.metadata.finalizers)
         if obj is not None and waits and held.metadata.HasField("deletion_timestamp"):
             found.append(event.key)
-        if obj is None:  # an owner in the foreground may wait for this one
-            found += [Key(r.kind, held.metadata.namespace, r.name) for r in held.metadata.owner_references]
+        if before is not None:  # an owner may wait for this one, to end or to be let go
+            kept = {ref.uid for ref in obj.metadata.owner_references} if obj is not None else set[str]()
+            lost = [ref for ref in before.metadata.owner_references if ref.uid not in kept]
+            found += [owner for ref in lost if (owner := _owner(ref, before)) is not None]
         return [k for k in found if k.kind == "Owner" or k.name]
 
     def reconcile(self, key: Key, view: View, now_ns: int) -> Plan:
@@ -98,12 +100,20 @@ def _let_go(held: Object, view: View) -> list[Write]:
 
 def _is_alive(ref: OwnerReference, child: Object, view: View) -> bool:
     """Whether the owner is there: the very one, not a namesake."""
+    key = _owner(ref, child)
+    if key is None:
+        return True
+    owner = view.get(key)
+    return owner is not None and owner.metadata.uid == ref.uid
+
+
+def _owner(ref: OwnerReference, child: Object) -> Key | None:
+    """The owner's key; None when it is of a kind that somebody else keeps."""
     try:
         namespaced = kind_named(ref.kind).namespaced
     except NotFound:
-        return True  # of a kind that somebody else keeps
-    owner = view.get(Key(ref.kind, child.metadata.namespace if namespaced else "", ref.name))
-    return owner is not None and owner.metadata.uid == ref.uid
+        return None
+    return Key(ref.kind, child.metadata.namespace if namespaced else "", ref.name)
 
 
 def _without(child: Object, uid: str) -> Write:

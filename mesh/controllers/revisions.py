@@ -41,11 +41,14 @@ def revisions_of(owner: Owner, view: View) -> list[ControllerRevision]:
 
 
 def look(owner: Owner, step: Step) -> Revisions:
-    """The revisions; plans to keep the present template when it is new, or to give it the newest number again."""
+    """The revisions; plans to keep the present template when it is new, or to give it the newest number again. An owner
+    that is asked to go makes no more: it may wait for them to end, or to be nobody's."""
     held = revisions_of(owner, step.view)
     newest = held[-1].revision if held else 0
     update = next((r for r in reversed(held) if same_template(r.data.spec.template, owner.spec.template)), None)
     collisions = owner.status.collision_count
+    if owner.metadata.HasField("deletion_timestamp"):
+        return Revisions(held, update, collisions)
     if update is None:
         update, collisions = _keep(owner, newest + 1, collisions, step)
     elif update.revision < newest:

@@ -47,7 +47,7 @@ class World:
         self.rng = random.Random(seed)
         self.watch: Callable[[View], None] = lambda _view: None
         for name in nodes:
-            self.put(_node(name))
+            self.put(ready_node(name))
         for obj in objs:
             self.put(obj)
 
@@ -183,7 +183,8 @@ class World:
         ]
 
 
-def _node(name: str) -> Node:
+def ready_node(name: str) -> Node:
+    """A node that is ready."""
     node = Node(api_version="v1", kind="Node")
     node.metadata.name = name
     node.metadata.labels["kubernetes.io/hostname"] = name

@@ -308,6 +308,19 @@ def test_a_failed_daemon_pod_is_made_again_after_a_pause_that_doubles() -> None:
     assert pauses == [1, 2, 4, 8]
 
 
+@pytest.mark.parametrize("kind", ["DaemonSet", "StatefulSet"])
+@pytest.mark.parametrize(("propagation", "left"), [("Foreground", 0), ("Orphan", 3)])
+def test_a_set_with_revisions_goes_and_makes_none_while_it_waits(kind: str, propagation: str, left: int) -> None:
+    world = World()
+    world.apply(workload(kind, "db", **({"replicas": 3} if kind == "StatefulSet" else {})))
+    world.obey()
+    world.delete(world.get(kind, "db"), propagation)
+    world.obey()
+    assert world.view.of_kind(kind) == []
+    assert len(world.pods()) == left
+    assert len(world.view.of_kind("ControllerRevision")) == (1 if left else 0)
+
+
 @pytest.mark.parametrize("written", ["abc", "\u00b2", "-1", "9" * 5000])
 def test_counts_that_somebody_has_overwritten_stop_no_rollout(written: str) -> None:
     world = World()
