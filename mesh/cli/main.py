@@ -11,7 +11,7 @@ from typing import NoReturn
 import click
 
 from mesh.cli.failure import report
-from mesh.cli.session import Session, global_options
+from mesh.cli.session import Session, global_options, without_equals
 
 _SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
     "Start": {
@@ -101,8 +101,9 @@ class Verbs(click.Group):
     """Loads a verb's module, and takes its `command`, when the verb is named."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """`mesh help get` is `mesh get --help`."""
-        return super().parse_args(ctx, [*args[1:], "--help"] if args[:1] == ["help"] else args)
+        """`mesh help get` is `mesh get --help`; short options may have their values behind an equals sign."""
+        args = [*args[1:], "--help"] if args[:1] == ["help"] else args
+        return super().parse_args(ctx, without_equals(self.params, args))
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         """Every verb, in the order of the help."""

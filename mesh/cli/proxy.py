@@ -39,6 +39,9 @@ async def _flows(
     async with session.client() as client:
         name = service if not service or "/" in service else f"{client.namespace}/{service}"
         found = await client.proxy_flows(name, connections=connections, hosts=hosts)
+        if service and not any(s.backends for host in found for s in host.flows.services):
+            where, _, called = name.partition("/")
+            await client.get("Service", called, namespace=where)  # a name that is none is told as that
     _show(session, found, connections, output)
     for host in found:
         if host.error:
@@ -72,6 +75,9 @@ def _show(session: Session, found: "Sequence[HostFlows]", connections: bool, out
             (row[0], _service_of(host, index), *row[1:])
             for host in found for index, row in enumerate(flow_rows(host))
         )  # fmt: skip
+    if not rows:
+        click.echo("No connections are open." if connections else "No backends are served.", err=True)
+        return
     tables.show(Table(titles, rows), color=session.color)
 
 

@@ -6,7 +6,7 @@ Rule: global options stand before the verb or after it, as with kubectl; a verb 
 import functools
 import os
 import sys
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, ParamSpec
 
@@ -100,12 +100,28 @@ def global_options() -> list[click.Option]:
     ]  # fmt: skip
 
 
+def without_equals(params: Sequence[click.Parameter], args: Sequence[str]) -> list[str]:
+    """The words with `-o=yaml` as `-o yaml`, as kubectl reads it, for short options of `params` that take a value."""
+    taking = {
+        name for p in params if isinstance(p, click.Option) and not p.is_flag for name in p.opts if len(name) == 2
+    }
+    own = args.index("--") if "--" in args else len(args)
+    words: list[str] = []
+    for word in args[:own]:
+        words += [word[:2], word[3:]] if word[2:3] == "=" and word[:2] in taking else [word]
+    return [*words, *args[own:]]
+
+
 class Verb(click.Command):
     """A command that understands the global options too; its help lists them last and in short."""
 
     def __init__(self, *args: Any, **more: Any) -> None:
         super().__init__(*args, **more)
         self.params.extend(global_options())
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Short options may have their values behind an equals sign."""
+        return super().parse_args(ctx, without_equals(self.params, args))
 
 
 class VerbGroup(Verb, click.Group):
@@ -116,6 +132,12 @@ class VerbGroup(Verb, click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """The verb of this name or other word."""
         return super().get_command(ctx, self.aliases.get(cmd_name, cmd_name))
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The first sentence of each, whole: click would cut it off at the end of the line."""
+        found = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
+        with formatter.section("Commands"):
+            formatter.write_dl([(n, c.get_short_help_str(limit=1000)) for n, c in found if c and not c.hidden])
 
 
 def asynchronous(function: Callable[P, Awaitable[None]]) -> Callable[P, None]:

@@ -9,7 +9,7 @@ from typing import Self
 
 NONE = "<none>"
 _INDENT = "  "
-_MAX_LABEL = 22  # longer labels don't push the values of the others to the right
+_MAX_LABEL = 23  # longer labels don't push the values of the others to the right
 
 
 @dataclass(slots=True)

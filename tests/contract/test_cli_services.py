@@ -63,6 +63,9 @@ async def test_flows_of_every_host(cli: Cli) -> None:
     assert hosts
     assert all("host" in host for host in hosts)
     assert (await cli("proxy", "flows", "--host", "nowhere")).code == 1
+    wrong = await cli("proxy", "flows", "nope")
+    assert (wrong.code, wrong.out) == (1, "")
+    assert 'there is no Service "nope" in namespace "default"' in wrong.err
 
 
 async def test_reservations_are_listed(cli: Cli) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from mesh.cli.failure import report
 from mesh.cli.main import _VERBS, mesh, run
-from mesh.cli.session import seconds
+from mesh.cli.session import seconds, without_equals
 from mesh.errors import Invalid, NotFound, Violation
 
 THEIRS = ("up", "down", "doctor")  # verbs that others test
@@ -78,6 +78,27 @@ def test_a_wrong_option_is_one_sentence(capsys: pytest.CaptureFixture[str]) -> N
     err = capsys.readouterr().err
     assert err.startswith("error: No such option '--al'")
     assert err.endswith("See 'mesh get --help'.\n")
+
+
+@pytest.mark.parametrize("args", [["get", "pods", "-o=nothing"], ["-n=away", "get", "pods", "-o=nothing", "-l=a=b"]])
+def test_a_short_option_takes_its_value_behind_an_equals_sign_as_well(
+    args: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(args) == 1
+    assert 'error: there is no output format "nothing": say ' in capsys.readouterr().err
+
+
+def test_the_words_behind_two_dashes_are_left_as_they_are() -> None:
+    options = [click.Option(["-o", "--output"]), click.Option(["-w", "--watch"], is_flag=True)]
+    words = ["-o=a=b", "--output=c", "-w=d", "-x=e", "--", "-o=f"]
+    assert without_equals(options, words) == ["-o", "a=b", "--output=c", "-w=d", "-x=e", "--", "-o=f"]
+
+
+@pytest.mark.parametrize("verb", [v for v in _VERBS if v not in THEIRS])
+def test_no_help_is_cut_off(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([verb, "--help"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line for line in lines if line.endswith("...") and not line.startswith("Usage:")] == []
 
 
 def test_what_nobody_expected_is_one_line_with_details_in_a_private_file(
