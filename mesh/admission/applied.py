@@ -29,7 +29,7 @@ def recall(obj: Object) -> dict[str, Any]:
     """What was last applied to an object; empty when nothing was, or when it cannot be read."""
     try:
         value = json.loads(obj.metadata.annotations.get(LAST_APPLIED, "{}"))
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return value if isinstance(value, dict) else {}
 
