@@ -11,6 +11,7 @@ from mesh.admission import admit
 from mesh.admission.admit import Stamp
 from mesh.admission.config import INITIAL_NAMESPACES
 from mesh.controllers.accounts import account_of
+from mesh.model.annotations import counted
 from mesh.model.keys import Key
 from mesh.model.kinds import revision_of
 from mesh.store.change import change
@@ -41,8 +42,7 @@ async def begin(store: Store, feed: Feed, clock: Callable[[], int]) -> int:
 
 def _held(view: View) -> int:
     keeper = view.get(_KEEPER)
-    text = keeper.metadata.annotations.get(EPOCH, "") if keeper is not None else ""
-    return int(text) if text.isdecimal() else 0
+    return (counted(keeper.metadata.annotations.get(EPOCH)) or 0) if keeper is not None else 0
 
 
 def _write(name: str, view: View, now_ns: int, epoch: int) -> Write | None:

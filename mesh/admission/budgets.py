@@ -6,6 +6,7 @@ Rule: pure; every violation with its field.
 from collections.abc import Iterator
 
 from mesh.errors import Violation
+from mesh.model.annotations import counted
 from mesh.v1.meta_pb2 import IntOrString
 from mesh.v1.policy_pb2 import PodDisruptionBudget
 
@@ -23,7 +24,7 @@ def check(budget: PodDisruptionBudget) -> Iterator[Violation]:
 def _why_no_share(value: IntOrString) -> str:
     if value.WhichOneof("kind") != "string_value":
         return "" if value.int_value >= 0 else f"must be at least 0, is {value.int_value}"
-    digits = value.string_value.removesuffix("%")
-    if digits == value.string_value or not digits.isdecimal():
+    share = counted(value.string_value.removesuffix("%"))
+    if share is None or not value.string_value.endswith("%"):
         return f'must be a number or a percentage such as "50%", is "{value.string_value}"'
-    return "" if int(digits) <= 100 else f'must be at most 100%, is "{value.string_value}"'
+    return "" if share <= 100 else f'must be at most 100%, is "{value.string_value}"'

@@ -8,6 +8,7 @@ from typing import Any
 
 from mesh.errors import Violation
 from mesh.model import leases, podchecks, restarts, secretchange, support
+from mesh.model.annotations import counted
 from mesh.model.fields import copy_of, transfer
 from mesh.model.pods import DRAIN, LONGEST_DRAIN, is_sidecar, qos_class
 from mesh.model.rules import join
@@ -46,7 +47,8 @@ def check_reaction(meta: ObjectMeta, path: str, *, owned: bool) -> Iterator[Viol
 
 def _check_drain(pod: Pod) -> Iterator[Violation]:
     text = pod.metadata.annotations.get(DRAIN, "0")
-    if not text.isascii() or not text.isdecimal() or int(text) > LONGEST_DRAIN:
+    asked = counted(text)
+    if asked is None or asked > LONGEST_DRAIN:
         where = f'metadata.annotations["{DRAIN}"]'
         yield Violation(where, f'must be a whole number of seconds, 0 to {LONGEST_DRAIN}, is "{text}"')
 

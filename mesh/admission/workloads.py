@@ -22,7 +22,7 @@ KINDS = (*WORKLOADS, CronJob)
 UID_LABELS = ("batch.kubernetes.io/controller-uid", "controller-uid")
 NAME_LABELS = ("batch.kubernetes.io/job-name", "job-name")
 
-_PERCENT = re.compile(r"\d+%")
+_PERCENT = re.compile(r"[0-9]{1,9}%")
 _NO_LIMIT = 2**31 - 1
 
 

@@ -10,9 +10,10 @@ def whole(low: int, high: int) -> Callable[[str], int]:
     """A whole number within these bounds."""
 
     def read(text: str) -> int:
-        if not text.isascii() or not text.isdecimal() or not low <= int(text) <= high:
+        number = counted(text)
+        if number is None or not low <= number <= high:
             raise ValueError(f'must be a whole number of {low} to {high}, is "{text}"')
-        return int(text)
+        return number
 
     return read
 
@@ -34,5 +35,5 @@ def flag(text: str) -> bool:
 
 
 def counted(text: str | None) -> int | None:
-    """The number that a controller has written down; None for anything else that somebody may have written there."""
+    """The number that a text says by digits, at most 18 of them; None for anything else that may be written there."""
     return int(text) if text and len(text) <= 18 and text.isascii() and text.isdecimal() else None

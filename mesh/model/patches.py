@@ -10,16 +10,21 @@ from typing import Any
 from google.protobuf.descriptor import Descriptor
 
 from mesh.errors import Invalid
+from mesh.model.annotations import counted
 from mesh.model.fields import Field, Many, fields_of
 
 _ASSUMED = {"protocol": "TCP"}  # parts of a merge key that a manifest may leave out
 _HOW = "$patch"
+_RETAIN, _DELETE = "$retainKeys", "$deleteFromPrimitiveList"
+_ORDER = "$setElementOrder"  # is kept without being said
 
 
 def strategic(target: Any, patch: Mapping[str, Any], descriptor: Descriptor) -> dict[str, Any]:
     """The target after a strategic merge patch: as a merge patch, but that elements of lists are known by their keys.
 
-    `$patch: delete` in an element takes it away, `$patch: replace` takes the mapping or list as it is written.
+    `$patch: delete` in an element or mapping takes it away, `$patch: replace` takes the mapping or list as it is
+    written; `$retainKeys` names what stays of a mapping, `$deleteFromPrimitiveList/NAME` what goes of a plain list.
+    Raises Invalid for any other directive.
     """
     return _message(target, patch, fields_of(descriptor))
 
@@ -27,10 +32,12 @@ def strategic(target: Any, patch: Mapping[str, Any], descriptor: Descriptor) -> 
 def _message(target: Any, patch: Mapping[str, Any], fields: Mapping[str, Field]) -> dict[str, Any]:
     if patch.get(_HOW) == "replace":
         return {k: v for k, v in patch.items() if k != _HOW}
-    result = dict(target) if isinstance(target, Mapping) else {}
+    result = _directed(dict(target) if isinstance(target, Mapping) else {}, patch)
     for key, value in patch.items():
         field = fields.get(key)
-        if value is None:
+        if key.startswith("$"):
+            continue
+        if value is None or (isinstance(value, Mapping) and value.get(_HOW) == "delete"):
             result.pop(key, None)
         elif field is not None and field.many is Many.LIST and field.merge_keys and isinstance(value, list):
             result[key] = _list(result.get(key) or [], value, field)
@@ -40,6 +47,22 @@ def _message(target: Any, patch: Mapping[str, Any], fields: Mapping[str, Field])
         else:
             result[key] = value
     return result
+
+
+def _directed(held: dict[str, Any], patch: Mapping[str, Any]) -> dict[str, Any]:
+    """What is held, after the directives that stand beside a mapping's fields."""
+    for key, value in patch.items():
+        what, _, name = key.partition("/")
+        if not key.startswith("$") or what == _ORDER or (key, value) == (_HOW, "merge"):
+            continue
+        if what not in (_RETAIN, _DELETE) or not isinstance(value, list):
+            known = f"{_HOW}: replace or delete, {_RETAIN}: [NAME…], {_DELETE}/NAME: [VALUE…]"
+            raise Invalid(f"the patch's {key}: {value} can't be followed there; it may say {known}")
+        if what == _RETAIN:
+            held = {k: v for k, v in held.items() if k in value}
+        elif isinstance(held.get(name), list):
+            held[name] = [element for element in held[name] if element not in value]
+    return held
 
 
 def _list(target: Sequence[Any], patch: Sequence[Any], field: Field) -> list[Any]:
@@ -80,7 +103,12 @@ def json_patch(target: Any, operations: Sequence[Any]) -> Any:
             raise Invalid(f'{where} of the patch needs a path such as "/spec/replicas"')
         if what in ("add", "replace", "test") and "value" not in operation:
             raise Invalid(f"{where} of the patch needs a value")
+        source = operation.get("from")
+        if what in ("move", "copy") and (not isinstance(source, str) or (source and not source.startswith("/"))):
+            raise Invalid(f'{where} of the patch needs a from such as "/metadata/labels/app"')
         result = _operate(result, str(what), path, operation, where)
+    if not isinstance(result, Mapping):
+        raise Invalid("the patch leaves no object: its path must name a field of it")
     return result
 
 
@@ -90,9 +118,11 @@ def _operate(document: Any, what: str, path: str, operation: Mapping[str, Any], 
             raise Invalid(f'{where} of the patch does not hold: "{path}" is {_at(document, path, where)!r}')
         return document
     if what in ("move", "copy"):
-        source = str(operation.get("from"))
+        source: str = operation["from"]
         value = deepcopy(_at(document, source, where))
         if what == "move":
+            if path.startswith(f"{source}/"):
+                raise Invalid(f'{where} of the patch can\'t move "{source}" into itself')
             _change(document, source, "remove", None, where)
         return _change(document, path, "add", value, where)
     if what not in ("add", "remove", "replace"):
@@ -104,12 +134,18 @@ def _steps(path: str) -> list[str]:
     return [step.replace("~1", "/").replace("~0", "~") for step in path.split("/")[1:]]
 
 
+def _place(step: str) -> int:
+    """The place in a list that a step of a path names; -1 for none."""
+    number = counted(step)
+    return -1 if number is None else number
+
+
 def _at(document: Any, path: str, where: str) -> Any:
     for step in _steps(path):
         if isinstance(document, Mapping) and step in document:
             document = document[step]
-        elif isinstance(document, list) and step.isdecimal() and int(step) < len(document):
-            document = document[int(step)]
+        elif isinstance(document, list) and 0 <= (at := _place(step)) < len(document):
+            document = document[at]
         else:
             raise Invalid(f'{where} of the patch: there is nothing at "{path}"')
     return document
@@ -123,7 +159,7 @@ def _change(document: Any, path: str, what: str, value: Any, where: str) -> Any:
     if what != "add":
         _at(document, path, where)
     if isinstance(holder, list):
-        at = len(holder) if last == "-" else int(last) if last.isdecimal() else -1
+        at = len(holder) if last == "-" else _place(last)
         if not 0 <= at <= len(holder):
             raise Invalid(f'{where} of the patch: there is no place "{path}"')
         holder[at : at + (what != "add")] = [] if what == "remove" else [value]

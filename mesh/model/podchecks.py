@@ -7,7 +7,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 
 from mesh.errors import Violation
-from mesh.model import configchecks, formats, placementchecks, quantity, restarts, securitychecks
+from mesh.model import configchecks, formats, placementchecks, quantity, restarts, rules, securitychecks
 from mesh.model.configchecks import exactly_one
 from mesh.model.fields import has
 from mesh.model.pods import OWN_RESOURCES, containers, containers_requests, requests_of
@@ -33,6 +33,7 @@ def check(spec: PodSpec, path: str, claimed: Collection[str] = ()) -> list[Viola
         *_check_dns(spec, path),
         *securitychecks.check_pod(spec, path),
         *placementchecks.check(spec, path),
+        *rules.zero_bytes(spec, path),
     ]
 
 

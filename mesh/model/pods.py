@@ -5,7 +5,7 @@ Rule: pure questions of one pod; a quantity that cannot be read counts as nothin
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
-from mesh.model import conditions, quantity
+from mesh.model import annotations, conditions, quantity
 from mesh.v1.core_pb2 import Container, ContainerPort, ContainerStatus, Pod, PodSpec, ResourceRequirements
 from mesh.v1.meta_pb2 import IntOrString
 
@@ -58,8 +58,8 @@ def drain_seconds(pod: Pod) -> int:
     """How long its containers may run on, once it is deleted, for connections through Services to finish; 0: not."""
     if pod.metadata.HasField("deletion_grace_period_seconds") and pod.metadata.deletion_grace_period_seconds <= NOW:
         return 0
-    text = pod.metadata.annotations.get(DRAIN, "")
-    return int(text) if text.isdecimal() and int(text) <= LONGEST_DRAIN else DEFAULT_DRAIN
+    asked = annotations.counted(pod.metadata.annotations.get(DRAIN))
+    return asked if asked is not None and asked <= LONGEST_DRAIN else DEFAULT_DRAIN
 
 
 # ---- containers ---------------------------------------------------------------------------------------------------

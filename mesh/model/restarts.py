@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from mesh.errors import Violation
+from mesh.model.annotations import counted
 from mesh.v1.core_pb2 import Container, PodSpec
 
 INITIAL, LONGEST = "mesh/crash-loop-initial-seconds", "mesh/crash-loop-max-seconds"
@@ -70,4 +71,5 @@ def check_container(container: Container, path: str) -> Iterator[Violation]:
 
 def _seconds(text: str) -> int:
     """0 for what is none."""
-    return int(text) if text.isascii() and text.isdecimal() and 0 < int(text) <= MOST else 0
+    said = counted(text)
+    return said if said is not None and said <= MOST else 0

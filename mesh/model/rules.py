@@ -25,6 +25,23 @@ def check_object(obj: Object) -> list[Violation]:
     return [*_check(obj, ""), *_identity(obj, kind_of(obj))]
 
 
+def zero_bytes(message: Message, path: str) -> Iterator[Violation]:
+    """The texts with a zero byte in them: programs, files and variables are told by texts that end at one."""
+    for field in fields_of(message.DESCRIPTOR).values():
+        value, where = getattr(message, field.name), join(path, field.json)
+        if field.many is Many.LIST:
+            found = [(f"{where}[{index}]", element) for index, element in enumerate(value)]
+        elif field.many is Many.MAP:
+            found = [(at_key(where, key), value[key]) for key in sorted(value)]
+        else:
+            found = [(where, value)] if field.shape is Shape.TEXT or message.HasField(field.name) else []
+        for place, element in found:
+            if isinstance(element, Message):
+                yield from zero_bytes(element, place)
+            elif isinstance(element, str) and "\0" in element:
+                yield Violation(place, "must not have a zero byte in it")
+
+
 def join(path: str, name: str) -> str:
     """The path of a field of what is at `path`."""
     return f"{path}.{name}" if path else name

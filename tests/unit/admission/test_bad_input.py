@@ -66,6 +66,24 @@ BAD = {
         "kind",
         "RangeAllocation is not honoured yet: it is written by the mesh alone",
     ),
+    "a drain of more digits than a number has": (
+        POD.replace("metadata:", f"metadata:\n  annotations: {{mesh/drain-seconds: '{'9' * 5000}'}}", 1),
+        'metadata.annotations["mesh/drain-seconds"]',
+        "must be a whole number of seconds",
+    ),
+    "a share of more digits than a number has": (
+        "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: d}\nspec: {selector: {matchLabels: {a: b}}, "
+        "template: {metadata: {labels: {a: b}}, spec: {containers: [{name: c, image: i}]}}, "
+        f"strategy: {{rollingUpdate: {{maxUnavailable: '{'9' * 5000}%'}}}}}}\n",
+        "spec.strategy.rollingUpdate.maxUnavailable",
+        "must be a number or per cent",
+    ),
+    "a budget of more digits than a number has": (
+        "apiVersion: policy/v1\nkind: PodDisruptionBudget\nmetadata: {name: b}\n"
+        f"spec: {{minAvailable: '{'9' * 5000}%'}}\n",
+        "spec.minAvailable",
+        "must be a number or a percentage",
+    ),
     "drain that is no time": (
         POD.replace("metadata:", "metadata:\n  annotations: {mesh/drain-seconds: 5s}", 1),
         'metadata.annotations["mesh/drain-seconds"]',

@@ -12,6 +12,7 @@ from mesh.model import manifest
 from mesh.model.digest import LAST_APPLIED
 from mesh.model.fields import copy_of
 from mesh.model.kinds import Object
+from mesh.v1.apps_pb2 import Deployment
 from mesh.v1.core_pb2 import ConfigMap, Node, Pod, Secret
 from mesh.view import View
 
@@ -332,11 +333,56 @@ def test_a_large_config_map_can_be_applied(view: View, stamp: Stamp, read: Read)
 
 
 def test_a_spoilt_annotation_is_as_none(old: Pod, view: View, stamp: Stamp, read: Read) -> None:
-    for spoilt in ("{", "[]", "5"):
+    for spoilt in (
+        "{", "[]", "5", "[" * 20_000, '{"spec":5}', '{"metadata":[1]}', '{"metadata":{"labels":7}}',
+        '{"spec":{"containers":5}}', '{"spec":{"containers":{"name":1}}}', '{"spec":{"containers":[5,{"name":{}}]}}',
+    ):  # fmt: skip
         held = copy_of(old)
         held.metadata.annotations[LAST_APPLIED] = spoilt
         made = admit.apply(read(POD), held, view, stamp).object
         assert json.loads(made.metadata.annotations[LAST_APPLIED])["kind"] == "Pod"
+
+
+DEPLOYMENT = """
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web}
+spec:
+  selector: {matchLabels: {app: web}}
+  template:
+    metadata: {labels: {app: web}}
+    spec: {containers: [{name: a, image: i}]}
+"""
+
+
+def test_who_applies_another_strategy_loses_what_belonged_to_the_old(view: View, stamp: Stamp, read: Read) -> None:
+    held = admit.apply(read(DEPLOYMENT), None, view, stamp).object
+    assert isinstance(held, Deployment)
+    assert held.spec.strategy.rolling_update.max_surge.string_value == "25%"
+    recreated = admit.apply(read(DEPLOYMENT + "  strategy: {type: Recreate}"), held, view, stamp).object
+    assert isinstance(recreated, Deployment)
+    assert recreated.spec.strategy.type == "Recreate" and not recreated.spec.strategy.HasField("rolling_update")
+    again = admit.apply(read(DEPLOYMENT + "  strategy: {type: RollingUpdate}"), recreated, view, stamp).object
+    assert isinstance(again, Deployment)
+    assert again.spec.strategy == held.spec.strategy
+
+
+def test_who_applies_the_same_strategy_leaves_what_others_wrote(view: View, stamp: Stamp, read: Read) -> None:
+    text = DEPLOYMENT + "  strategy: {type: RollingUpdate}"
+    held = admit.apply(read(text), None, view, stamp).object
+    patched = admit.patch({"spec": {"strategy": {"rollingUpdate": {"maxSurge": 5}}}}, held, view, stamp).object
+    assert admit.apply(read(text), patched, view, stamp).object is patched
+
+
+def test_who_applies_another_source_of_a_volume_loses_what_others_made_of_the_old(
+    view: View, stamp: Stamp, read: Read
+) -> None:
+    text = DEPLOYMENT.replace("image: i}]", "image: i}], volumes: [{name: v, SOURCE}]")
+    held = admit.create(read(text.replace("SOURCE", "emptyDir: {}")), view, stamp).object  # nothing was applied yet
+    made = admit.apply(read(text.replace("SOURCE", "configMap: {name: c}")), held, view, stamp).object
+    assert isinstance(made, Deployment)
+    (volume,) = made.spec.template.spec.volumes
+    assert volume.config_map.name == "c" and not volume.HasField("empty_dir")
 
 
 def test_applying_to_what_is_leaving_warns(old: Pod, view: View, stamp: Stamp, read: Read) -> None:

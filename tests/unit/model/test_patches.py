@@ -50,6 +50,29 @@ def test_directives() -> None:
     assert alone == [{"name": "c", "image": "c:1"}]
 
 
+def test_a_mapping_goes_or_keeps_what_is_named() -> None:
+    assert "nodeSelector" not in patched({"nodeSelector": {"$patch": "delete"}})
+    kept = patched({"nodeSelector": {"$retainKeys": ["zone", "gpu"], "gpu": "yes"}})
+    assert kept["nodeSelector"] == {"zone": "1", "gpu": "yes"}
+    ordered = patched({"$setElementOrder/containers": [{"name": "b"}, {"name": "a"}], "containers": [{"name": "b"}]})
+    assert ordered == POD["spec"]
+
+
+def test_values_of_a_plain_list_go() -> None:
+    held = {"metadata": {"finalizers": ["a", "b"]}}
+    left = strategic(held, {"metadata": {"$deleteFromPrimitiveList/finalizers": ["a", "x"]}}, Pod.DESCRIPTOR)
+    assert left == {"metadata": {"finalizers": ["b"]}}
+    assert held == {"metadata": {"finalizers": ["a", "b"]}}
+
+
+@pytest.mark.parametrize(
+    "spec", [{"$patch": "remove"}, {"$retainKeys": "a"}, {"$deleteFrom/containers": []}, {"nodeSelector": {"$x": "y"}}]
+)
+def test_directives_that_are_none(spec: dict[str, Any]) -> None:
+    with pytest.raises(Invalid, match=r"it may say \$patch"):
+        patched(spec)
+
+
 @pytest.mark.parametrize(
     ("operation", "expected"),
     [
@@ -74,6 +97,11 @@ def test_operations(operation: dict[str, Any], expected: Any) -> None:
         {"op": "test", "path": "/a/0", "value": 2}, {"op": "remove", "path": "/z"}, {"op": "replace", "path": "/z",
          "value": 1}, {"op": "add", "path": "/a/9", "value": 1}, {"op": "add", "path": "a", "value": 1},
         {"op": "add", "path": "/a/0"}, {"op": "jump", "path": "/a"}, {"op": "add", "path": "/z/y", "value": 1}, "add",
+        {"op": "copy", "path": "/b"}, {"op": "move", "path": "/b"}, {"op": "copy", "path": "/b", "from": None},
+        {"op": "copy", "path": "/b", "from": 5}, {"op": "move", "path": "/b", "from": "a"},
+        {"op": "move", "path": "/b", "from": ""}, {"op": "move", "path": "/a/0", "from": "/a"},
+        {"op": "remove", "path": ""}, {"op": "replace", "path": "", "value": [1]},
+        {"op": "remove", "path": "/a/\u00b2"}, {"op": "add", "path": "/a/" + "1" * 5000, "value": 1},
     ],
 )  # fmt: skip
 def test_operations_that_do_not_fit(operation: Any) -> None:

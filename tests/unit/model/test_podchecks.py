@@ -222,3 +222,23 @@ def test_resources_of_a_whole_pod(own: str, container: str, field: str) -> None:
     both = ", ".join(f"{{name: {name}, image: i, resources: {{{container}}}}}" for name in "ab")
     found = [f for f in wrong(f"containers: [{both}], resources: {{{own}}}") if "containers[1]" not in f]
     assert found[:1] == ([f"spec.{field}"] if field else [])
+
+
+@pytest.mark.parametrize(
+    ("more", "field"),
+    [
+        (r'command: [a, "b\0"]', "command[1]"),
+        (r'args: ["\0"]', "args[0]"),
+        (r'env: [{name: A, value: "x\0y"}]', "env[0].value"),
+        (r'workingDir: "/\0"', "workingDir"),
+        (r'volumeMounts: [{name: v, mountPath: "/a\0"}]', "volumeMounts[0].mountPath"),
+        (r'livenessProbe: {exec: {command: ["\0"]}}', "livenessProbe.exec.command[0]"),
+        (r'lifecycle: {preStop: {exec: {command: [a, "\0"]}}}', "lifecycle.preStop.exec.command[1]"),
+    ],
+)
+def test_no_program_is_told_a_zero_byte(more: str, field: str) -> None:
+    assert in_container(more) == {f"spec.containers[0].{field}": "must not have a zero byte in it"}
+
+
+def test_no_image_has_a_zero_byte_in_its_name() -> None:
+    assert list(wrong(r'containers: [{name: c, image: "a\0b"}]')) == ["spec.containers[0].image"]
