@@ -21,6 +21,9 @@ def report(error: BaseException, verbose: bool = False) -> int:
     error = _innermost(error)
     if isinstance(error, click.exceptions.Exit):
         return error.exit_code
+    if isinstance(error, click.Abort) and isinstance(error.__context__, EOFError):
+        say("\nerror: nobody answered: standard input has ended; `--help` names the option that answers beforehand")
+        return 1
     if isinstance(error, KeyboardInterrupt | click.Abort):
         return INTERRUPTED
     if isinstance(error, BrokenPipeError):

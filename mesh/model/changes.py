@@ -1,7 +1,7 @@
 """Merging what a user wrote into what is there: three-way merge for apply, and JSON merge patch (RFC 7386).
 
 Rule: works on plain values and returns new ones; lists merge by the merge_key of rules.proto, any other is replaced.
-What was last applied is read off an annotation that anyone may write: of it counts only what has the shape of a manifest.
+What was last applied is read off an annotation that anyone may write: only what has the shape of a manifest counts.
 """
 
 from collections.abc import Mapping, Sequence

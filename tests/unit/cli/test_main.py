@@ -1,5 +1,6 @@
 """The command as a whole: quick help, one sentence for a mistake, exit codes, completion, streams that close."""
 
+import io
 import json
 import os
 import subprocess
@@ -198,3 +199,14 @@ def test_explain_of_what_is_not_there(capsys: pytest.CaptureFixture[str]) -> Non
     assert 'error: pod.spec has no field "nope"' in capsys.readouterr().err
     assert run(["explain", "pod.spec.nodeName.x"]) == 1
     assert "it has no fields of its own" in capsys.readouterr().err
+
+
+def test_a_question_that_nobody_can_answer_is_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for said, code in (("", 1), ("n\n", 130)):
+        monkeypatch.setattr("sys.stdin", io.StringIO(said))
+        with pytest.raises(click.Abort) as aborted:
+            click.confirm("Remove it?", abort=True)
+        assert report(aborted.value) == code
+        assert ("standard input has ended" in capsys.readouterr().err) is (said == "")
