@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import click
@@ -25,6 +25,18 @@ class Doomed:
     namespace: str
     name: str
     uid: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """How they are deleted: `grace` in seconds (None: their own), `dry`: checked only."""
+
+    grace: int | None
+    cascade: str
+    dry: bool
+    force: bool
+    output: str
+    ignore_not_found: bool
 
 
 @click.command("delete", cls=Verb, short_help="Delete objects.")
@@ -71,10 +83,8 @@ async def command(
     """
     if bool(filename) == bool(what):
         raise click.UsageError("say what to delete: KIND NAME, KIND/NAME, KIND -l LABELS, KIND --all, or -f FILE")
-    from mesh.errors import MeshError, NotFound
-
-    grace = _grace(grace_period, now, force)
     dry = dry_run == "server"
+    wish = Wish(_grace(grace_period, now, force), cascade, dry, force, output, ignore_not_found)
     async with session.client() as client:
         if filename:
             doomed = _of_files(filename, recursive, session.namespace, client.namespace)
@@ -83,23 +93,7 @@ async def command(
             doomed = await _of_words(client, what, namespace, selector, everything)
         if not doomed:
             click.echo("No resources found", err=True)
-        asked, failed = [], False
-        for one in doomed:
-            try:
-                obj = await client.delete(
-                    one.kind.name, one.name, namespace=one.namespace, grace=grace, propagation=cascade, dry_run=dry
-                )
-            except NotFound as error:
-                failed = failed or not ignore_not_found
-                if not ignore_not_found:
-                    report(error)
-                continue
-            except MeshError as error:
-                failed = True
-                report(error)
-                continue
-            _tell(one, output, dry, force)
-            asked.append(Doomed(one.kind, one.namespace, one.name, obj.metadata.uid))
+        asked, failed = await _asked(client, doomed, wish)
         if wait and not dry:
             await _until_gone(client, asked, timeout, session.color)
         if failed:
@@ -148,15 +142,36 @@ async def _of_words(
     return found
 
 
-def _tell(one: Doomed, output: str, dry: bool, force: bool) -> None:
+async def _asked(client: "AsyncClient", doomed: Sequence[Doomed], wish: Wish) -> tuple[list[Doomed], bool]:
+    """Asks for the end of each and tells of it; returns those that were there, and whether one was refused."""
+    from mesh.errors import MeshError, NotFound
+
+    asked, failed = [], False
+    for one in doomed:
+        try:
+            obj = await client.delete(
+                one.kind.name, one.name, namespace=one.namespace, grace=wish.grace, propagation=wish.cascade,
+                dry_run=wish.dry,
+            )  # fmt: skip
+        except MeshError as error:
+            if not (wish.ignore_not_found and isinstance(error, NotFound)):
+                failed = True
+                report(error)
+        else:
+            _tell(one, wish)
+            asked.append(replace(one, uid=obj.metadata.uid))
+    return asked, failed
+
+
+def _tell(one: Doomed, wish: Wish) -> None:
     from mesh.cli.targets import ref
 
-    if output == "name":
+    if wish.output == "name":
         click.echo(ref(one.kind, one.name))
         return
-    how = "force deleted" if force else "deleted"
+    how = "force deleted" if wish.force else "deleted"
     kind = ref(one.kind, one.name).rpartition("/")[0]
-    click.echo(f'{kind} "{one.name}" {how}' + (" (server dry run)" if dry else ""))
+    click.echo(f'{kind} "{one.name}" {how}' + (" (server dry run)" if wish.dry else ""))
 
 
 async def _until_gone(client: "AsyncClient", doomed: Sequence[Doomed], timeout: float | None, color: bool) -> None:

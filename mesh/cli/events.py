@@ -1,6 +1,5 @@
 """`mesh events`: what happened, oldest first."""
 
-import sys
 import time
 from contextlib import aclosing
 from typing import TYPE_CHECKING
@@ -67,16 +66,13 @@ async def command(
             return
         widths = tables.widths_of(printers.table(kind, events, time.time(), look))
         async with aclosing(client.watch(Event, namespace=namespace, fields=fields, after=present.revision)) as changes:
-            async for change in changes:
-                if change.type == "DELETED" or not _wanted(change.object, wanted):
-                    continue
-                if not form.table:
-                    click.echo(outputs.documents(form, [change.object], single=True), nl=False)
-                    continue
-                row = printers.table(kind, [change.object], time.time(), look)
-                widths = tables.widths_of(row, widths)
-                click.echo("\n".join(tables.lines_of(row, widths, titles=False, color=session.color)))
-                sys.stdout.flush()
+            async for event in (c.object async for c in changes if c.type != "DELETED" and _wanted(c.object, wanted)):
+                if form.table:
+                    row = printers.table(kind, [event], time.time(), look)
+                    widths = tables.widths_of(row, widths)
+                    click.echo("\n".join(tables.lines_of(row, widths, titles=False, color=session.color)))
+                else:
+                    click.echo(outputs.documents(form, [event], single=True), nl=False)
 
 
 def _wanted(event: "Event", types: set[str]) -> bool:

@@ -61,12 +61,7 @@ async def command(
     """
     from mesh.cli.logfollow import Follower, merged
 
-    if bool(pod) == bool(selector):
-        raise click.UsageError("say which pods: a name, or -l LABELS")
-    if (container or named) and (all_containers or (container and named)):
-        raise click.UsageError("say one container, or --all-containers")
-    if tail is not None and tail < -1:
-        raise click.UsageError("--tail must be a number of lines, or -1 for all")
+    _check(pod, selector, (container, named), all_containers, tail)
     options = {
         "follow": follow, "previous": previous, "timestamps": timestamps, "limit_bytes": limit_bytes,
         "tail": _tail(tail, bool(selector)), **_since(since, since_time),
@@ -87,16 +82,15 @@ async def command(
             raise click.UsageError(
                 f"this would follow {len(sources)} logs; --max-log-requests {len(sources)} allows it"
             )
+        show = _printer(prefix, session.color, timestamps)
+        ordered = {**options, "timestamps": True}  # by which the lines are put in order
         if len(sources) == 1 and not (prefix or (selector and follow)):
             failed = await _alone(client, sources[0], options)
+        elif follow:
+            follower = Follower(client, choose, ordered, show, max_log_requests if selector else len(sources))
+            failed = await follower.run(selector, pods)
         else:
-            show = _printer(prefix, session.color, timestamps)
-            options["timestamps"] = True  # by which the lines are put in order
-            if follow:
-                follower = Follower(client, choose, options, show, max_log_requests if selector else len(sources))
-                failed = await follower.run(selector, pods)
-            else:
-                failed = await merged(client, sources, options, show)
+            failed = await merged(client, sources, ordered, show)
         if failed:
             raise click.exceptions.Exit(1)
 
@@ -105,6 +99,15 @@ def _tail(tail: int | None, selected: bool) -> int | None:
     if tail is None:
         return _SELECTED_TAIL if selected else None
     return None if tail == -1 else tail
+
+
+def _check(pod: str, selector: str, containers: Sequence[str], every: bool, tail: int | None) -> None:
+    if bool(pod) == bool(selector):
+        raise click.UsageError("say which pods: a name, or -l LABELS")
+    if any(containers) and (every or all(containers)):
+        raise click.UsageError("say one container, or --all-containers")
+    if tail is not None and tail < -1:
+        raise click.UsageError("--tail must be a number of lines, or -1 for all")
 
 
 def _since(since: float | None, since_time: str) -> dict[str, Any]:
