@@ -10,7 +10,6 @@ import pytest
 
 from mesh.admission import admit
 from mesh.admission.admit import Stamp
-from mesh.admission.config import INITIAL_NAMESPACES, initial_namespaces
 from mesh.controllers import daemonset, deployment, jobpods, victims
 from mesh.errors import MeshError
 from mesh.meshd import Settings, controllers
@@ -24,6 +23,7 @@ from mesh.simulate.machine import Machine
 from mesh.store.port import Snapshot
 from mesh.v1.core_pb2 import Pod
 from mesh.view import View
+from tests.harness import objects
 from tests.harness.spoiling import spoilt
 from tests.harness.workshop import START, ready_node
 
@@ -42,7 +42,7 @@ class Play:
 
     def __init__(self, seed: int) -> None:
         self.dice = random.Random(seed)
-        view = View(Snapshot(1, initial_namespaces(START, {name: name for name in INITIAL_NAMESPACES})))
+        view = View(Snapshot(1, objects.namespaces()))
         self.machine = Machine(view, controllers(Settings(clock=lambda: START)), START)
         for name in "ab":
             self.machine.put(ready_node(name))
@@ -109,8 +109,8 @@ class Play:
         self.machine.move_to(self.machine.now + self.dice.choice((1, 60, 3600, 86_400)) * SECOND)
 
     def _any(self, kind: str = "") -> Object:
-        objects = sorted(self.machine.view.objects(), key=lambda obj: str(key_of(obj)))
-        return self.dice.choice([o for o in objects if not kind or key_of(o).kind == kind] or objects)
+        every = sorted(self.machine.view.objects(), key=lambda obj: str(key_of(obj)))
+        return self.dice.choice([o for o in every if not kind or key_of(o).kind == kind] or every)
 
 
 def play(seed: int) -> int:
