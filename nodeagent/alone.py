@@ -44,8 +44,9 @@ async def serve_alone(config: AgentConfig, lock: int, door: socket.socket) -> No
         if not serving.done():
             log.info("stepping_aside", node=config.node_name)
             serving.cancel()
-        with suppress(asyncio.CancelledError):
-            await serving
+        for task in (serving, telling):
+            with suppress(asyncio.CancelledError):
+                await task
     finally:
         knocking.close()
 

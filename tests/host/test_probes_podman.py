@@ -1,6 +1,5 @@
 """Probes and hooks on a real Podman: the classic demonstrations, and what must not be left behind."""
 
-import asyncio
 import time
 
 import pytest
@@ -39,11 +38,12 @@ def http(port: int | str, path: str = "/", **fields: int) -> Probe:
 
 
 async def test_a_file_that_is_deleted_restarts_the_container(node: Node) -> None:  # P7, P16
-    live = Probe(exec=ExecAction(command=["cat", "/tmp/healthy"]), period_milliseconds=200, failure_threshold=2)
+    asks = shell("echo >>/tmp/asked; exec cat /tmp/healthy")
+    live = Probe(exec=ExecAction(command=asks), period_milliseconds=200, failure_threshold=2)
     script = "touch /tmp/healthy; trap 'exit 0' TERM; sleep 100000 & wait $!"
     pod = a_pod(1, a_container("main", command=shell(script), liveness_probe=live))
     await node.running(pod)
-    await asyncio.sleep(1)
+    await node.said(pod, "until [ $(wc -l </tmp/asked) -ge 5 ]; do sleep 0.1; done")
     assert status(node, pod).restart_count == 0
     await node.said(pod, "rm /tmp/healthy")
     await node.until(lambda _: status(node, pod).restart_count == 1)
