@@ -109,6 +109,8 @@ class Loop:
         if plan.writes:
             await self._feed.reached(await self._store.commit(plan.writes))
         queue.forget(key)
+        for alone in plan.apart:
+            queue.add(alone)
         if plan.requeue_after is not None:
             queue.add_after(key, plan.requeue_after)
 

@@ -15,10 +15,12 @@ from mesh.view import View
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Writes for one commit, and in how many seconds to look at the key again without an event; None: never."""
+    """Writes for one commit, and in how many seconds to look at the key again without an event; None: never. `apart`:
+    keys to look at by themselves, for what failed within a key that stands for many."""
 
     writes: Sequence[Write] = ()
     requeue_after: float | None = None
+    apart: Sequence[Key] = ()
 
 
 NOTHING = Plan()

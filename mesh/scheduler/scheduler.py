@@ -2,15 +2,16 @@
 
 Rule: a controller with one key: all pending pods are placed in one pass and bound in one commit. It looks again when a
 node or what takes room on one has changed, never by the clock. The Cluster that it keeps is the view's, event by event.
+A pod on which a pass fails gets a key of its own, so that the others are placed without it.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from mesh.admission.admit import Stamp, bind, delete
 from mesh.model.conditions import find, set_condition
 from mesh.model.fields import copy_of
 from mesh.model.keys import Key
-from mesh.model.kinds import key_of, revision_of
+from mesh.model.kinds import Object, key_of, revision_of
 from mesh.model.pods import effective_requests, is_terminal
 from mesh.reconcile.plan import NOTHING, Plan
 from mesh.reconcile.record import record
@@ -34,40 +35,65 @@ class Scheduler:
     def __init__(self) -> None:
         self._cluster = Cluster()
         self._shapes: tuple[int, dict[object, Shape]] = (0, {})
+        self._apart: set[Key] = set()  # pods on which a pass has failed
 
     def keys(self, event: Event) -> Iterable[Key]:
         """The one key, when the event may change where a pod can go."""
         self._cluster.on((event,))
         return (ALL,) if _matters(event) else ()
 
-    def reconcile(self, _key: Key, view: View, now_ns: int) -> Plan:
+    def reconcile(self, key: Key, view: View, now_ns: int) -> Plan:
         """Binds what can be placed; says of the rest why not, once per reason; makes room for who matters more."""
-        waiting, held_back = pending(view), [w for p in gated(view) for w in _gated(p, now_ns)]
+        held_back = [w for p in gated(view) for w in _gated(p, now_ns)] if key == ALL else []
+        waiting = self._waiting(key, view)
         if not waiting:
             return Plan(held_back) if held_back else NOTHING
         if self._cluster.revision != view.revision:
             self._cluster = Cluster.of(view)
         run = Pass(self._cluster, namespaces_of(view), view, self._known())
         budgets = view.of_kind("PodDisruptionBudget")
-        writes = held_back
+        writes, apart = held_back, list[Key]()
         gone: set[Key] = set()
         for pod in waiting[:_MOST]:
-            placement = run.place(pod)
-            eviction = None
-            if not placement.node and may_preempt(pod, self._cluster):
-                eviction = find_room(pod, run, budgets)
-            writes += _writes(placement, eviction, view, now_ns)
-            if eviction is not None:
-                writes += [w for w in _evictions(eviction, pod, view, now_ns) if w.key not in gone]
-                gone |= {key_of(v) for v in eviction.victims}
-            if not placement.node and (chosen := eviction.node if eviction else pod.status.nominated_node_name):
-                _reserve(pod, chosen, run)
-        return Plan(writes, 0.0 if len(waiting) > _MOST else None) if writes else NOTHING
+            try:
+                writes += _placed(pod, run, budgets, gone, now_ns)
+            except Exception:
+                if key != ALL:
+                    raise
+                apart.append(key_of(pod))
+        self._apart = self._apart.union(apart) if key == ALL else self._apart - {key}
+        again = 0.0 if len(waiting) > _MOST else None
+        return Plan(writes, again if writes else None, apart) if writes or apart else NOTHING
+
+    def _waiting(self, key: Key, view: View) -> list[Pod]:
+        waiting = pending(view)
+        if key != ALL:
+            return [pod for pod in waiting if key_of(pod) == key]
+        if self._apart:
+            self._apart &= {key_of(pod) for pod in waiting}
+            return [pod for pod in waiting if key_of(pod) not in self._apart]
+        return waiting
 
     def _known(self) -> dict[object, Shape]:
         if self._shapes[0] != self._cluster.version:
             self._shapes = (self._cluster.version, {})
         return self._shapes[1]
+
+
+def _placed(pod: Pod, run: Pass, budgets: Sequence[Object], gone: set[Key], now_ns: int) -> list[Write]:
+    """What one pod's turn in a pass amounts to; `gone` are the pods that make room already."""
+    view = run.view
+    assert view is not None  # noqa: S101 - the scheduler's passes have one
+    placement, eviction = run.place(pod), None
+    if not placement.node and may_preempt(pod, run.cluster):
+        eviction = find_room(pod, run, budgets)
+    writes = _writes(placement, eviction, view, now_ns)
+    if eviction is not None:
+        writes += [w for w in _evictions(eviction, pod, view, now_ns) if w.key not in gone]
+        gone |= {key_of(v) for v in eviction.victims}
+    if not placement.node and (chosen := eviction.node if eviction else pod.status.nominated_node_name):
+        _reserve(pod, chosen, run)
+    return writes
 
 
 def _reserve(pod: Pod, node: str, run: Pass) -> None:

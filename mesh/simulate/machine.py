@@ -48,6 +48,8 @@ class Machine:
         plan = self.controllers[number].reconcile(key, self.view, self.now)
         if plan.writes:
             self.commit(plan.writes)
+        for alone in plan.apart:
+            self._queue.setdefault((number, alone))
         if plan.requeue_after is not None:
             when = self.now + round(plan.requeue_after * SECOND)
             if when < self._later.get(item, when + 1):

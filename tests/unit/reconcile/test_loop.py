@@ -243,3 +243,22 @@ async def test_an_event_that_a_controller_cannot_read_is_counted_and_the_next_on
         await feed.reached(5)
         assert feed.view.get(A).data["count"] == "3"
     assert 'result="error"} 1' in shown(tally)
+
+
+@bent
+async def test_a_key_that_is_to_be_looked_at_by_itself_has_its_own_back_off():
+    store, seen, enough = MemoryStore(), [], asyncio.Event()
+
+    def step(key: Key, _view: View, now: int) -> Plan:
+        seen.append((key.name, now // 1_000_000_000))
+        if len(seen) == 4:
+            enough.set()
+        if key == BAD:
+            raise KeyError
+        return Plan(apart=[BAD])
+
+    await store.commit([Write(A, config(), 0)])
+    async with running(store, step):
+        await enough.wait()
+    start = seen[0][1]
+    assert [(name, at - start) for name, at in seen] == [("a", 0), ("bad", 0), ("bad", 1), ("bad", 3)]

@@ -1,8 +1,12 @@
 """Where pods go, in one pass, and what is said when they can go nowhere (K1, K2, K4)."""
 
+import pytest
+
+from mesh.model.keys import Key
 from mesh.model.kinds import Object, key_of
 from mesh.model.times import SECOND
-from mesh.scheduler.pipeline import place
+from mesh.reconcile.plan import NOTHING
+from mesh.scheduler.pipeline import Pass, Placement, place
 from mesh.scheduler.scheduler import ALL, Scheduler
 from mesh.store.port import Event as Change
 from mesh.store.port import Snapshot
@@ -198,3 +202,26 @@ def test_it_looks_only_when_something_matters() -> None:
     assert not looks(beating, calm)
     assert looks(cordoned, calm)
     assert not looks(objects.config_map("c"), None)
+
+
+def test_a_pod_on_which_a_pass_fails_is_tried_by_itself_and_keeps_nobody_waiting(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    whole, bad = Pass.place, Key("Pod", "default", "bad")
+
+    def place_all_but_bad(run: Pass, pod: Pod) -> Placement:
+        if pod.metadata.name == "bad":
+            raise KeyError(pod.metadata.name)
+        return whole(run, pod)
+
+    monkeypatch.setattr(Pass, "place", place_all_but_bad)
+    view, scheduler = view_of(node("a"), pending("bad"), pending("good", second=1)), Scheduler()
+    plan = scheduler.reconcile(ALL, view, NOW)
+    assert [w.key.name for w in plan.writes if w.key.kind == "Pod"] == ["good"]
+    assert plan.apart == [bad]
+    assert scheduler.reconcile(ALL, view_of(node("a"), pending("bad")), NOW) == NOTHING
+    with pytest.raises(KeyError):
+        scheduler.reconcile(bad, view, NOW)
+    monkeypatch.setattr(Pass, "place", whole)
+    assert [w.key.name for w in scheduler.reconcile(bad, view, NOW).writes if w.key.kind == "Pod"] == ["bad"]
+    assert len([w for w in scheduler.reconcile(ALL, view, NOW).writes if w.key.kind == "Pod"]) == 2
