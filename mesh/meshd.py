@@ -244,7 +244,7 @@ class Meshd:
         tasks.create_task(Telling(self.store, self.feed, self.figures.alerts, settings.clock).run(), name="alerts")
         loop = Loop(self.feed, self.store, controllers(settings), settings.clock, self.tally)
         tasks.create_task(loop.run(), name="controllers")
-        scaling = Autoscalers(self.feed, self.store, self.roster.agent, settings.clock, settings.autoscale)
+        scaling = Autoscalers(self.feed, self.store, self.roster.agent, settings.clock, settings.autoscale, self.tally)
         tasks.create_task(scaling.run(), name="autoscalers")
         self.figures.depths = loop.depths
         if settings.files is not None:

@@ -11,24 +11,21 @@ from collections.abc import Callable, Sequence
 
 import structlog
 
-from mesh.errors import AlreadyExists, Conflict, MeshError, NotFound, Unavailable
+from mesh.errors import AlreadyExists, Conflict, NotFound, Unavailable
 from mesh.exposition.tally import Tally
 from mesh.exposition.text import Family
 from mesh.model.keys import Key
 from mesh.model.kinds import key_of
+from mesh.reconcile.failures import RECONCILES, tell
 from mesh.reconcile.plan import Controller
 from mesh.reconcile.queue import Queue
-from mesh.reconcile.record import record
-from mesh.store.change import change
 from mesh.store.feed import Feed
-from mesh.store.port import Event, Store, Write
-from mesh.view import View
+from mesh.store.port import Event, Store
 
 log = structlog.get_logger(__name__)
 
 TELL_EVERY = 30  # failures of a key in a row: about as many minutes
 LOST_RACES = 5  # in a row and without back-off; more than that is a plan that ignores what it reads
-RECONCILES = Family("controller_runtime_reconcile_total", "counter", "Keys that controllers worked on, by result.")
 TOOK = Family("controller_runtime_reconcile_time_seconds", "histogram", "How long a key took, commit included.")
 
 
@@ -98,7 +95,7 @@ class Loop:
                 wait = queue.retry(key)
                 log.exception("reconcile_failed", controller=controller.name, key=str(key), seconds=wait)
                 if queue.failures(key) % TELL_EVERY == 1:
-                    await self._tell(controller, key, error)
+                    await tell(self._store, self._feed, self._clock, controller.name, key, error)
             self._tally.add(RECONCILES, f'controller="{controller.name}",result="{result}"')
             self._tally.observe(TOOK, f'controller="{controller.name}"', time.perf_counter() - began)
             queue.done(key)
@@ -113,18 +110,3 @@ class Loop:
             queue.add(alone)
         if plan.requeue_after is not None:
             queue.add_after(key, plan.requeue_after)
-
-    async def _tell(self, controller: Controller, key: Key, error: Exception) -> None:
-        """An Event of the object, without the error's words: they may hold what is secret."""
-        message = f"the controller {controller.name} fails on it ({type(error).__name__}); meshd's log tells where"
-
-        def compute(view: View) -> Sequence[Write]:
-            about = view.get(key)
-            if about is None or key.kind == "Event":
-                return ()
-            return record(view, about, "ControllerFailed", message, self._clock(), warning=True)
-
-        try:
-            await change(self._store, self._feed, compute)
-        except MeshError as refused:
-            log.warning("reconcile_failure_not_told", key=str(key), why=refused.message)

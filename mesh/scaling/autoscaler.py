@@ -1,7 +1,8 @@
 """The shell of autoscalers: while there are any, it asks the hosts of their pods every so often, and writes (C16).
 
 Rule: nobody is asked while there is no autoscaler. A host that does not answer is a figure that is not known. What is
-remembered is this process' own: after a restart the size found counts as recommended.
+remembered is this process' own: after a restart the size found counts as recommended. One on which a look fails is
+told, and keeps no other from its own.
 """
 
 import asyncio
@@ -12,10 +13,12 @@ import structlog
 
 from mesh.errors import MeshError
 from mesh.exposition.reading import Sample, read
+from mesh.exposition.tally import Tally
 from mesh.fleet.port import AgentPort
 from mesh.fleet.streams import measured
 from mesh.model.keys import Key
 from mesh.model.kinds import key_of
+from mesh.reconcile.failures import RECONCILES, tell
 from mesh.scaling.behavior import Memory
 from mesh.scaling.look import Looked, look, pods_of, target_of
 from mesh.scaling.metrics import names_of
@@ -49,8 +52,9 @@ class Autoscalers:
 
     def __init__(
         self, feed: Feed, store: Store, agent: Callable[[str], AgentPort | None], clock: Callable[[], int],
-        period: float,
+        period: float, tally: Tally | None = None,
     ) -> None:  # fmt: skip
+        self._tally = tally or Tally()
         self._feed, self._store, self._agent, self._clock, self._period = feed, store, agent, clock, period
         self._kept: dict[str, _Kept] = {}  # by uid
         self._fresh: set[Key] = set()
@@ -106,14 +110,18 @@ class Autoscalers:
         self._kept = {uid: kept for uid, kept in self._kept.items() if uid in there}
         usage, samples, silent = await self._measure(due)
         for held in due:
-            kept = self._kept.setdefault(held.metadata.uid, _Kept())
+            kept, key = self._kept.setdefault(held.metadata.uid, _Kept()), key_of(held)
             names, now = names_of(held.spec.metrics), self._clock()
             own = (s for s in samples if s.name in names)
-            metrics, kept.seen = metrics_of(own, kept.seen, now)
             try:
-                await self._step(key_of(held), Readings(usage, metrics, silent), kept, now)
+                metrics, kept.seen = metrics_of(own, kept.seen, now)
+                await self._step(key, Readings(usage, metrics, silent), kept, now)
             except MeshError as error:
-                log.warning("autoscaler_later", key=str(key_of(held)), why=error.message)
+                log.warning("autoscaler_later", key=str(key), why=error.message)
+            except Exception as error:
+                log.exception("autoscaler_failed", key=str(key))
+                self._tally.add(RECONCILES, 'controller="autoscalers",result="error"')
+                await tell(self._store, self._feed, self._clock, "autoscalers", key, error)
 
     async def _step(self, key: Key, readings: Readings, kept: _Kept, now: int) -> None:
         looked = Looked((), kept.memory)

@@ -9,7 +9,7 @@ from fractions import Fraction
 
 from mesh.model import quantity, selectors
 from mesh.model.keys import Key
-from mesh.model.pods import is_sidecar
+from mesh.model.pods import is_ready, is_sidecar
 from mesh.model.quantity import Quantity
 from mesh.model.workloads import WORKLOADS, selector_of
 from mesh.scaling import count
@@ -239,7 +239,7 @@ def _of_whole(value: int, target: MetricTarget, scene: Scene, told: MetricValueS
         told.average_value = str(Quantity(value // max(1, scene.there)))
         return count.by_share(scene.there, value, wanted_each, scene.tolerance)
     told.value = str(Quantity(value))
-    ready = count.groups(scene.pods, {p.metadata.name: 0 for p in scene.pods}, scene.now, cpu=False).ready
+    ready = sum(p.status.phase == "Running" and is_ready(p) for p in scene.pods)
     return count.by_value(scene.wanted, value, quantity.parse(target.value).nanos, ready, scene.tolerance)
 
 

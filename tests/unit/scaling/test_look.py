@@ -246,3 +246,13 @@ def test_whatever_is_measured_it_keeps_its_promises(seed: int) -> None:
         sizes.append((now, after))
         it.world.obey() if rng.random() < 0.5 else it.world.settle()
         it.world.pass_time(rng.choice([1, 15, 15, 31, 90]))
+
+
+def test_the_figure_of_an_object_counts_for_pods_that_are_ready() -> None:
+    it = Scaled(replicas=4, metric=HITS)
+    it.world.apply(
+        "{apiVersion: v1, kind: Service, metadata: {name: web}, spec: {selector: {app: web}, ports: [{port: 80}]}}"
+    )
+    it.world.ready(it.pods[0], False)
+    it.world.settle()
+    assert it.look(it.told("hits", 50, 50, 50, 50)) == 6  # twice what is wanted, of the three that are ready
