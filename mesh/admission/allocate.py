@@ -157,7 +157,7 @@ def _why_not_cluster_ip(address: str, own: Key, view: View, ranges: Ranges, rese
 def _free_cluster_ip(view: View, ranges: Ranges, seed: str) -> str:
     """An address of the upper band, from where the seed says, round; then of the lower one (X2)."""
     first, size = int(ranges.network.network_address) + 1, ranges.network.num_addresses - 2
-    static = band(size, 16, 256, 16)
+    static = band(size + 2, 16, 256, 16)  # of the whole range, as Kubernetes counts
     for offset in _around(static, size, seed):
         address = str(ipaddress.IPv4Address(first + offset))
         if address != ranges.dns_address and not view.holders(address_claim(address)):
@@ -268,13 +268,17 @@ def _place_node_ports(service: Service, own: Key, view: View, ranges: Ranges, se
         if why := _why_not_port(claim, number, own, view, ranges) or ("is there twice" if claim in taken else ""):
             yield Violation(f"spec.{where}", why)
         taken.add(claim)
+    same = {p.port: p.node_port for p in service.spec.ports if p.node_port}  # by the port that clients of both know
     for index, port in enumerate(service.spec.ports):
         if services.wants_node_ports(service) and not port.node_port:
-            port.node_port = _free_port(port.protocol, view, ranges, taken, f"{seed}/{index}")
+            port.node_port = _free_port(port.protocol, view, ranges, taken, f"{seed}/{index}", same.get(port.port, 0))
+            same.setdefault(port.port, port.node_port)
             if not port.node_port:
                 yield Violation(f"spec.ports[{index}].nodePort", f"no port is left of {_words(ranges.node_ports)}")
     if services.wants_health_port(service) and not health:
         service.spec.health_check_node_port = _free_port("TCP", view, ranges, taken, f"{seed}/health")
+        if not service.spec.health_check_node_port:
+            yield Violation("spec.healthCheckNodePort", f"no port is left of {_words(ranges.node_ports)}")
 
 
 def _why_not_port(claim: str, number: int, own: Key, view: View, ranges: Ranges) -> str:
@@ -283,15 +287,15 @@ def _why_not_port(claim: str, number: int, own: Key, view: View, ranges: Ranges)
     return held_by(claim, own, view, None)
 
 
-def _free_port(protocol: str, view: View, ranges: Ranges, taken: set[str], seed: str) -> int:
-    """A port of the upper band first (X3); 0 when none is left."""
+def _free_port(protocol: str, view: View, ranges: Ranges, taken: set[str], seed: str, liked: int = 0) -> int:
+    """The port that is liked, else one of the upper band first (X3); 0 when none is left."""
     ports = ranges.node_ports
     static = band(len(ports), 16, 128, 32)
-    for offset in _around(static, len(ports), seed):
-        claim = port_claim(protocol, ports[offset])
+    for number in ([liked] if liked else []) + [ports[offset] for offset in _around(static, len(ports), seed)]:
+        claim = port_claim(protocol, number)
         if claim not in taken and not view.holders(claim):
             taken.add(claim)
-            return ports[offset]
+            return number
     return 0
 
 

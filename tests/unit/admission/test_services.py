@@ -1,5 +1,6 @@
 """Admission of Services: defaults, allocation, what is refused and what may change (X1 to X4, X7, X17 to X19)."""
 
+import ipaddress
 from collections.abc import Callable
 
 import pytest
@@ -88,7 +89,18 @@ def test_addresses_come_from_the_dynamic_band_and_are_unique(mesh: Mesh) -> None
     assert mesh.refusal(service("more"), small) == {"spec.clusterIP": "no address is left in 10.9.0.0/26"}
 
 
-@pytest.mark.parametrize(("size", "static"), [(254, 16), (65534, 256), (4094, 255), (14, 0)])
+def test_the_static_band_is_a_share_of_the_whole_range(view: View) -> None:
+    ranges = Ranges(service_cidr="10.9.0.0/23")  # 512 addresses: 32 of them static
+    given = set[ipaddress.IPv4Address]()
+    for seed in range(5000):
+        made = AddressReservation()
+        assert not allocate.reserve(made, view, ranges, str(seed))
+        given.add(ipaddress.IPv4Address(made.spec.address))
+    assert len(given) == 510 - 32
+    assert min(given) == ipaddress.IPv4Address("10.9.0.33")
+
+
+@pytest.mark.parametrize(("size", "static"), [(256, 16), (65536, 256), (4096, 256), (16, 0)])
 def test_the_static_band_of_addresses(size: int, static: int) -> None:
     assert allocate.band(size, 16, 256, 16) == static  # min(max(16, size/16), 256), none of what has no more
 
@@ -119,6 +131,7 @@ def test_node_ports(mesh: Mesh) -> None:
     made = mesh.apply(service(spec=two))
     ports = [p.node_port for p in made.spec.ports]
     assert all(30086 <= p <= 32767 for p in ports)  # X3: the first 86 are for those who name them
+    assert ports[0] == ports[1]  # one port in both protocols, as clients of a name service want it
     assert made.spec.external_traffic_policy == "Cluster"
     assert [p.node_port for p in mesh.apply(service(spec=two)).spec.ports] == ports  # and they stay
     fixed = service("fixed", "type: NodePort, ports: [{port: 80, nodePort: 30001}]")
@@ -130,6 +143,20 @@ def test_node_ports(mesh: Mesh) -> None:
     udp = service("udp", "type: NodePort, ports: [{port: 80, protocol: UDP, nodePort: 30001}]")
     assert mesh.apply(udp).spec.ports[0].node_port == 30001  # the other protocol is another port (X4)
     assert "spec.ports[0].nodePort" in mesh.refusal(service("x", "type: NodePort, ports: [{port: 80, nodePort: 80}]"))
+
+
+def test_a_node_port_that_another_holds_in_one_protocol_is_not_the_same_in_both(mesh: Mesh) -> None:
+    udp = service("udp", "type: NodePort, ports: [{port: 80, protocol: UDP, nodePort: 30200}]")
+    mesh.apply(udp)
+    two = "type: NodePort, ports: [{name: a, port: 53, nodePort: 30200}, {name: b, port: 53, protocol: UDP}]"
+    tcp, other = (p.node_port for p in mesh.apply(service(spec=two)).spec.ports)
+    assert (tcp, other != 30200, other >= 30086) == (30200, True, True)
+
+
+def test_a_health_check_port_is_refused_when_none_is_left(mesh: Mesh) -> None:
+    few = Ranges(node_ports=range(30000, 30001), pool=RANGES.pool)
+    local = "type: LoadBalancer, externalTrafficPolicy: Local, ports: [{port: 80}]"
+    assert "spec.healthCheckNodePort" in mesh.refusal(service(spec=local), few)
 
 
 def test_types_change(mesh: Mesh) -> None:
