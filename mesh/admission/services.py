@@ -63,7 +63,9 @@ def carry(service: Service, old: Service) -> None:
         if spec.cluster_ip == was.cluster_ip and was.type != "ExternalName":
             names = ("cluster_ip", "cluster_ips", "ip_families", "ip_family_policy", "internal_traffic_policy")
             transfer(ServiceSpec(), spec, *names)
-    elif not spec.cluster_ip and was.type != "ExternalName":
+    elif was.type == "ExternalName":
+        _drop(spec, was, "external_name")
+    elif not spec.cluster_ip:
         transfer(was, spec, "cluster_ip", "cluster_ips")
     if spec.type != "LoadBalancer" and was.type == "LoadBalancer":
         _drop(spec, was, "allocate_load_balancer_node_ports", "load_balancer_ip", "load_balancer_class",

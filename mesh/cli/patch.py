@@ -91,7 +91,7 @@ async def _patched(client: "AsyncClient", held: "Object", type_: str, fields: An
         after = (patches.json_patch(before, fields) if type_ == "json" else
                  patches.strategic(before, fields, held.DESCRIPTOR))  # fmt: skip
         change = patches.difference(before, after)
-        change.setdefault("metadata", {})["resourceVersion"] = held.metadata.resource_version
+        change.setdefault("metadata", {}).setdefault("resourceVersion", held.metadata.resource_version)
         try:
             return await client.patch(kind, name, change)
         except Conflict:

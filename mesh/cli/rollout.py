@@ -218,7 +218,7 @@ async def _restart(session: Session, what: tuple[str, ...]) -> None:
         def edit(wanted: "Object") -> None:
             wanted.spec.template.metadata.annotations[RESTARTED_AT] = now  # type: ignore[union-attr] # a workload
 
-        await change_all(client, found, edit, "restarted")
+        await change_all(client, found, edit, "restarted", same="not restarted: it was, within this second")
 
 
 def _pausing(name: str, paused: bool, text: str) -> None:

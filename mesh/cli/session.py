@@ -101,14 +101,19 @@ def global_options() -> list[click.Option]:
 
 
 def without_equals(params: Sequence[click.Parameter], args: Sequence[str]) -> list[str]:
-    """The words with `-o=yaml` as `-o yaml`, as kubectl reads it, for short options of `params` that take a value."""
-    taking = {
-        name for p in params if isinstance(p, click.Option) and not p.is_flag for name in p.opts if len(name) == 2
-    }
+    """The words as kubectl reads them: `-o=yaml` as `-o yaml`, for short options of `params` that take a value, and
+    `--wait=true` as `--wait`, `--wait=false` as the option that says the opposite, or no word where none does."""
+    options = [p for p in params if isinstance(p, click.Option)]
+    taking = {name for p in options if not p.is_flag for name in p.opts if len(name) == 2}
+    flags = {name: p for p in options if p.is_bool_flag for name in p.opts}
     own = args.index("--") if "--" in args else len(args)
     words: list[str] = []
     for word in args[:own]:
-        words += [word[:2], word[3:]] if word[2:3] == "=" and word[:2] in taking else [word]
+        name, equals, value = word.partition("=")
+        if equals and name in flags and value.lower() in ("true", "false"):
+            words += [name] if value.lower() == "true" else flags[name].secondary_opts[:1]
+        else:
+            words += [word[:2], word[3:]] if word[2:3] == "=" and word[:2] in taking else [word]
     return [*words, *args[own:]]
 
 
@@ -120,7 +125,7 @@ class Verb(click.Command):
         self.params.extend(global_options())
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Short options may have their values behind an equals sign."""
+        """Short options and flags may have their values behind an equals sign."""
         return super().parse_args(ctx, without_equals(self.params, args))
 
 

@@ -237,6 +237,10 @@ async def test_patches_as_kubectl_writes_them(mesh: Cli) -> None:
     assert (again.code, "does not hold" in again.err) == (1, True)
     whole = await mesh("patch", "deploy", "web", "--type=merge", "-p", by_name.replace('"name":"app",', ""))
     assert (whole.code, "containers[0].name" in whole.err) == (1, True)
+    old = '{"metadata":{"resourceVersion":"1"},"spec":{"replicas":9}}'  # who names a version means that one alone (A8)
+    refused = await mesh("patch", "deploy", "web", "-p", old)
+    assert (refused.code, "not 1" in refused.err) == (1, True)
+    assert (await mesh("get", "deploy", "web", "-o", "jsonpath={.spec.replicas}")).out == "4"
 
 
 async def test_rollouts_of_every_deployment(mesh: Cli) -> None:

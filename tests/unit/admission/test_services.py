@@ -175,6 +175,15 @@ def test_types_change(mesh: Mesh) -> None:
     assert again.spec.cluster_ip.startswith("10.96.")
 
 
+def test_the_name_of_another_is_left_behind_with_its_type(mesh: Mesh, serving: Stamp) -> None:
+    named = mesh.apply(service(spec="type: ExternalName, externalName: example.com, ports: [{port: 80}]"))
+    patched = admit.patch({"spec": {"type": "ClusterIP"}}, named, mesh.view, serving).object
+    assert isinstance(patched, Service)
+    assert (patched.spec.external_name, patched.spec.cluster_ip[:6]) == ("", "10.96.")
+    with pytest.raises(Invalid, match=r"spec\.externalName"):
+        admit.patch({"spec": {"type": "ClusterIP", "externalName": "new.example"}}, named, mesh.view, serving)
+
+
 def test_load_balancers(mesh: Mesh) -> None:
     wanted = "type: LoadBalancer, loadBalancerIP: 10.77.0.201, ports: [{port: 80}]"
     assert mesh.apply(service("a", wanted)).status.load_balancer.ingress[0].ip == "10.77.0.201"

@@ -95,6 +95,16 @@ def test_the_words_behind_two_dashes_are_left_as_they_are() -> None:
     assert without_equals(options, words) == ["-o", "a=b", "--output=c", "-w=d", "-x=e", "--", "-o=f"]
 
 
+def test_flags_say_true_or_false_as_with_kubectl() -> None:
+    options = [
+        click.Option(["--wait/--no-wait"], default=True), click.Option(["--all", "every"], is_flag=True),
+        click.Option(["-w", "--watch"], is_flag=True), click.Option(["--force"]),
+    ]  # fmt: skip
+    words = ["--wait=false", "--all=false", "-w=true", "a=true", "--force=true", "--", "--wait=false"]
+    assert without_equals(options, words) == ["--no-wait", "-w", "a=true", "--force=true", "--", "--wait=false"]
+    assert without_equals(options, ["--wait=True", "--all=true", "-w=maybe"]) == ["--wait", "--all", "-w=maybe"]
+
+
 @pytest.mark.parametrize("verb", [v for v in _VERBS if v not in THEIRS])
 def test_no_help_is_cut_off(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run([verb, "--help"]) == 0
