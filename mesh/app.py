@@ -23,6 +23,7 @@ from mesh import pki
 from mesh.config import Log, MeshdConfig, parse
 from mesh.errors import MeshError, Unavailable
 from mesh.exposition.web import Files
+from mesh.files import read_file
 from mesh.fleet.bridge import RayAddress, RayHosts
 from mesh.fleet.port import AgentPort
 from mesh.fleet.witness import Handshakes
@@ -65,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.umask(0o077)
     handshakes.apart()
     try:
-        config = parse(_read(path).decode())
+        config = parse(read_file(path).decode())
         _log_as(config.log)
         for trouble in guard():
             _log.warning("memory_may_leak", message=trouble)
@@ -97,7 +98,7 @@ async def _until_told(config: MeshdConfig) -> None:
 
 async def serve(config: MeshdConfig) -> None:
     """Runs meshd until cancelled. Raises Unavailable, Invalid: what is wrong with a file, a port or the store."""
-    tls = Tls(pki.Pair(_read(config.pki.certificate), _read(handed(config.pki.key))), _read(config.pki.ca))
+    tls = Tls(pki.Pair(read_file(config.pki.certificate), read_file(handed(config.pki.key))), read_file(config.pki.ca))
     pki.expires(tls.server.certificate)  # raises for what is none
     source, ring = await _keys(config)
     await _take_keys(config, source, ring, tls)
@@ -269,13 +270,6 @@ def _ray(config: MeshdConfig) -> RayAccess | None:
     if not ray.address or ray.token_file is None or ray.tls_dir is None:
         return None
     return RayAccess(ray.address, ray.token_file, ray.tls_dir)
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise Unavailable(f"cannot read {path}: {error.strerror}") from error
 
 
 def _log_as(log: Log) -> None:

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, readable by their owner alone."""
+"""Files of the mesh: read, or made whole or not at all, readable by their owner alone."""
 
 import os
 import tempfile
@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
+
+from mesh.errors import Unavailable
 
 
 @contextmanager
@@ -22,3 +24,20 @@ def whole_file(where: str | Path) -> Iterator[IO[bytes]]:
     except BaseException:
         Path(scratch).unlink(missing_ok=True)
         raise
+
+
+def read_file(path: Path) -> bytes:
+    """What it holds; raises Unavailable."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise Unavailable(f"cannot read {path}: {error.strerror}") from error
+
+
+def sync_directory(path: Path) -> None:
+    """Makes names in a directory durable; raises OSError."""
+    directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)

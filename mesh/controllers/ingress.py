@@ -7,6 +7,7 @@ only as a count.
 
 from collections.abc import Iterable, Iterator
 
+from mesh.model.conditions import status_of
 from mesh.model.ingress import backends_of, class_of, is_ours, options_of
 from mesh.model.keys import Key
 from mesh.model.kinds import key_of, revision_of
@@ -115,5 +116,5 @@ def missing(obj: Ingress, view: View) -> Iterator[str]:
 def _reached(node: object) -> tuple[object, ...]:
     if not isinstance(node, Node):
         return ()
-    ready = next((c.status for c in node.status.conditions if c.type == "Ready"), "")
+    ready = status_of(node.status.conditions, "Ready")
     return ingress.serves(node), ready, [(a.type, a.address) for a in node.status.addresses]

@@ -7,13 +7,14 @@ in its message what to do next.
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from mesh.model.conditions import status_of
 from mesh.model.keys import Key
 from mesh.model.pods import is_deleting, is_terminal
 from mesh.model.references import secrets_of
 from mesh.rpc.secrets import places
 from mesh.sdk.words import FATAL_WAITING, why_waiting
 from mesh.v1.apps_pb2 import Deployment
-from mesh.v1.core_pb2 import Node, Pod
+from mesh.v1.core_pb2 import Pod
 from mesh.v1.node_pb2 import SecretReceipt
 from mesh.view import View
 
@@ -66,7 +67,7 @@ def alerts(
 def _hosts(view: View) -> Iterator[Alert]:
     for node in view.nodes():
         name = node.metadata.name
-        ready = _condition(node, "Ready")
+        ready = status_of(node.status.conditions, "Ready")
         if ready == "Unknown":
             yield Alert("HostLost", CRITICAL, "Node", "", name,
                         f"host {name} has not answered for a while; `mesh doctor` on it tells more")  # fmt: skip
@@ -74,7 +75,7 @@ def _hosts(view: View) -> Iterator[Alert]:
             yield Alert("HostNotReady", CRITICAL, "Node", "", name,
                         f"host {name} can't run pods; `mesh describe node {name}` tells why")  # fmt: skip
         for condition, alert in _PRESSURES.items():
-            if _condition(node, condition) == "True":
+            if status_of(node.status.conditions, condition) == "True":
                 yield Alert(alert, WARNING, "Node", "", name,
                             f"host {name} says {condition}; `mesh describe node {name}` tells more")  # fmt: skip
 
@@ -89,7 +90,7 @@ def _certificates(certificates: Mapping[str, int], now: int) -> Iterator[Alert]:
 
 def _rollouts(view: View) -> Iterator[Alert]:
     for one in view.of_kind("Deployment"):
-        if isinstance(one, Deployment) and _condition(one, "Progressing") == "False":
+        if isinstance(one, Deployment) and status_of(one.status.conditions, "Progressing") == "False":
             meta = one.metadata
             yield Alert("RolloutStuck", WARNING, "Deployment", meta.namespace, meta.name,
                         f"deployment {meta.namespace}/{meta.name} does not get on; `mesh rollout status "
@@ -133,7 +134,7 @@ def _secrets(view: View, receipts: Receipts, now: int, seen: Seen) -> Iterator[A
         if not volumes or not pod.spec.node_name or _placed_at(pod) + PATIENCE > now:
             continue
         node = view.node(pod.spec.node_name)
-        if node is None or _condition(node, "Ready") != "True":
+        if node is None or status_of(node.status.conditions, "Ready") != "True":
             continue
         meta = pod.metadata
         for name, wanted in volumes.items():
@@ -150,7 +151,3 @@ def _secrets(view: View, receipts: Receipts, now: int, seen: Seen) -> Iterator[A
 def _placed_at(pod: Pod) -> int:
     at = next((c.last_transition_time.seconds for c in pod.status.conditions if c.type == "PodScheduled"), 0)
     return at or pod.metadata.creation_timestamp.seconds
-
-
-def _condition(obj: Node | Deployment, name: str) -> str:
-    return next((c.status for c in obj.status.conditions if c.type == name), "")

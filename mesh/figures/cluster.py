@@ -11,6 +11,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from mesh.exposition.text import Family, Page, labels
 from mesh.model import quantity
+from mesh.model.conditions import status_of
 from mesh.model.kinds import Object
 from mesh.v1.core_pb2 import ContainerStatus, Node, Pod
 
@@ -125,7 +126,7 @@ def _others(page: Page, objects: Mapping[str, Sequence[Any]]) -> None:
     for result in ("Complete", "Failed"):
         _put(page, f"kube_job_{result.lower()}", f"Whether the job is {result}.", (
             (_named("Job", "job", o) + f',condition="{status.lower()}"', int(status == held))
-            for o in objects.get("Job", ()) if (held := _condition(o, result)) for status in _STATES
+            for o in objects.get("Job", ()) if (held := status_of(o.status.conditions, result)) for status in _STATES
         ))  # fmt: skip
     _put(page, "kube_service_info", "The service's address.", (
         (_named("Service", "service", o) + "," + labels({"cluster_ip": o.spec.cluster_ip}), 1)
@@ -196,7 +197,7 @@ def _pods(page: Page, pods: Sequence[Pod]) -> None:
     for kind, name in (("Ready", "ready"), ("PodScheduled", "scheduled")):
         _put(page, f"kube_pod_status_{name}", f"The condition {kind}.", (
             (f'{of},condition="{status.lower()}"', int(status == held))
-            for of, p in rows if (held := _condition(p, kind)) for status in _STATES
+            for of, p in rows if (held := status_of(p.status.conditions, kind)) for status in _STATES
         ))  # fmt: skip
     _put(page, "kube_pod_status_reason", "Why it failed.",
          ((f"{of},{labels({'reason': p.status.reason})}", 1) for of, p in rows if p.status.reason))  # fmt: skip
@@ -245,10 +246,6 @@ def _conditions(page: Page, name: str, rows: Sequence[tuple[str, Any]]) -> None:
         (f'{of},condition="{c.type}",status="{status.lower()}"', int(status == c.status))
         for of, o in rows for c in o.status.conditions for status in _STATES
     ))  # fmt: skip
-
-
-def _condition(obj: Any, name: str) -> str:
-    return next((c.status for c in obj.status.conditions if c.type == name), "")
 
 
 def _put(page: Page, name: str, words: str, samples: Iterable[tuple[str, float | None]], kind: str = "gauge") -> None:

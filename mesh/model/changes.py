@@ -9,9 +9,8 @@ from typing import Any
 
 from google.protobuf.descriptor import Descriptor
 
-from mesh.model.fields import Field, Many, Shape, fields_of
+from mesh.model.fields import Field, Many, Shape, fields_of, merge_key
 
-_ASSUMED = {"protocol": "TCP"}  # parts of a merge key that a manifest may leave out
 # A choice with what belongs to it: who chooses anew loses what belonged to the old choice (Kubernetes' retainKeys).
 _CHOICES = frozenset(f"mesh.v1.{name}" for name in (
     "DeploymentStrategy", "DaemonSetUpdateStrategy", "StatefulSetUpdateStrategy", "Volume",
@@ -71,15 +70,11 @@ def _merge_list(
     last: Any, live: Sequence[Any], new: Sequence[Any], type_: Descriptor, keys: Sequence[str]
 ) -> list[Any]:
     """Elements of `new` in its order, merged with their namesakes; then what only `live` has and `last` had not."""
-    if any(len({_key(e, keys) for e in elements}) < len(elements) for elements in (live, new)):
+    if any(len({merge_key(e, keys) for e in elements}) < len(elements) for elements in (live, new)):
         return list(new)  # elements that share a key (an environment variable set twice) cannot be told apart
     said = [e for e in last if isinstance(e, Mapping)] if isinstance(last, list) else []
-    by_last = {_key(e, keys): e for e in said if not any(isinstance(e.get(k), dict | list) for k in keys)}
-    by_live = {_key(e, keys): e for e in live}
-    merged = [_merge_message(by_last.get(k), by_live.get(k, {}), e, type_) for e in new for k in [_key(e, keys)]]
-    wanted = {_key(e, keys) for e in new}
+    by_last = {merge_key(e, keys): e for e in said if not any(isinstance(e.get(k), dict | list) for k in keys)}
+    by_live = {merge_key(e, keys): e for e in live}
+    merged = [_merge_message(by_last.get(k), by_live.get(k, {}), e, type_) for e in new for k in [merge_key(e, keys)]]
+    wanted = {merge_key(e, keys) for e in new}
     return merged + [e for k, e in by_live.items() if k not in wanted and k not in by_last]
-
-
-def _key(element: Mapping[str, Any], keys: Sequence[str]) -> tuple[Any, ...]:
-    return tuple(element.get(k, _ASSUMED.get(k)) for k in keys)

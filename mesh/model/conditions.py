@@ -28,6 +28,11 @@ def is_true(conditions: Iterable[C], type_: str) -> bool:
     return any(c.type == type_ and c.status == "True" for c in conditions)
 
 
+def status_of(conditions: Iterable[C], type_: str) -> str:
+    """ "True", "False" or "Unknown"; empty when there is no such condition."""
+    return next((c.status for c in conditions if c.type == type_), "")
+
+
 def set_condition(
     conditions: "RepeatedCompositeFieldContainer[C]",
     type_: str,

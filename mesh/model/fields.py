@@ -3,10 +3,11 @@
 Rule: computed once per message type from its descriptor; the only module that looks at descriptors' details.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from functools import cache
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
@@ -17,6 +18,7 @@ M = TypeVar("M", bound=Message)
 
 TIMESTAMP = "google.protobuf.Timestamp"
 INT_OR_STRING = "mesh.v1.IntOrString"
+_ASSUMED = {"protocol": "TCP"}  # parts of a merge key that a manifest may leave out
 
 
 class Shape(Enum):
@@ -82,6 +84,11 @@ _BOUNDS = {
 def fields_of(descriptor: Descriptor) -> dict[str, Field]:
     """The fields of a message type by JSON name, in the order of the proto file."""
     return {field.json_name: _field(field) for field in descriptor.fields}
+
+
+def merge_key(element: Mapping[str, Any], keys: Sequence[str]) -> tuple[Any, ...]:
+    """What tells this element of a list, as in a manifest, from the list's others: its values of these merge keys."""
+    return tuple(element.get(key, _ASSUMED.get(key)) for key in keys)
 
 
 def copy_of(message: M) -> M:

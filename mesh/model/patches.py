@@ -11,9 +11,8 @@ from google.protobuf.descriptor import Descriptor
 
 from mesh.errors import Invalid
 from mesh.model.annotations import counted
-from mesh.model.fields import Field, Many, fields_of
+from mesh.model.fields import Field, Many, fields_of, merge_key
 
-_ASSUMED = {"protocol": "TCP"}  # parts of a merge key that a manifest may leave out
 _HOW = "$patch"
 _RETAIN, _DELETE = "$retainKeys", "$deleteFromPrimitiveList"
 _ORDER = "$setElementOrder"  # is kept without being said
@@ -73,8 +72,8 @@ def _list(target: Sequence[Any], patch: Sequence[Any], field: Field) -> list[Any
     below = fields_of(field.type) if field.type is not None else {}
     result = [dict(e) for e in target]
     for element in patch:
-        wanted = _key(element, field.merge_keys)
-        at = next((i for i, held in enumerate(result) if _key(held, field.merge_keys) == wanted), None)
+        wanted = merge_key(element, field.merge_keys)
+        at = next((i for i, held in enumerate(result) if merge_key(held, field.merge_keys) == wanted), None)
         if element.get(_HOW) == "delete":
             result = [e for i, e in enumerate(result) if i != at]
         elif at is None:
@@ -82,10 +81,6 @@ def _list(target: Sequence[Any], patch: Sequence[Any], field: Field) -> list[Any
         else:
             result[at] = _message(result[at], element, below)
     return result
-
-
-def _key(element: Mapping[str, Any], keys: Sequence[str]) -> tuple[Any, ...]:
-    return tuple(element.get(k, _ASSUMED.get(k)) for k in keys)
 
 
 # ---- JSON Patch (RFC 6902) ----------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from mesh.model import services as model
+from mesh.model.conditions import status_of
 from mesh.model.keys import Key
 from mesh.model.kinds import Object, key_of
 from mesh.model.pods import is_deleting
@@ -251,7 +252,7 @@ def _same_to_services(one: Pod, other: Pod) -> bool:
 
 
 def _seen(pod: Pod) -> tuple[object, ...]:
-    ready = next((c.status for c in pod.status.conditions if c.type == "Ready"), "")
+    ready = status_of(pod.status.conditions, "Ready")
     return pod.status.pod_ip, pod.status.phase, ready, is_deleting(pod), pod.spec.node_name, pod.metadata.uid
 
 
@@ -259,5 +260,5 @@ def _traits(node: object) -> tuple[object, ...]:
     """What of a node matters to the table."""
     if not isinstance(node, Node):
         return ()
-    ready = next((c.status for c in node.status.conditions if c.type == "Ready"), "")
+    ready = status_of(node.status.conditions, "Ready")
     return ready, serves(node), node.metadata.labels.get(ZONE, ""), ingress.serves(node)

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mesh import raytls
-from mesh.errors import Conflict, Invalid, Unavailable, Violation
+from mesh.errors import Conflict, Invalid, Violation
+from mesh.files import read_file
 from mesh.fleet.needs import address_of
 from mesh.fleet.ray_names import AUTHORITY, AUTHORITY_KEY
 from mesh.raytls import RayAuthority
@@ -27,8 +28,8 @@ class RayAccess:
     def given(self, node: str, node_ip: str, wish: bytes, now: int) -> pb.RayAccess:
         """For the host `node`, called at `node_ip`; `wish` is the request (CSR) of its key for Ray. Raises Unavailable,
         Invalid. `now`: seconds since the epoch."""
-        token = _read(self.token_file).decode().strip()
-        authority = RayAuthority(_read(self.tls_dir / AUTHORITY), _read(self.tls_dir / AUTHORITY_KEY))
+        token = read_file(self.token_file).decode().strip()
+        authority = RayAuthority(read_file(self.tls_dir / AUTHORITY), read_file(self.tls_dir / AUTHORITY_KEY))
         certificate = authority.certify(node, raytls.names(node_ip), wish, now)
         return pb.RayAccess(head=self.head, token=token, authority=authority.certificate, certificate=certificate)
 
@@ -42,10 +43,3 @@ def check_address(node: str, node_ip: str, view: View) -> None:
     for other in view.nodes():
         if address_of(other) == node_ip and other.metadata.name != node:
             raise Conflict(f'{node_ip} is the address of the host "{other.metadata.name}": choose another by --node-ip')
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise Unavailable(f"cannot read {path}: {error.strerror}") from error

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mesh.model import fit
+from mesh.model.conditions import status_of
 from mesh.model.keys import Key
 from mesh.model.pods import held_requests, is_terminal
 from mesh.model.workloads import controller_of
@@ -193,7 +194,7 @@ class Cluster:
 
 def eligibility(node: Node) -> object:
     """What of a node decides who may go there, apart from how much it has."""
-    ready = next((c.status for c in node.status.conditions if c.type == "Ready"), "")
+    ready = status_of(node.status.conditions, "Ready")
     images = tuple(sorted(name for image in node.status.images for name in image.names))
     return dict(node.metadata.labels), node.spec.SerializeToString(deterministic=True), ready, images
 

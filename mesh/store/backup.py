@@ -14,6 +14,7 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 from mesh.errors import Invalid, NotFound, Unavailable
+from mesh.files import sync_directory
 from mesh.store.database import (
     check,
     connect,
@@ -21,7 +22,6 @@ from mesh.store.database import (
     log_of,
     private_file,
     read_meta,
-    sync_directory,
     sync_file,
     transaction,
     write_meta,

@@ -14,6 +14,7 @@ from pathlib import Path
 import structlog
 
 from mesh.errors import Unavailable
+from mesh.files import sync_directory
 from mesh.store.schema import APPLICATION, SCHEMA, STEPS, VERSION
 
 log = structlog.get_logger()
@@ -136,15 +137,6 @@ def unavailable(path: Path, error: sqlite3.Error) -> Exception:
             f"cannot use store {path}: {error} ({error.sqlite_errorname}); check the disk and its rights"
         )
     return error
-
-
-def sync_directory(path: Path) -> None:
-    """Makes names in a directory durable."""
-    directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
 
 
 def sync_file(path: Path) -> None:

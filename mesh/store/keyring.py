@@ -16,7 +16,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from mesh.errors import AlreadyExists, Unavailable
-from mesh.files import whole_file
+from mesh.files import sync_directory, whole_file
 
 WORD = "mesh-store-key"
 SIZE = 32  # bytes: AES-256
@@ -100,7 +100,7 @@ def create_key_file(path: Path) -> Keyring:
             os.link(fresh, path)  # fails when there is one, and is never seen half written
         finally:
             fresh.unlink()
-        _sync_directory(path.parent)
+        sync_directory(path.parent)
     except FileExistsError:
         raise AlreadyExists(f"cannot make key file {path}: it exists") from None
     except OSError as error:
@@ -120,7 +120,7 @@ def write_private(path: Path, text: str) -> None:
             file.write(text.encode())
             file.flush()
             os.fsync(file.fileno())
-        _sync_directory(path.parent)
+        sync_directory(path.parent)
     except OSError as error:
         raise Unavailable(f"cannot write key file {path}: {error.strerror}") from error
 
@@ -171,11 +171,3 @@ def _key_of(what: str, number: int, line: bytes) -> bytes:
     if word != WORD or len(key) != SIZE or key_id(key) != name:
         raise Unavailable(f"cannot read {what}: line {number} is damaged; put it back from where it is kept")
     return key
-
-
-def _sync_directory(path: Path) -> None:
-    directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
