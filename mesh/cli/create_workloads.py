@@ -13,10 +13,9 @@ if TYPE_CHECKING:
 
 _ARGUMENTS = click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[-- COMMAND…]")
 _IMAGE = click.option("--image", required=True, metavar="IMAGE", help="What to run.")
-_LOOSE = {"ignore_unknown_options": True}
 
 
-@click.command("deployment", cls=Verb, context_settings=_LOOSE)
+@click.command("deployment", cls=Verb)
 @click.argument("name")
 @_ARGUMENTS
 @click.option("--image", required=True, multiple=True, metavar="IMAGE", help="What to run; once for each container.")
@@ -51,7 +50,7 @@ def deployment(
     create(session, made, dry_run, output)
 
 
-@click.command("job", cls=Verb, context_settings=_LOOSE)
+@click.command("job", cls=Verb)
 @click.argument("name")
 @_ARGUMENTS
 @click.option("--image", default="", metavar="IMAGE", help="What to run.")
@@ -80,7 +79,7 @@ def job(
     create(session, made, dry_run, output)
 
 
-@click.command("cronjob", cls=Verb, context_settings=_LOOSE)
+@click.command("cronjob", cls=Verb)
 @click.argument("name")
 @_ARGUMENTS
 @_IMAGE

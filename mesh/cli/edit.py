@@ -73,8 +73,10 @@ def _edited(text: str) -> str:
     try:
         subprocess.run([*shlex.split(editor), str(path)], check=True)
         return path.read_text()
-    except (OSError, subprocess.CalledProcessError) as error:
-        raise Invalid(f'cannot edit with "{editor}": {error}; EDITOR names another') from None
+    except OSError as error:
+        raise Invalid(f'cannot start the editor "{editor}": {error.strerror}; EDITOR names another') from None
+    except subprocess.CalledProcessError:
+        raise Invalid(f'the editor "{editor}" ended with an error, so nothing is changed') from None
     finally:
         path.unlink(missing_ok=True)
 

@@ -65,7 +65,7 @@ def _usage(error: click.ClickException) -> int:
     if isinstance(error, click.exceptions.NoArgsIsHelpError):
         click.echo(error.format_message())
         return 0
-    say(f"error: {error.format_message()}")
+    say(f"error: {' '.join(error.format_message().split())}")
     ctx = getattr(error, "ctx", None)
     if ctx is not None:
         say(f"See '{ctx.command_path} --help'.")

@@ -14,8 +14,7 @@ if TYPE_CHECKING:
     from mesh.v1.core_pb2 import Pod
 
 
-@click.command("run", cls=Verb, short_help="Run an image in a pod.",
-               context_settings={"ignore_unknown_options": True})  # fmt: skip
+@click.command("run", cls=Verb, short_help="Run an image in a pod.")
 @click.argument("name")
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[-- ARGUMENT…]")
 @click.option("--image", required=True, metavar="IMAGE", help="What to run.")
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
               help="When to pull.  [default: by the tag]")  # fmt: skip
 @click.option("-i", "--stdin", is_flag=True, help="Give it our input, and attach to it.")
 @click.option("-t", "--tty", is_flag=True, help="Give it a terminal, with -i ours.")
+@click.option("--attach", "follow", is_flag=True, help="Follow its output until it ends.")
 @click.option("--rm", "remove", is_flag=True, help="Follow its output until it ends, then delete it.")
 @click.option("--dry-run", type=click.Choice(["none", "client", "server"]), default="none", is_flag=False,
               flag_value="client", help="client: only print the object; server: let the service check it.")  # fmt: skip
@@ -37,8 +37,8 @@ if TYPE_CHECKING:
 @asynchronous
 async def command(
     session: Session, name: str, arguments: tuple[str, ...], image: str, as_command: bool, env: tuple[str, ...],
-    labels: str, port: int | None, restart: str, image_pull_policy: str | None, stdin: bool, tty: bool, remove: bool,
-    dry_run: str, output: str,
+    labels: str, port: int | None, restart: str, image_pull_policy: str | None, stdin: bool, tty: bool, follow: bool,
+    remove: bool, dry_run: str, output: str,
 ) -> None:  # fmt: skip
     """Run an image in a pod of its own.
 
@@ -47,7 +47,7 @@ async def command(
     mesh run once --image=localhost/busybox:1 --restart=Never --rm -- date
     mesh run shell --image=localhost/busybox:1 --restart=Never --rm -it -- sh
 
-    With -i or --rm, and --restart=Never, mesh ends with the container's exit code.
+    With -i, --attach or --rm, and --restart=Never, mesh ends with the container's exit code.
     """
     from mesh.cli.create import tell
 
@@ -67,7 +67,7 @@ async def command(
         container.tty = True
     async with session.client() as client:
         made = pod if dry_run == "client" else await client.create(pod, dry_run=dry_run == "server")
-        if not (remove or stdin) or dry_run != "none":
+        if not (follow or remove or stdin) or dry_run != "none":
             tell(made, dry_run, output)
             return
         try:

@@ -235,6 +235,12 @@ async def test_run_talks_with_its_pod_and_ends_as_it_did(cli: Cli, scripted: Scr
     assert 'pod "once" deleted' in result.err
 
 
+async def test_run_follows_what_its_pod_writes_without_our_input(cli: Cli, scripted: ScriptedHost) -> None:
+    scripted.logs["once/once"] = b"seen\n"
+    async with cli.program("run", "once", "--image=hello:1", "--restart=Never", "--attach") as program:
+        assert await program.line() == "seen"
+
+
 async def test_a_terminal_is_raw_while_the_command_runs_and_as_before_afterwards(
     cli: Cli, scripted: ScriptedHost
 ) -> None:

@@ -193,6 +193,9 @@ async def test_an_editor_changes_an_object_and_mistakes_come_back(
     result = await mesh("edit", "deployment/web")
     assert result.out == "deployment.apps/web edited\n"
     assert (await mesh("get", "deploy", "web", "-o", "jsonpath={.spec.replicas}")).out == "2"
+    monkeypatch.setenv("MESH_EDITOR", "false")
+    failed = await mesh("edit", "deployment/web")
+    assert (failed.code, failed.err) == (1, 'error: the editor "false" ended with an error, so nothing is changed\n')
 
 
 async def test_workloads_from_words(mesh: Cli) -> None:

@@ -89,6 +89,22 @@ def test_a_short_option_takes_its_value_behind_an_equals_sign_as_well(
     assert 'error: there is no output format "nothing": say ' in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("verb", [["run"], ["create", "deployment"], ["create", "job"], ["create", "cronjob"]])
+def test_a_misspelt_option_becomes_no_argument_of_the_container(
+    verb: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    wanted = [*verb, "web", "--image=x", "--dry-run=client", "-o", "yaml"]
+    assert run([*wanted, "--replica=3"]) == 1
+    assert "error: No such option '--replica'" in capsys.readouterr().err
+    assert run([*wanted, *(["--schedule=@daily"] if verb[-1] == "cronjob" else []), "--", "sh", "--replica=3"]) == 0
+    assert "- --replica=3\n" in capsys.readouterr().out
+
+
+def test_a_choice_that_is_missing_is_told_in_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["store", "migrate"]) == 1
+    assert capsys.readouterr().err.splitlines()[0] == "error: Missing option '--to'. Choose from: etcd, sqlite"
+
+
 def test_the_words_behind_two_dashes_are_left_as_they_are() -> None:
     options = [click.Option(["-o", "--output"]), click.Option(["-w", "--watch"], is_flag=True)]
     words = ["-o=a=b", "--output=c", "-w=d", "-x=e", "--", "-o=f"]
