@@ -5,14 +5,25 @@ from collections.abc import Callable
 
 import pytest
 
+from mesh.admission import admit
 from mesh.admission.admit import Stamp
 from mesh.model import manifest
 from mesh.model.kinds import Object
 from mesh.store.port import Snapshot
+from mesh.v1.core_pb2 import Pod
 from mesh.view import View
 from tests.harness import objects
 
 NOW = 1_770_000_000 * 10**9 + 123
+
+POD = """
+apiVersion: v1
+kind: Pod
+metadata: {name: web, labels: {app: web, tier: front}}
+spec:
+  containers:
+  - {name: a, image: "nginx:1", env: [{name: A, value: x}]}
+"""
 
 
 @pytest.fixture
@@ -38,3 +49,14 @@ def read() -> Callable[[str], Object]:
         return obj
 
     return one
+
+
+@pytest.fixture
+def old(view: View, stamp: Stamp, read: Callable[[str], Object]) -> Pod:
+    """A pod that was applied, is on a node and runs."""
+    made = admit.apply(read(POD), None, view, stamp).object
+    assert isinstance(made, Pod)
+    made = admit.bind(made, "n1", stamp.now)
+    made.metadata.resource_version = "9"
+    made.status.phase = "Running"
+    return made

@@ -12,7 +12,8 @@ from mesh.model.writing import to_dict
 from mesh.scheduler.scores import ASSUMED, weights
 from mesh.v1.core_pb2 import Node, Pod
 from tests.harness.workshop import START, World
-from tests.unit.controllers.test_jobs import cron_job, job
+from tests.unit.controllers.test_cronjobs import cron_job
+from tests.unit.controllers.test_jobs import job
 from tests.unit.controllers.test_workloads import workload
 
 

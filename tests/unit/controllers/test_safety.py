@@ -14,7 +14,8 @@ from mesh.v1.batch_pb2 import Job
 from mesh.v1.core_pb2 import Pod
 from mesh.view import View
 from tests.harness.workshop import World
-from tests.unit.controllers.test_jobs import cron_job, job
+from tests.unit.controllers.test_cronjobs import cron_job
+from tests.unit.controllers.test_jobs import job
 from tests.unit.controllers.test_workloads import workload
 
 SEEDS = range(int(os.environ.get("MESH_SEEDS") or "12"))
