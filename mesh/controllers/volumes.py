@@ -162,8 +162,10 @@ def _volume(volume: PersistentVolume, view: View, now_ns: int) -> Iterator[Write
         elif not held and claims.DIRECTORY in volume.metadata.finalizers and _hostless(volume, view):
             yield _without(volume, claims.DIRECTORY)
         return
-    if not ref.name or held:
-        phase = "Bound" if held and volume.status.phase == "Bound" else "Available"
+    if held and volume.status.phase == "Bound":
+        phase = "Bound"
+    elif held or not ref.uid:  # a reference without uid keeps it for a claim that is still to come
+        phase = "Available"
     else:
         phase = "Released"
     if phase == "Available" and held:

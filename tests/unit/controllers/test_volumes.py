@@ -216,6 +216,17 @@ def test_a_volume_somebody_made_is_released_and_kept() -> None:
     assert world.claim("next").status.phase == "Pending"  # it is still the old one's
 
 
+def test_a_volume_kept_for_a_claim_that_is_still_to_come_waits_for_it() -> None:
+    kept = volume("kept", "5Gi")
+    kept.spec.claim_ref.namespace, kept.spec.claim_ref.name = "default", "later"
+    world = World(claim("other", storage_class_name=""), kept)
+    world.settle()
+    assert (world.volumes()[0].status.phase, world.claim("other").status.phase) == ("Available", "Pending")
+    world.put(claim("later", storage_class_name=""))
+    world.settle()
+    assert (world.volumes()[0].status.phase, world.claim("later").spec.volume_name) == ("Bound", "kept")
+
+
 def test_the_smallest_that_fits_is_taken_and_never_twice() -> None:
     world = World(
         claim("one", "2Gi", storage_class_name=""), claim("two", "2Gi", storage_class_name=""),
