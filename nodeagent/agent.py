@@ -85,7 +85,8 @@ class Agent(StreamCalls):
         self._machine = Machine(config, runtime_version, gauge)
         self._tree = Tree(config.state_dir, config.log_dir, config.memory_dir, exposure)
         self._static = StaticPods(config.manifest_dir, config.node_name, self._static_changed)
-        self._crew = Crew(self._static, self.board, self._engage, self._spawn)
+        self._events = events = Events(self.board, clock)
+        self._crew = Crew(self._static, self.board, self._engage, self._spawn, self._failed)
         self.stats = HostStats(
             config, self._tree, lambda: list(self._crew.workers.values()), clock, lambda: self._crew.desired.revoked
         )
@@ -99,7 +100,6 @@ class Agent(StreamCalls):
         self._beat = asyncio.Event()
         self._started = asyncio.Event()
         self._group: asyncio.TaskGroup | None = None
-        events = Events(self.board, clock)
         self.refusals = Refusals(self.board, events, clock, self.stats.meter.operations.refused)
         self._services = self._serving(events, proxy, network)
         self._census = Census(runtime, self._beat)
@@ -261,6 +261,14 @@ class Agent(StreamCalls):
             seen=seen, mirror=pod.metadata.uid in self._static.pods, quiet=leftover,
             given=self._crew.desired.given(pod),
         )  # fmt: skip
+
+    def _failed(self, pod: Pod, error: Exception) -> None:
+        """Tells of a bug that the pod brought out, without the error's words: they may hold what is secret."""
+        self.stats.meter.operations.failed += 1
+        while isinstance(error, ExceptionGroup):
+            error = error.exceptions[0]
+        why = f"the agent of this host fails on the pod ({type(error).__name__}); its log tells where"
+        self._events.warning(pod, "AgentFailed", why)
 
     def _static_changed(self) -> None:
         if self._started.is_set():

@@ -1,12 +1,16 @@
 """The workers of a host's pods: who is wanted here gets one, and it goes when nothing of its pod is left.
 
-Rule: it only hires and tells; what a pod is to be comes from the newest order and the host's static pods.
+Rule: it only hires and tells; what a pod is to be comes from the newest order and the host's static pods. A bug that
+one pod brings out is that pod's alone: it is logged and told, and its worker is run again after a pause; all others go on.
 """
 
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
+import structlog
+
+from mesh.model.pauses import Pauses
 from mesh.model.pods import is_deleting
 from mesh.v1.core_pb2 import Pod
 from nodeagent.board import Board
@@ -14,17 +18,22 @@ from nodeagent.desired import Desired, same
 from nodeagent.pods.worker import Worker
 from nodeagent.runtime.seen import SeenContainer, SeenPod, State
 from nodeagent.static import StaticPods
+from nodeagent.waiting import until
 
+log = structlog.get_logger()
+
+AGAIN = (1.0, 60.0)  # seconds until a worker that failed is run again
 Engage = Callable[[Pod, SeenPod | None, bool], Worker]  # of a pod, what was seen of it, and whether it is a leftover
 
 
 class Crew:
     """`workers` are those that there are now, `desired` what meshd wants. `blind`: nobody has looked at the host yet;
-    `found` is what the last look at everything showed of pods that have no worker."""
+    `failed` is told of a bug that a pod brought out; `found` is what the last look at everything showed of pods that have no worker."""
 
     def __init__(
-        self, static: StaticPods, board: Board, engage: Engage, spawn: Callable[[Coroutine[Any, Any, None]], None]
-    ) -> None:
+        self, static: StaticPods, board: Board, engage: Engage, spawn: Callable[[Coroutine[Any, Any, None]], None],
+        failed: Callable[[Pod, Exception], None],
+    ) -> None:  # fmt: skip
         self.desired = Desired()
         self.workers: dict[str, Worker] = {}
         self.found: dict[str, SeenPod] = {}
@@ -36,6 +45,7 @@ class Crew:
         self._board = board
         self._engage = engage
         self._spawn = spawn
+        self._failed = failed
 
     def wanted(self) -> Mapping[str, Pod]:
         """What is to be here, by uid."""
@@ -71,13 +81,31 @@ class Crew:
         self._spawn(self._employ(uid, worker))
 
     async def _employ(self, uid: str, worker: Worker) -> None:
-        await worker.run()
+        await self._toil(uid, worker)
         del self.workers[uid]
         self._gone.add(uid)
         if not self.workers:
             self.empty.set()
         if worker.absent and uid in self.wanted():
             self.spread()
+
+    async def _toil(self, uid: str, worker: Worker) -> None:
+        """Runs it to its end; after a bug again, after ever longer pauses or as soon as the pod changes."""
+        now, pauses = asyncio.get_running_loop().time, Pauses(*AGAIN)
+        while True:
+            began = now()
+            worker.changed.clear()
+            try:
+                await worker.run()
+            except Exception as error:
+                if now() - began > AGAIN[1]:
+                    pauses.reset()
+                wait = pauses.next()
+                log.exception("pod_failed", pod=uid, seconds=wait)
+                self._failed(worker.pod, error)
+                await until(worker.changed, wait)
+            else:
+                return
 
     def poke_timer(self, uid: str) -> None:
         """The worker is to think again, without a look at the host."""

@@ -92,6 +92,9 @@ class Hooks:
                 failure = outcome.output or "it failed"
         except TimeoutError:
             failure = "it was not over in time"
+        except Exception as error:  # a bug: the pod must end all the same, and so must the hooks of others
+            log.exception("hook_broke", container=seen.name, pod=seen.pod_uid)
+            failure = f"the agent of this host fails on it ({type(error).__name__})"
         finally:
             if deadline:
                 self._scopes.pop(seen.id, None)

@@ -5,7 +5,7 @@ the host. The worker ends when nothing of the pod is left.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import structlog
@@ -18,7 +18,7 @@ from mesh.v1.node_pb2 import PodReport, SecretReceipt
 from nodeagent.board import Board
 from nodeagent.desired import Given
 from nodeagent.events import backoffs, statuses_of
-from nodeagent.pods.actions import Facts
+from nodeagent.pods.actions import Action, Facts
 from nodeagent.pods.admit import Answer, Door
 from nodeagent.pods.asked import Asked
 from nodeagent.pods.environment import expand
@@ -62,6 +62,8 @@ class Worker(Asked):
         self._quiet = quiet  # a leftover that nobody knows: nothing is told of it
         self._poked = asyncio.Event()
         self.still = asyncio.Event()  # nothing of it runs, and its record says so
+        self.changed = asyncio.Event()  # the pod is to be something else; whoever waits for it clears it
+        self._recalled = False  # what the disk had of it is known
         self._late: asyncio.TimerHandle | None = None
         self._receipts: list[SecretReceipt] = []
         super().__init__(pod, PodState(pod, _hashes(pod), given, seen=seen, stale=False), mirror=mirror, absent=quiet)
@@ -107,6 +109,7 @@ class Worker(Asked):
                 self.wanted = pod
                 self.state.pod = granted(pod, self.state.record.allocated)
             self._configure(given)
+        self.changed.set()
         self._poked.set()
 
     def _configure(self, given: Given) -> None:
@@ -122,16 +125,20 @@ class Worker(Asked):
         self._poked.set()
 
     async def run(self) -> None:
-        """The loop; returns when the pod is gone."""
+        """The loop; returns when the pod is gone. Raises what a bug raises: it may be run again, and looks first."""
         async with asyncio.TaskGroup() as probes:
             try:
                 await self._run(probes)
             finally:
                 self.prober.stop()
+                self._quiet_later()
+                self._resting, self.state.stale = False, True
 
     async def _run(self, probes: asyncio.TaskGroup) -> None:
         state = self.state
-        state.record = state.saved = await asyncio.to_thread(self._read_record)
+        if not self._recalled:
+            state.record = state.saved = await asyncio.to_thread(self._read_record)
+            self._recalled = True
         state.pod = granted(self.wanted, state.record.allocated)
         await self._remember()
         while not state.gone:
@@ -146,11 +153,7 @@ class Worker(Asked):
             self._probe(facts, probes)
             if decision.actions:
                 self._tell_later()
-                steps = [self._executor.perform(action, state, facts) for action in decision.actions]
-                if len(steps) == 1:
-                    await steps[0]
-                else:
-                    await asyncio.gather(*steps)
+                await self._perform(decision.actions, facts)
                 continue
             if state.record.verdicts != state.saved.verdicts:  # or a new agent would say otherwise for a moment (P21)
                 await self._executor.save(state)
@@ -165,6 +168,16 @@ class Worker(Asked):
         self._door.freed()
         self.still.set()
         self._tell_gone()
+
+    async def _perform(self, actions: Sequence[Action], facts: Facts) -> None:
+        """Side by side; a bug in one ends them all, so that none goes on when the worker is run again."""
+        steps = [self._executor.perform(action, self.state, facts) for action in actions]
+        if len(steps) == 1:
+            await steps[0]
+            return
+        async with asyncio.TaskGroup() as group:
+            for step in steps:
+                group.create_task(step)
 
     def _take(self) -> bool:
         """The pod is this host's from now on, or rejected for good (S7); what was found running is not asked. False:

@@ -27,6 +27,7 @@ _STARTED_ERRORS = Family("kubelet_started_containers_errors_total", "counter", "
 _PULLED = Family("kubelet_image_pull_duration_seconds", "histogram", "How long pulls of images took.")
 _RESTARTS = Family("mesh_container_restarts_total", "counter", "Times that a container was started again.")
 _REFUSED = Family("mesh_agent_refused_calls_total", "counter", "What came as the control service's and was refused.")
+_FAILED = Family("mesh_agent_pod_failures_total", "counter", "Bugs of the agent that a pod brought out.")
 _READY = Family("mesh_container_ready", "gauge", "1 when the container is ready.")
 
 _PROBES = Family("prober_probe_total", "counter", "Probes by their result.")
@@ -53,6 +54,7 @@ def kubelet(page: Page, node: str, subjects: Sequence[Subject], operations: Oper
         page.histogram(_TOOK, of, took)
     page.histogram(_STARTS, "", operations.starts)
     page.one(_EVICTIONS, operations.evictions)
+    page.one(_FAILED, operations.failed)
     page.put(_REFUSED, [(labels({"method": method}), times) for method, times in operations.refused.items()])
     starts, pulls = operations.took.get("start_container"), operations.took.get("pull_image")
     page.one(_STARTED, starts.count if starts else 0)

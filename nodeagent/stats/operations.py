@@ -27,6 +27,7 @@ class Operations:
         self.errors: Counter[str] = Counter()
         self.starts = Histogram(tuple(float(s) for s in STARTS))  # a pod's
         self.evictions = 0
+        self.failed = 0  # workers of pods that a bug ended
         self.refused: Counter[str] = Counter()  # what came as meshd's, by method
 
     def counted(self, runtime: Runtime) -> Runtime:

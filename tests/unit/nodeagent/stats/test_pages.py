@@ -169,6 +169,7 @@ def test_the_agent_by_the_kubelets_names() -> None:
     operations.took["start_container"].observe(0.2)
     operations.errors["start_container"] += 1
     operations.refused["assign"] += 2
+    operations.failed += 3
     kubelet.kubelet(page, "node1", [subject()], operations)
     figures = parse(page.render())
     assert figures.of("kubelet_node_name", node="node1") == 1
@@ -178,6 +179,7 @@ def test_the_agent_by_the_kubelets_names() -> None:
     assert figures.of("kubelet_runtime_operations_total", operation_type="start_container") == 1
     assert figures.of("kubelet_started_containers_errors_total") == 1
     assert figures.of("mesh_agent_refused_calls_total", method="assign") == 2
+    assert figures.of("mesh_agent_pod_failures_total") == 3
     assert figures.of("mesh_container_restarts_total", pod="web", container="main") == 1
 
 
