@@ -1,7 +1,7 @@
 """The workers of a host's pods: who is wanted here gets one, and it goes when nothing of its pod is left.
 
 Rule: it only hires and tells; what a pod is to be comes from the newest order and the host's static pods. A bug that
-one pod brings out is that pod's alone: it is logged and told, and its worker is run again after a pause; all others go on.
+one pod brings out is that pod's alone: it is logged and told, and its worker is run again after a pause.
 """
 
 import asyncio
@@ -28,7 +28,8 @@ Engage = Callable[[Pod, SeenPod | None, bool], Worker]  # of a pod, what was see
 
 class Crew:
     """`workers` are those that there are now, `desired` what meshd wants. `blind`: nobody has looked at the host yet;
-    `failed` is told of a bug that a pod brought out; `found` is what the last look at everything showed of pods that have no worker."""
+    `found` is what the last look at everything showed of pods that have no worker. `failed` is told of bugs that
+    pods brought out."""
 
     def __init__(
         self, static: StaticPods, board: Board, engage: Engage, spawn: Callable[[Coroutine[Any, Any, None]], None],

@@ -1,6 +1,6 @@
 """How the agent's log is written, wherever it is hosted: one JSON object a line.
 
-Rule: errors are told in full, times are UTC.
+Rule: times are UTC; a traceback never shows the values of variables, which may be secret.
 """
 
 import structlog
@@ -9,6 +9,6 @@ from structlog.typing import Processor
 PROCESSORS: list[Processor] = [
     structlog.processors.add_log_level,
     structlog.processors.TimeStamper(fmt="iso", utc=True),
-    structlog.processors.dict_tracebacks,
+    structlog.processors.ExceptionRenderer(structlog.tracebacks.ExceptionDictTransformer(show_locals=False)),
     structlog.processors.JSONRenderer(),
 ]
