@@ -124,7 +124,7 @@ async def _to_the_end(client: "AsyncClient", held: "Object", watch: bool, said: 
 async def _tell_troubles(client: "AsyncClient", held: "Object") -> None:
     """Says once of each pod and reason what holds it up, as soon as it is known: a deadline may be ten minutes away."""
     from mesh.cli.rollouts import held_up, trouble
-    from mesh.errors import Forbidden
+    from mesh.errors import MeshError
     from mesh.model.selectors import format_labels
     from mesh.model.workloads import selector_of
     from mesh.v1.core_pb2 import Pod
@@ -137,7 +137,7 @@ async def _tell_troubles(client: "AsyncClient", held: "Object") -> None:
             if change.type != "DELETED" and reason and (pod.metadata.uid, reason) not in said:
                 said.add((pod.metadata.uid, reason))
                 click.echo(f"  {trouble(pod)}")
-    except Forbidden:  # who may see the workload alone hears of it alone
+    except MeshError:  # who may not see pods, say, hears of the rollout alone
         return
 
 

@@ -15,7 +15,6 @@ kind: Deployment
 metadata: {name: web, labels: {app: web}}
 spec:
   replicas: 3
-  progressDeadlineSeconds: 2
   selector: {matchLabels: {app: web}}
   template:
     metadata: {labels: {app: web}}
@@ -96,6 +95,7 @@ async def test_a_rollout_that_fails_says_why_and_how(fleet: RunningMeshd, mesh: 
     await rolled_out(mesh)
     for number in (1, 2):
         await mesh("cordon", f"host{number}")  # new pods find no place
+    await mesh("patch", "deployment", "web", "-p", '{"spec": {"progressDeadlineSeconds": 2}}')
     await mesh("set", "image", "deployment/web", "app=localhost/web:2")
     result = await mesh("rollout", "status", "deployment/web", "--timeout=60s")
     assert result.code == 1
@@ -106,7 +106,7 @@ async def test_a_rollout_that_fails_says_why_and_how(fleet: RunningMeshd, mesh: 
 
 
 async def test_what_holds_a_rollout_up_is_told_while_it_is_followed(mesh: Cli) -> None:
-    await mesh("apply", "-f", "-", stdin=WEB.replace("progressDeadlineSeconds: 2", "progressDeadlineSeconds: 600"))
+    await mesh("apply", "-f", "-", stdin=WEB)
     await rolled_out(mesh)
     for number in (1, 2):
         await mesh("cordon", f"host{number}")  # new pods find no place
@@ -250,6 +250,7 @@ async def test_rollouts_of_every_deployment(mesh: Cli) -> None:
     for name in ("web", "db"):
         await mesh("apply", "-f", "-", stdin=WEB.replace("name: web,", f"name: {name},"))
     told = await mesh("rollout", "status", "deployment", "--timeout=60s")
+    assert told.code == 0, told
     assert [line.split('"')[1] for line in told.out.splitlines() if "successfully" in line] == ["db", "web"]
     assert (
         await mesh("rollout", "restart", "deploy")
