@@ -38,17 +38,15 @@ from mesh.rpc.handshakes import watched
 from mesh.rpc.rayaccess import RayAccess
 from mesh.rpc.tls import Tls
 from mesh.sessions import Trust
-from mesh.store import etcdkeys
-from mesh.store.copying import reaching, read_etcd, write_backup
+from mesh.sharing import rotation, take_authority, take_keys, with_shared_authority
+from mesh.store.copying import read_etcd, write_backup
 from mesh.store.encrypted import EncryptedCodec
 from mesh.store.etcd import EtcdStore
 from mesh.store.etcdclient import address_of
-from mesh.store.etcdlayout import Layout
 from mesh.store.etcdplace import place_told
 from mesh.store.history import Retention
 from mesh.store.keyring import Keyring
 from mesh.store.keysource import CredentialKeys, FileKeys, KeySource, is_under_passphrase
-from mesh.store.rotation import KeyRotation
 from mesh.store.sqlite import SqliteStore
 from mesh.supervised import notify, say_alive
 from mesh.supervision.programs import TUNNEL_PORT
@@ -101,17 +99,19 @@ async def serve(config: MeshdConfig) -> None:
     tls = Tls(pki.Pair(read_file(config.pki.certificate), read_file(handed(config.pki.key))), read_file(config.pki.ca))
     pki.expires(tls.server.certificate)  # raises for what is none
     source, ring = await _keys(config)
-    await _take_keys(config, source, ring, tls)
+    await take_keys(config, source, ring, tls)
     audit = _audit(config)
     store = await _open(config, EncryptedCodec(ring))
-    settings = replace(_settings(config, store, tls), audit=audit, rotation=_rotation(source, ring, store, tls))
+    settings = replace(_settings(config, store, tls), audit=audit, rotation=rotation(source, ring, store, tls))
     try:
         async with AsyncExitStack() as stack:
             if isinstance(store, EtcdStore):
                 etcd = config.etcd
                 election = Election(store, Candidate(etcd.name, etcd.advertise), etcd.lease_seconds)
+                settings = with_shared_authority(settings, store, tls)
                 settings = await stack.enter_async_context(leading(store, election, tls, settings))
-                await _take_keys(config, source, ring, tls)
+                await take_keys(config, source, ring, tls)
+                await take_authority(settings, store, tls)
                 if place := await place_told(store.client, store.layout):  # an operator's word, newer than our file
                     config = replace(config, ray=replace(config.ray, address=place))
                     settings = replace(settings, ray=_ray(config))
@@ -182,29 +182,6 @@ async def _keys(config: MeshdConfig) -> tuple[KeySource, Keyring]:
         return await unlocked(config.key_file, config.data_dir / "unlock.sock")
     source = FileKeys(config.key_file)
     return source, source.load()
-
-
-async def _take_keys(config: MeshdConfig, source: KeySource, ring: Keyring, tls: Tls) -> None:
-    """The keys that another meshd of this mesh has made: they are kept, and used from now on. Raises Unavailable."""
-    if not config.etcd.endpoints or not isinstance(source, FileKeys):
-        return
-    async with reaching(address_of(config.etcd)) as client:
-        box = await etcdkeys.keys_told(client, Layout(config.etcd.prefix))
-    if not box or (told := etcdkeys.opened(box, tls.server.key)).all() == ring.all():
-        return
-    await asyncio.to_thread(source.save, told.all())
-    ring.become(told)
-    _log.info("took_keys", first=ring.primary)
-
-
-def _rotation(source: KeySource, ring: Keyring, store: SqliteStore | EtcdStore, tls: Tls) -> KeyRotation:
-    if not isinstance(store, EtcdStore) or not isinstance(source, FileKeys):
-        return KeyRotation(source, ring, store)
-
-    async def tell(keys: Keyring) -> None:
-        await etcdkeys.tell_keys(store.client, store.layout, store.fence, etcdkeys.sealed(keys, tls.server.key))
-
-    return KeyRotation(source, ring, store, tell)
 
 
 def _audit(config: MeshdConfig) -> AuditFile:

@@ -5,6 +5,7 @@ which those who know only the old one recognise the new one. Of the bundle, the 
 issues: so the files may be written one after the other.
 """
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -70,6 +71,23 @@ class Authority:
         if self.outdated:
             raise Invalid("the authority whose key is here was replaced: bring the newer key, as docs/ha.md says")
         return replace(self, bundle=self.certificate, cross=b"")
+
+    def replaces(self, held: "Authority") -> bool:
+        """Whether another meshd has replaced `held` by this one, or has ended the trust in an older one."""
+        return self.certificate != held.certificate or (held.overlaps and not self.overlaps)
+
+    def encode(self) -> bytes:
+        """As one text, which `decode` reads."""
+        return json.dumps({name: content.decode() for name, content in self.files().items()}).encode()
+
+    @classmethod
+    def decode(cls, text: bytes) -> "Authority":
+        """Raises Unavailable for what is none."""
+        try:
+            told = json.loads(text)
+            return cls(*(str(told[name]).encode() for name in (BUNDLE, KEY, CROSS)))
+        except (ValueError, KeyError, TypeError) as error:
+            raise Unavailable("cannot read the authority that another meshd has made: it is damaged") from error
 
     def files(self) -> Mapping[str, bytes]:
         """What its files hold, in the order in which they are to be written."""

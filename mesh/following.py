@@ -12,6 +12,7 @@ import structlog
 from grpc import aio
 
 from mesh.admission import allocate
+from mesh.authority import Authority
 from mesh.config import pool_of, ports_of
 from mesh.errors import MeshError, Unavailable
 from mesh.leader import Candidate, Election
@@ -56,6 +57,8 @@ async def following(
         if settings.authority is not None:
             certificates = Certificates(settings.authority, tls, "meshd", settings.clock)
             running.append(tasks.create_task(certificates.run(), name="certificates"))
+            if settings.authorities is not None:
+                running.append(tasks.create_task(_take(certificates, settings.authorities()), name="authorities"))
         await feed.reached(0)
         server = await serve(settings.listen, tls, border, register, settings.listen_tokens)
         await server.follow()
@@ -112,6 +115,12 @@ async def members_of(store: EtcdStore, election: Election) -> pb.StatusResponse:
     for address, state in (await store.client.members()).items():
         told.store_members.add(address=address, state=state)
     return told
+
+
+async def _take(certificates: Certificates, authorities: AsyncIterator[Authority]) -> None:
+    """Goes on with what the leader makes of the authority, as it does."""
+    async for told in authorities:
+        certificates.take(told)
 
 
 def _ranges(settings: Settings) -> allocate.Ranges:

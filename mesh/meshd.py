@@ -20,6 +20,7 @@ from mesh.access.accounts import ends_tokens
 from mesh.access.revoked import LIST as REVOKED
 from mesh.access.revoked import is_revoked
 from mesh.admission import allocate
+from mesh.authority import Authority
 from mesh.config import Limits, Network, pool_of, ports_of
 from mesh.console.door import ConsoleDoor
 from mesh.console.sessions import Sessions
@@ -62,7 +63,7 @@ from mesh.reconcile.plan import Controller
 from mesh.rpc.access import Access
 from mesh.rpc.audit import Audit, NoAudit, refused_by_host
 from mesh.rpc.border import Border
-from mesh.rpc.certificates import Certificates
+from mesh.rpc.certificates import Certificates, Tell, told_nobody
 from mesh.rpc.control import About, Control
 from mesh.rpc.enrol import Enrolment
 from mesh.rpc.gate import Gate
@@ -127,6 +128,8 @@ class Settings:
     audit: Audit = field(default_factory=NoAudit)
     rotation: KeyRotation | None = None
     authority: Path | None = None  # the directory of the authority and of what it issues here
+    tell_authority: Tell = told_nobody  # takes a new one to the other meshd
+    authorities: Callable[[], AsyncIterator[Authority]] | None = None  # what other meshd make of it, as it comes
     listen_tokens: Sequence[str] = ()
     limits: Limits = field(default_factory=Limits)
     ray: RayAccess | None = None  # for hosts that join
@@ -188,7 +191,7 @@ class Meshd:
         settings, tls = self.settings, self.tls
         if tls is None or settings.authority is None:
             return None
-        certificates = Certificates(settings.authority, tls, "meshd", settings.clock)
+        certificates = Certificates(settings.authority, tls, "meshd", settings.clock, settings.tell_authority)
         self.enrolment = Enrolment(
             self.store, self.feed, certificates, settings.clock, settings.listen_tokens, settings.ray
         )

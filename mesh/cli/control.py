@@ -115,7 +115,7 @@ def _pack(file: Path, root: Path) -> None:
 def _add(session: Session, file: Path, output: str, root: Path) -> None:
     """Make this host, which has joined, a control host by a pack (- reads it from standard input).
 
-    Do it again with a new pack when an authority was replaced (`mesh certs rotate-ca`, `rotate-ray-ca`).
+    Do it again with a new pack when Ray's authority was replaced (`mesh certs rotate-ray-ca`).
     """
     from mesh.supervision import control, up
 

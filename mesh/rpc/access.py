@@ -3,7 +3,6 @@
 Rule: everyone may ask about himself; about others who may impersonate them (the verb on users and groups).
 """
 
-import asyncio
 from collections.abc import Callable
 from typing import Any
 
@@ -147,7 +146,7 @@ class Access(AccessServicer):
     async def RotateAuthority(self, request: pb.RotateAuthorityRequest, context: Context) -> pb.RotateAuthorityResponse:
         """Begins with a new authority, or ends the trust in the old one."""
         keeper = self._keeper
-        await asyncio.to_thread(keeper.certificates.finish if request.finish else keeper.certificates.rotate)
+        await (keeper.certificates.finish() if request.finish else keeper.certificates.rotate())
         return pb.RotateAuthorityResponse(authorities=_authorities(keeper))
 
     @property

@@ -5,7 +5,7 @@ pair always fit. Nothing restarts: the next handshake takes what is newest.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import structlog
@@ -22,12 +22,22 @@ _LONGEST = 3600.0  # seconds between two looks at the clock, which may be set
 _SOONEST = 60.0
 _log = structlog.get_logger("mesh.rpc")
 
+Tell = Callable[[Authority], Awaitable[None]]
+
+
+async def told_nobody(_changed: Authority) -> None:
+    """Of a meshd that is alone."""
+
 
 class Certificates:
-    """Those in `directory`; `tls` is told of what the server is to use. `clock`: nanoseconds since the epoch."""
+    """Those in `directory`; `tls` is told of what the server is to use. `clock`: nanoseconds since the epoch. `tell`
+    takes an authority to the other meshd before anything is issued by it, or raises Unavailable."""
 
-    def __init__(self, directory: Path, tls: Tls, server: str, clock: Callable[[], int]) -> None:
+    def __init__(
+        self, directory: Path, tls: Tls, server: str, clock: Callable[[], int], tell: Tell = told_nobody
+    ) -> None:
         self._directory = directory
+        self._tell = tell
         self._tls = tls
         self._server = server  # the name of its own certificate's file, "meshd"
         self._clock = clock
@@ -55,15 +65,20 @@ class Certificates:
         paths = (path for path in sorted(self._directory.glob("*.crt")) if path.name not in (BUNDLE, CROSS))
         return {path.stem: path.read_bytes() for path in paths if path.with_suffix(".key").exists()}
 
-    def rotate(self) -> None:
-        """Begins with a new authority; what this host holds is issued anew by it at once."""
-        self._write(self.authority.rotated("mesh", self._now(), _OVERLAP))
-        self.renew()
+    async def rotate(self) -> None:
+        """Begins with a new authority; what this host holds is issued anew by it. Raises Invalid, Unavailable."""
+        await self._change(self.authority.rotated("mesh", self._now(), _OVERLAP))
 
-    def finish(self) -> None:
-        """Ends the trust in older authorities."""
-        self._write(self.authority.finished())
-        self.renew(everything=True)
+    async def finish(self) -> None:
+        """Ends the trust in older authorities. Raises Invalid, Unavailable."""
+        await self._change(self.authority.finished())
+
+    def take(self, told: Authority) -> None:
+        """Goes on with what another meshd has made of the authority, if that is new here."""
+        if told.replaces(self.authority):
+            self._write(told)
+            self.renew(everything=True)
+            _log.info("took_authority", fingerprint=pki.fingerprint(told.certificate))
 
     def renew(self, everything: bool = False) -> float:
         """Issues anew what is due, tells the server, and returns in how many seconds to look again."""
@@ -73,7 +88,8 @@ class Certificates:
             kept = (self._renewed(name, chain, held) if stale else None) or chain
             pauses.append(float(pki.due(kept, now)))
         if held.overlaps and not held.outdated and pki.issued(held.certificate) + _OVERLAP * pki.DAY < now:
-            self.finish()
+            self._write(held.finished())  # as every meshd does by itself
+            return self.renew(everything=True)
         self._tls.replace(Pair(self._read(f"{self._server}.crt"), self._read(f"{self._server}.key")), held.bundle)
         return max(_SOONEST, min(pauses))
 
@@ -86,6 +102,11 @@ class Certificates:
                 _log.error("certificates_not_renewed", error=str(error))
                 pause = _SOONEST
             await asyncio.sleep(pause)
+
+    async def _change(self, changed: Authority) -> None:
+        await self._tell(changed)
+        await asyncio.to_thread(self._write, changed)
+        await asyncio.to_thread(self.renew, everything=True)
 
     def _renewed(self, name: str, chain: bytes, held: Authority) -> bytes | None:
         request = pki.request_of(chain)

@@ -131,11 +131,11 @@ async def write_etcd(client: EtcdClient, layout: Layout, copy: Copy, *, over: bo
 
 
 def filling(layout: Layout, head: Head) -> pb.TxnRequest:
-    """Empties the store in etcd, unless a meshd leads on it, and says that a copy into it has begun: one whose keys are
-    those of who copies."""
+    """Empties the store in etcd, unless a meshd leads on it, and says that a copy into it has begun: one whose keys and
+    authority are those of who copies."""
     begun = put(layout.head, replace(head, filling=True).encode())
-    forgotten = pb.RequestOp(request_delete_range=pb.DeleteRangeRequest(key=layout.keys))
-    emptied = [_all_below(layout.objects), _all_below(layout.log), forgotten, begun]
+    boxes = (pb.RequestOp(request_delete_range=pb.DeleteRangeRequest(key=key)) for key in layout.boxes.values())
+    emptied = [_all_below(layout.objects), _all_below(layout.log), *boxes, begun]
     return pb.TxnRequest(compare=[unchanged(layout.leader, 0)], success=emptied)
 
 

@@ -4,7 +4,7 @@
     <prefix>log/<revision, 16 hex>     one commit: which keys it wrote, in order, JSON
     <prefix>objects/<kind>/<ns>/<name> an object: its revision (8 bytes), then the codec's bytes
     <prefix>leader                     who leads, by a lease (mesh/leader.py)
-    <prefix>keys                       the store's keys, in a box (mesh/store/etcdkeys.py)
+    <prefix>keys, <prefix>authority    the store's keys and the mesh's authority, in boxes (mesh/store/etcdboxes.py)
     <prefix>place                      where Ray's head is (mesh/store/etcdplace.py)
 
 Rule: pure. An object's value carries its own revision, for etcd's are other numbers: a box made anew (a key's rotation)
@@ -23,6 +23,7 @@ from mesh.model.kinds import Object
 from mesh.store.port import Codec, Event
 
 SCHEMA = 1
+KEYS, AUTHORITY = "store keys", "authority"  # what is in boxes
 _REVISION = struct.Struct(">Q")
 
 
@@ -96,7 +97,7 @@ class Layout:
         self.prefix = prefix.encode()
         self.head = self.prefix + b"head"
         self.leader = self.prefix + b"leader"
-        self.keys = self.prefix + b"keys"
+        self.boxes = {KEYS: self.prefix + b"keys", AUTHORITY: self.prefix + b"authority"}
         self.place = self.prefix + b"place"
         self.log = self.prefix + b"log/"
         self.objects = self.prefix + b"objects/"

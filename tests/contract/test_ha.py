@@ -2,12 +2,15 @@
 
 import asyncio
 import base64
+import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
+from mesh import pki
+from mesh.authority import BUNDLE, KEY, Authority
 from mesh.errors import Unavailable
 from mesh.etcd import etcd_pb2 as pb
 from mesh.following import leading
@@ -16,6 +19,7 @@ from mesh.meshd import Meshd, Settings
 from mesh.model.keys import Key
 from mesh.model.pods import is_ready
 from mesh.rpc.tls import Tls
+from mesh.sdk.access import Access
 from mesh.sdk.client import AsyncClient
 from mesh.sdk.context import Context
 from mesh.sdk.secrets import Secrets
@@ -31,7 +35,8 @@ from tests.harness.agents import VITALS
 from tests.harness.control import StaticHosts, certify, test_pki
 from tests.harness.etcd import EtcdCluster, etcd_cluster
 from tests.harness.fake_runtime import FakeHost, FakeRuntime
-from tests.harness.members import members
+from tests.harness.members import Members, members
+from tests.harness.waiting import wait_for_other
 
 
 @pytest.fixture(scope="module")
@@ -129,6 +134,44 @@ async def test_a_new_key_of_the_store_reaches_who_follows_and_is_in_etcd_in_a_bo
         everything = b"".join(kv.value for kv in found.kvs)
         assert base64.b64decode(line.split()[-1]) not in everything
         assert line.split()[-1].encode() not in everything
+
+
+def trusting(directory: Path, mesh: Members, *names: str) -> Context:
+    """The administrator's context by the authority in this directory."""
+    held = Authority(*((directory / name).read_bytes() for name in (BUNDLE, KEY)))
+    wish = pki.wish()
+    certificate = held.certify(pki.user("admin", ("mesh:admins",)), wish.certificate, int(time.time()), 3600)
+    texts = (held.bundle.decode(), certificate.decode(), wish.key.decode())
+    return Context(mesh.context(*names).servers, *texts)
+
+
+async def test_a_new_authority_reaches_who_follows_and_is_in_etcd_in_a_box_alone(
+    tmp_path: Path, etcd: EtcdCluster
+) -> None:
+    first, second = tmp_path / "f" / "pki", tmp_path / "g" / "pki"
+    before = test_pki().ca.key.decode()
+    async with members(tmp_path, etcd, "f", "g") as mesh:
+        async with AsyncClient(mesh.context(), timeout=30) as client:
+            await Access(client.over).rotate_authority()
+            made = await asyncio.to_thread(wait_for_other, second / KEY, before, 30)
+            assert made == (first / KEY).read_text()
+            await mesh.kill("f")
+            await mesh.writes(client, config("by-the-follower"))
+
+        async with AsyncClient(trusting(second, mesh), timeout=30) as client:
+            shown = await Access(client.over).rotate_authority(finish=True)  # while the other one is away
+            assert [certificate.note for certificate in shown] == ["issues"]
+            both = (first / BUNDLE).read_text()
+            await mesh.start("f")
+            only = await asyncio.to_thread(wait_for_other, first / BUNDLE, both, 30)
+            assert only == (second / BUNDLE).read_text()
+            async with AsyncClient(trusting(second, mesh, "f"), timeout=30) as follower:  # by its new certificate
+                assert (await follower.get(ConfigMap, "by-the-follower")).data["x"] == "1"
+
+        async with reaching(etcd.address()) as reader:
+            found = await reader.range(pb.RangeRequest(key=b"/", range_end=b"0"))
+        everything = b"".join(kv.value for kv in found.kvs)
+        assert made.splitlines()[1].encode() not in everything
 
 
 WEB = """

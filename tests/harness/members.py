@@ -29,9 +29,10 @@ listen = ["127.0.0.1:{port}"]
 data_dir = "{data}"
 key_file = "{root}/store.key"
 [pki]
-ca = "{root}/ca.pem"
-certificate = "{root}/meshd.pem"
-key = "{root}/meshd.key"
+authority = "{data}/pki"
+ca = "{data}/pki/ca.crt"
+certificate = "{data}/pki/meshd.crt"
+key = "{data}/pki/meshd.key"
 [etcd]
 endpoints = [{endpoints}]
 ca = "{files[ca]}"
@@ -123,14 +124,11 @@ def config(root: Path, data: Path, etcd: EtcdCluster, *, name: str, port: int, l
 @asynccontextmanager
 async def members(root: Path, etcd: EtcdCluster, *names: str, lease: int = 5) -> AsyncIterator[Members]:
     """They run; all of them are killed at the end."""
-    certs = test_pki()
-    for name, content in (("ca.pem", certs.ca.certificate), ("meshd.pem", certs.server.certificate),
-                          ("meshd.key", certs.server.key)):  # fmt: skip
-        (root / name).write_bytes(content)
+    (root / "ca.pem").write_bytes(test_pki().ca.certificate)
     create_key_file(root / "store.key")
     ports = dict(zip(names, free_ports(len(names)), strict=True))
     for name, port in ports.items():
-        (root / name).mkdir(mode=0o700)
+        _certify(root / name / "pki")
         shutil.copy(root / "store.key", root / name / "store.key")  # each host has its own file
         text = config(root, root / name, etcd, name=name, port=port, lease=lease)
         (root / f"{name}.toml").write_text(text.replace(f"{root}/store.key", f"{root}/{name}/store.key"))
@@ -142,3 +140,12 @@ async def members(root: Path, etcd: EtcdCluster, *names: str, lease: int = 5) ->
     finally:
         for name in list(mesh.processes):
             await mesh.kill(name)
+
+
+def _certify(directory: Path) -> None:
+    """What every control host has the same: the authority with its key, and meshd's own."""
+    directory.mkdir(mode=0o700, parents=True)
+    certs = test_pki()
+    for name, pair in (("ca", certs.ca), ("meshd", certs.server)):
+        (directory / f"{name}.crt").write_bytes(pair.certificate)
+        (directory / f"{name}.key").write_bytes(pair.key)

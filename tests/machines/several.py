@@ -87,6 +87,7 @@ def own(lab: Lab, bundle: Path) -> None:
         upgraded(lab, inventory(lab, release, etcd=True, **ASKED), named(release))
     hosts = inventory(lab, mine, etcd=True, **ASKED)
     keys(lab, hosts)
+    authorities(lab, hosts)
     head_lost(lab)
     _again(hosts)
     timed("reset", lambda: play(hosts, "reset", *EVERYTHING))
@@ -102,6 +103,22 @@ def keys(lab: Lab, hosts: Path) -> None:
         for wanted in (*CONTROL, FIRST):
             timed(f"{wanted} leads", lambda wanted=wanted: led_by(lab, wanted))
             _reads(lab, wanted)
+    _none_failed(found)
+
+
+def authorities(lab: Lab, hosts: Path) -> None:
+    """Another authority of the mesh, made by the second meshd, and another one of Ray: nobody is left behind."""
+    with asked(lab) as found:
+        led_by(lab, SECOND)
+        lab.ssh(FIRST, "mesh", "certs", "rotate-ca")
+        timed("another authority, and certificates by it", lambda: play(hosts, "rotate_certs"))
+        lab.ssh(FIRST, "mesh", "certs", "rotate-ca", "--finish")
+        for wanted in (FIRST, SECOND, FIRST):
+            timed(f"{wanted} leads", lambda wanted=wanted: led_by(lab, wanted))
+            _reads(lab, wanted)
+        lab.ssh(FIRST, "mesh", "certs", "rotate-ray-ca")
+        timed("Ray's is another one, and every host comes in again", lambda: play(hosts, "rotate_certs"))
+        timed("every host is Ready", lambda: converged(lab))
     _none_failed(found)
 
 
