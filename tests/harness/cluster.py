@@ -29,6 +29,7 @@ from mesh.store.memory import MemoryStore
 from mesh.store.port import Event
 from mesh.v1 import control_pb2 as pb
 from mesh.v1 import node_pb2
+from mesh.v1.core_pb2 import Event as Told
 from mesh.v1.core_pb2 import Node, Pod
 from tests.harness.control import StaticHosts
 from tests.harness.fake_runtime import FakeRuntime
@@ -209,6 +210,8 @@ class Checks:
                 self._pod(before, now)
             elif isinstance(before, Pod):
                 self._removed(before)
+            if isinstance(now, Told):
+                assert now.reason != "ControllerFailed", f"{now.message}: {now.involved_object.name}"
             if isinstance(before, Node) and isinstance(now, Node):
                 assert before.spec.pod_cidr in ("", now.spec.pod_cidr), "a node's range of addresses changed"
         self._whole()
