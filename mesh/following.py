@@ -4,9 +4,10 @@ Rule: it writes nothing and orders no host; what it shows is the store's, a mome
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from typing import Any
 
 import structlog
 from grpc import aio
@@ -27,13 +28,23 @@ from mesh.rpc.tls import Tls
 from mesh.store.etcd import EtcdStore
 from mesh.store.feed import Feed
 from mesh.supervised import notify
+from mesh.v1 import access_pb2_grpc as access
 from mesh.v1 import control_pb2 as pb
-from mesh.v1.control_pb2_grpc import add_ControlServicer_to_server, add_ResourcesServicer_to_server
+from mesh.v1 import control_pb2_grpc as control
+from mesh.v1 import secrets_pb2_grpc as secrets
 
 _log = structlog.get_logger("mesh.leader")
 _SHOWN = frozenset(
     f"/mesh.v1.{method}"
     for method in ("Resources/Get", "Resources/List", "Resources/Watch", "Control/Status", "Control/Kinds")
+)
+# Known here, so that who calls them is told who leads; none is ever reached.
+_THE_LEADERS: Sequence[tuple[Callable[[Any, aio.Server], None], type[Any]]] = (
+    (access.add_AccessServicer_to_server, access.AccessServicer),
+    (secrets.add_SecretsServicer_to_server, secrets.SecretsServicer),
+    (control.add_PodsServicer_to_server, control.PodsServicer),
+    (control.add_ImagesServicer_to_server, control.ImagesServicer),
+    (control.add_MeasurementsServicer_to_server, control.MeasurementsServicer),
 )
 
 
@@ -49,8 +60,10 @@ async def following(
     about = About(settings.clock(), settings.store_name, lambda: "the leader's", tuple, members=settings.members)
 
     def register(server: aio.Server) -> None:
-        add_ResourcesServicer_to_server(resources, server)
-        add_ControlServicer_to_server(Control(feed, about), server)
+        control.add_ResourcesServicer_to_server(resources, server)
+        control.add_ControlServicer_to_server(Control(feed, about), server)
+        for add, servicer in _THE_LEADERS:
+            add(servicer(), server)
 
     async with asyncio.TaskGroup() as tasks:
         running = [tasks.create_task(feed.run(), name="feed")]

@@ -14,7 +14,7 @@ TOKEN = click.option(
 
 
 @click.command("login", cls=Verb, short_help="Become a user of a mesh by a token.")
-@click.argument("address", metavar="HOST:PORT")
+@click.argument("address", metavar="HOST:PORT[,HOST:PORT…]")
 @TOKEN
 @click.option("--name", metavar="CONTEXT", help="What the context is called; by default the mesh's host.")
 @click.pass_obj
@@ -22,8 +22,8 @@ TOKEN = click.option(
 async def command(session: Session, address: str, text: str | None, name: str | None) -> None:
     """Become a user of a mesh by a token, and make its context the current one.
 
-    The port is the one for tokens (7444 as a rule). The key is made here and stays here; the certificate is renewed
-    while you use it.
+    The port is the one for tokens (7444 as a rule); of several meshd name all. The key is made here and stays here; the
+    certificate is renewed while you use it.
     """
     from mesh.sdk import context
     from mesh.sdk.enrol import enrol
@@ -31,7 +31,7 @@ async def command(session: Session, address: str, text: str | None, name: str | 
     enrolled = await enrol(address, read_token(text))
     if enrolled.node:
         raise click.UsageError("this was a host's token, which is used up now: `mesh node join` is for those")
-    called = name or session.context or address.rpartition(":")[0].strip("[]")
+    called = name or session.context or address.partition(",")[0].rpartition(":")[0].strip("[]")
     folder = context.config_path().parent / "pki" / called.replace("/", "_")
     write_pair(folder, "user", enrolled.pair.certificate, enrolled.pair.key, enrolled.authorities)
     made = context.Context(

@@ -38,7 +38,7 @@ command.add_command(node_ports.command, "ports")
 
 
 @command.command("join", cls=Verb)
-@click.argument("address", metavar="HOST:PORT")
+@click.argument("address", metavar="HOST:PORT[,HOST:PORT…]")
 @TOKEN
 @click.option("--node-name", metavar="NAME", help="This host's name in the mesh; the hostname by default.")
 @click.option("--node-ip", metavar="IP", help="Its address to other hosts; by default the one it reaches them with.")
@@ -49,9 +49,9 @@ def _join(
 ) -> None:
     """Make this host one of a mesh, by a token.
 
-    HOST:PORT is where meshd takes tokens (port 7444 as a rule). Looks first whether this machine can be a host, gets
-    its certificate and what Ray needs, starts the host's programs, and waits until the mesh calls it Ready. A host
-    whose certificate has run out comes in again by a new token, and its pods do not notice.
+    HOST:PORT is where meshd takes tokens (port 7444 as a rule); of several meshd name all. Looks first whether this
+    machine can be a host, gets its certificate and what Ray needs, starts the host's programs, and waits until the mesh
+    calls it Ready. A host whose certificate has run out comes in again by a new token, and its pods do not notice.
     """
     from mesh.supervision import up
     from mesh.supervision.layout import Layout

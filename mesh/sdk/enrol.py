@@ -45,8 +45,19 @@ class Enrolled:
     ray: RayPart | None = None
 
 
-async def enrol(address: str, token: str, node: str = "", node_ip: str = "") -> Enrolled:
-    """Uses a token up at "host:port"; a host says its name and its address. Raises Invalid, Forbidden, Unavailable."""
+async def enrol(addresses: str, token: str, node: str = "", node_ip: str = "") -> Enrolled:
+    """Uses a token up at "host:port", or at the one that leads of several with commas between them; a host says its
+    name and its address. Raises Invalid, Forbidden, Unavailable."""
+    refused: list[str] = []
+    for address in addresses.split(","):
+        try:
+            return await _enrol(address.strip(), token, node, node_ip)
+        except Unavailable as error:
+            refused.append(error.message)
+    raise Unavailable("; ".join(refused))
+
+
+async def _enrol(address: str, token: str, node: str, node_ip: str) -> Enrolled:
     shown = tokens.read(token)
     chain = await asyncio.to_thread(_chain, address)
     wanted = shown.fingerprint

@@ -22,11 +22,13 @@ from mesh.rpc.tls import Tls
 from mesh.sdk.access import Access
 from mesh.sdk.client import AsyncClient
 from mesh.sdk.context import Context
+from mesh.sdk.enrol import enrol
 from mesh.sdk.secrets import Secrets
 from mesh.start import EPOCH
 from mesh.store.codec import PlainCodec
 from mesh.store.copying import reaching
 from mesh.store.etcd import EtcdStore
+from mesh.v1.access_pb2 import CreateTokenRequest
 from mesh.v1.core_pb2 import ConfigMap, Namespace, Secret
 from nodeagent.agent import Agent
 from nodeagent.config import AgentConfig
@@ -67,6 +69,16 @@ async def test_leader_and_follower_change_places_and_nothing_is_lost(tmp_path: P
                 "follows", "follows", "leads"])  # fmt: skip
             who = {(m.name, m.leads, m.answers) for m in (await follower.status()).control_members}
             assert who == {("a", True, False), ("b", False, True)}
+
+        token = (
+            await Access(client.over).create_token(
+                CreateTokenRequest(user="dev", groups=["mesh:viewers"], ttl_seconds=600)
+            )
+        ).token
+        door, other = (f"127.0.0.1:{mesh.doors[name]}" for name in ("a", "b"))
+        with pytest.raises(Unavailable, match=rf"a leads, at 127.0.0.1:{mesh.ports['a']}"):
+            await enrol(other, token)
+        assert (await enrol(f"{other},{door}", token)).name == "dev"  # it was not used up
 
         await mesh.kill("a")  # nobody said goodbye: its lease ends
         await mesh.writes(client, config("two"))

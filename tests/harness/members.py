@@ -26,6 +26,7 @@ from tests.harness.ports import free_ports
 DEADLINE = 60.0
 _CONFIG = """
 listen = ["127.0.0.1:{port}"]
+listen_tokens = ["127.0.0.1:{door}"]
 data_dir = "{data}"
 key_file = "{root}/store.key"
 [pki]
@@ -47,10 +48,11 @@ advertise = "127.0.0.1:{port}"
 
 @dataclass(slots=True)
 class Members:
-    """`ports` by name."""
+    """`ports` by name; `doors`: where tokens are taken."""
 
     root: Path
     ports: dict[str, int]
+    doors: dict[str, int]
     processes: dict[str, asyncio.subprocess.Process] = field(default_factory=dict)
 
     def context(self, *names: str) -> Context:
@@ -114,11 +116,14 @@ class Members:
                     return
 
 
-def config(root: Path, data: Path, etcd: EtcdCluster, *, name: str, port: int, lease: int = 5) -> str:
-    """A meshd.toml: the store is in this etcd, whose certificates are written below `root`. `lease` in seconds."""
+def config(root: Path, data: Path, etcd: EtcdCluster, *, name: str, port: int, door: int = 0, lease: int = 5) -> str:
+    """A meshd.toml: the store is in this etcd, whose certificates are written below `root`. `door`: the port for
+    tokens; `lease` in seconds."""
     files = etcd.write_pki(root)
     endpoints = ", ".join(f'"{endpoint}"' for endpoint in etcd.clients)
-    return _CONFIG.format(root=root, data=data, name=name, port=port, endpoints=endpoints, lease=lease, files=files)
+    return _CONFIG.format(
+        root=root, data=data, name=name, port=port, door=door, endpoints=endpoints, lease=lease, files=files
+    )
 
 
 @asynccontextmanager
@@ -126,13 +131,14 @@ async def members(root: Path, etcd: EtcdCluster, *names: str, lease: int = 5) ->
     """They run; all of them are killed at the end."""
     (root / "ca.pem").write_bytes(test_pki().ca.certificate)
     create_key_file(root / "store.key")
-    ports = dict(zip(names, free_ports(len(names)), strict=True))
+    free = free_ports(2 * len(names))
+    ports, doors = (dict(zip(names, found, strict=True)) for found in (free[: len(names)], free[len(names) :]))
     for name, port in ports.items():
         _certify(root / name / "pki")
         shutil.copy(root / "store.key", root / name / "store.key")  # each host has its own file
-        text = config(root, root / name, etcd, name=name, port=port, lease=lease)
+        text = config(root, root / name, etcd, name=name, port=port, door=doors[name], lease=lease)
         (root / f"{name}.toml").write_text(text.replace(f"{root}/store.key", f"{root}/{name}/store.key"))
-    mesh = Members(root, ports)
+    mesh = Members(root, ports, doors)
     try:
         for name in names:
             await mesh.start(name)
