@@ -18,9 +18,8 @@ from typing import Any
 from tests.machines.lab import Failed, ask_for_lab, played
 from tests.machines.picture import Picture, differences, picture
 from tests.machines.provision import EVERYTHING, ROOT, changes, expect, play, timed, with_images
-from tests.machines.virtual import NAME, Machine, accelerated
+from tests.machines.virtual import NAME, PATIENCE, Machine, accelerated
 
-PATIENCE = 900.0
 PODS = Path(__file__).with_suffix(".yaml")
 SLOW = {"mesh_manifests_timeout": "900s"}  # an emulated processor does in a minute what others do in four seconds
 VERSIONS = (
