@@ -84,8 +84,10 @@ def _rotate_ray(session: Session, root: Path) -> None:
 
     To be done when a host was removed whose root is not to be trusted: its token of Ray counts no more, and its
     certificate of Ray does not then either. Ray and meshd are started again on this host. Every other host comes in
-    again by a new token (`mesh token create --node NAME`, and there `mesh node join`); its pods do not notice.
+    again by a new token (`mesh token create --node NAME`, and there `mesh node join`); its pods do not notice. Another
+    control host is given it by a new pack (`mesh control pack`), and hears no host until then.
     """
+    from mesh import config
     from mesh.cli.steps import Steps
     from mesh.cli.up import bring_up, host_of
     from mesh.errors import Invalid, NotFound
@@ -100,9 +102,12 @@ def _rotate_ray(session: Session, root: Path) -> None:
     if told.join:
         raise Invalid("cannot replace Ray's authority here: run this on the mesh's first host, which has it")
     setup.forget_ray_authority(layout)
+    alone = not config.parse(layout.meshd_config.read_text()).etcd.endpoints
     with Steps(session.color) as steps:
-        bring_up(host_of(layout, told), told, steps)
+        bring_up(host_of(layout, told), told, steps, awaited=alone)  # who leads elsewhere does not hear this host yet
     click.echo("Ray has another authority. The other hosts come in again: `mesh token create --node NAME`.")
+    if not alone:
+        click.echo("First every other control host: `mesh control pack - | ssh root@HOST mesh control add -`.")
 
 
 @command.command("revoke", cls=Verb)

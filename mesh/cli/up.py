@@ -96,9 +96,11 @@ def _ephemeral(ctx: click.Context, words: tuple[str, ...]) -> NoReturn:
     sys.exit(ephemeral.run(words or shell))
 
 
-def bring_up(host: "Host", told: "Told", steps: "Steps", changed: frozenset[Path] = frozenset()) -> list[str]:
+def bring_up(
+    host: "Host", told: "Told", steps: "Steps", changed: frozenset[Path] = frozenset(), *, awaited: bool = True
+) -> list[str]:
     """Does all of it; returns in words what had to be changed, nothing where all was as it should be. `changed`: files
-    that its programs read and that are other ones than they know."""
+    that its programs read and that are other ones than they know. `awaited`: until the node is Ready."""
     from mesh.cli import ready
     from mesh.supervision import setup, up
 
@@ -119,10 +121,12 @@ def bring_up(host: "Host", told: "Told", steps: "Steps", changed: frozenset[Path
     if told.context:
         setup.client_context(host, told.context)
         steps.done("context", f"{told.context} in {told.context_file}")
-        steps.say(f"waiting for node {host.node_name}")
+    if not awaited:
+        return words
+    steps.say(f"waiting for node {host.node_name}")
+    if told.context:
         steps.done("node", f"{host.node_name} is {ready.by_meshd(told.context, host.node_name)}")
     elif told.control:
-        steps.say(f"waiting for node {host.node_name}")
         steps.done("node", f"{host.node_name} is {ready.by_itself(host.layout, told.control, host.node_name)}")
     return words
 

@@ -15,7 +15,7 @@ from mesh import config
 from mesh.authority import CROSS
 from mesh.errors import Conflict, Invalid, Unavailable
 from mesh.fleet import rayhead
-from mesh.fleet.ray_names import AUTHORITY_KEY, GCS_PORT
+from mesh.fleet.ray_names import AUTHORITY, AUTHORITY_KEY, GCS_PORT
 from mesh.sdk import context
 from mesh.supervision import toml
 from mesh.supervision.layout import Layout
@@ -130,6 +130,7 @@ def _files(layout: Layout) -> Mapping[str, Path]:
         "authority key": layout.ca_key,
         "cross": layout.pki / CROSS,
         "meshd key": layout.meshd_key,
+        "ray authority": layout.ray_tls / AUTHORITY,
         "ray authority key": layout.ray_tls / AUTHORITY_KEY,
     }
 

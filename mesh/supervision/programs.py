@@ -18,6 +18,7 @@ from mesh.supervision.ray_start import RayHost
 
 TUNNEL_PORT = 7447  # of every host: connections of encrypted Services come in there
 HEALTHZ_PORT = 10256  # of netproxy: whether it does its work (X20); kube-proxy's
+PREPARES = "mesh-podman"  # the program that prepares the host before those that can't
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -86,8 +87,13 @@ def prepare(host: Host) -> tuple[str, ...]:
 
 def prepare_once(host: Host) -> str:
     """The shell command that does it if this boot has not yet; programs that start together wait for one of them."""
-    run, lock = shlex.quote(str(host.layout.run)), shlex.quote(str(host.layout.prepare_lock))
-    return f"mountpoint -q {run} || flock {lock} {shlex.join(prepare(host))}"
+    doing = f"{is_prepared(host)} || exec {shlex.join(prepare(host))}"
+    return shlex.join(("flock", str(host.layout.prepare_lock), "/bin/sh", "-c", doing))
+
+
+def is_prepared(host: Host) -> str:
+    """The shell command that fails where this boot has not done it."""
+    return f"mountpoint -q {shlex.quote(str(host.layout.run))}"
 
 
 def base_environment() -> dict[str, str]:
@@ -98,7 +104,7 @@ def base_environment() -> dict[str, str]:
 def _podman(host: Host) -> Program:
     config = host.layout.agent_config
     return Program(
-        name="mesh-podman",
+        name=PREPARES,
         title="Podman service of the mesh",
         argv=(str(host.python), "-m", "nodeagent", "podman", "--config", str(config)),
         ready=Ready(str(host.layout.podman_socket)),

@@ -121,12 +121,12 @@ def certificates(host: Host, now: int) -> set[Path]:
 
 
 def ray_certificate(host: Host, now: int) -> set[Path]:
-    """What Ray's processes of this host prove themselves by. The first host has the authority and makes it; others are
-    given it when they join."""
+    """What Ray's processes of this host prove themselves by. The first host makes the authority; control hosts issue it
+    for themselves, others are given it when they join."""
     tls = host.layout.ray_tls
     changed: set[Path] = set()
     certificate, key = tls / ray_names.CERTIFICATE, tls / ray_names.KEY
-    if host.join:
+    if host.join and not (tls / ray_names.AUTHORITY_KEY).exists():
         if not (certificate.exists() and key.exists()):
             raise Unavailable(
                 "this host has no certificate for Ray yet: `mesh node join HOST:7444 --token TOKEN` gets it; "

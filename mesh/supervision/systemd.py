@@ -1,7 +1,8 @@
 """systemd as the supervisor: a service each, all part of mesh.target; logs go to the journal.
 
 Rules: Restart=always without a limit; only what is ours is touched, known by the first line of each unit file. What
-makes no containers is confined to what it needs.
+makes no containers is confined to what it needs; it has mounts of its own for that, so what it mounted the others would
+not see: it never prepares the host, and starts after who does.
 """
 
 import subprocess
@@ -12,7 +13,7 @@ from pathlib import Path
 
 from mesh.supervision.layout import Layout
 from mesh.supervision.port import Failed, Status
-from mesh.supervision.programs import Host, Program, base_environment, prepare_once
+from mesh.supervision.programs import PREPARES, Host, Program, base_environment, is_prepared, prepare_once
 
 UNITS = Path("/etc/systemd/system")
 TARGET = "mesh.target"
@@ -47,18 +48,20 @@ _MARK = "# Written by `mesh up` for {root}; changes are lost.\n"
 
 def unit(host: Host, program: Program) -> str:
     """The text of a program's unit file."""
+    confined = program.capabilities is not None
+    prepared = is_prepared(host) if confined else prepare_once(host)
     lines = [
         "[Unit]",
         f"Description={program.title}",
         f"PartOf={TARGET}",
-        "After=network-online.target",
+        f"After=network-online.target{f' {PREPARES}.service' if confined else ''}",
         "Wants=network-online.target",
         f'RequiresMountsFor="{_escape(str(host.layout.root))}"',
         "StartLimitIntervalSec=0",
         "",
         "[Service]",
         *(f'Environment="{_escape(f"{key}={value}")}"' for key, value in sorted(program.environment.items())),
-        f"ExecStartPre=+{_command(('/bin/sh', '-c', prepare_once(host)))}",  # +: not confined
+        f"ExecStartPre=+{_command(('/bin/sh', '-c', prepared))}",  # +: without what confines it, but for its mounts
         *((f"ExecStartPre=+{_command(program.first)}",) if program.first else ()),
         f"ExecStart={_command((*_WITH_ALL_FILES, *program.argv))}",
         *(f"LoadCredential={key.name}:{str(key).replace('%', '%%')}" for key in program.keys),

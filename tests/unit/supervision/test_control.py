@@ -89,6 +89,18 @@ def test_taking_it_again_changes_what_is_new_and_nothing_else(first: Layout, oth
     assert tomllib.loads(other.meshd_config.read_text())["listen"] == ["10.0.0.2:7443"], "its own"
 
 
+def test_another_authority_of_ray_comes_with_a_pack_and_issues_there_too(first: Layout, other: Layout) -> None:
+    told, _ = control.taken(other, JOINED, control.packed(first))
+    setup.ray_certificate(host_of(other, told), NOW)
+    setup.forget_ray_authority(first)
+    setup.ray_certificate(host_of(first, Told("host1", "10.0.0.1", ("10.0.0.1:7443",))), NOW)
+    told, changed = control.taken(other, told, control.packed(first))
+    authority, certificate = other.ray_tls / "ca.crt", other.ray_tls / "node.crt"
+    assert authority in changed
+    assert certificate in setup.ray_certificate(host_of(other, told), NOW)
+    assert pki.signed_by(certificate.read_bytes(), (first.ray_tls / "ca.crt").read_bytes())
+
+
 def test_what_is_kept_elsewhere_is_not_in_a_pack(first: Layout, other: Layout) -> None:
     first.ca_key.unlink()
     control.taken(other, JOINED, control.packed(first))

@@ -85,7 +85,8 @@ def test_units_restart_for_ever_and_spare_containers() -> None:
     assert "Restart=always\n" in text
     assert "StartLimitIntervalSec=0\n" in text
     assert "KillMode=mixed\n" in unit(HOST, ray)
-    assert "mountpoint -q /var/lib/mesh/run || flock /var/lib/mesh/.prepare.lock" in text
+    assert "flock /var/lib/mesh/.prepare.lock /bin/sh -c" in text
+    assert "mountpoint -q /var/lib/mesh/run || exec" in text
 
 
 def test_units_escape_what_systemd_would_expand() -> None:
