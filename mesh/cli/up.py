@@ -106,7 +106,7 @@ def bring_up(
 
     setup.check(host)
     up.require_machine(host)
-    up.require_head(host)
+    changed |= up.require_head(host)
     supervisor = up.supervisor_of(host.layout)
     up.require_ports(host, [status.name for status in supervisor.status() if status.running])
     setup.directories(host.layout)

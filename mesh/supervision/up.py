@@ -50,12 +50,12 @@ def require_machine(host: Host) -> None:
         raise Unavailable(f"this machine does not have the address {host.node_ip}: choose one with --node-ip")
 
 
-def require_head(host: Host, seconds: float = 15.0) -> None:
+def require_head(host: Host, seconds: float = 15.0) -> frozenset[Path]:
     """Raises Unavailable where this host joins others and can't reach Ray's head within so many seconds (it may just be
-    started again), Forbidden where that is not the mesh's own."""
+    started again), Forbidden where that is not the mesh's own. Returns the files that were written for it."""
     if not host.join:
-        return
-    setup.ray_certificate(host, int(time.time()))
+        return frozenset()
+    changed = frozenset(setup.ray_certificate(host, int(time.time())))
     until = time.monotonic() + seconds
     while True:
         try:
@@ -68,7 +68,7 @@ def require_head(host: Host, seconds: float = 15.0) -> None:
                 f"cannot reach Ray's head: {error.message}; is the mesh up there, and is port "
                 f"{host.join.rpartition(':')[2]} open to this host?"
             ) from error
-        return
+        return changed
 
 
 def require_ports(host: Host, running: Iterable[str]) -> None:
