@@ -65,8 +65,11 @@ async def command(
         container.stdin = container.stdin_once = True
     if tty:
         container.tty = True
+    if dry_run == "client":
+        tell(pod, dry_run, output)
+        return
     async with session.client() as client:
-        made = pod if dry_run == "client" else await client.create(pod, dry_run=dry_run == "server")
+        made = await client.create(pod, dry_run=dry_run == "server")
         if not (follow or remove or stdin) or dry_run != "none":
             tell(made, dry_run, output)
             return

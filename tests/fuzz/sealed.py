@@ -5,12 +5,11 @@ sealed arrives as it was, once.
 """
 
 import contextlib
-import logging
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-import structlog
 from google.protobuf.message import DecodeError
+from structlog.testing import capture_logs
 
 from mesh import pki
 from mesh.errors import Forbidden, MeshError
@@ -24,7 +23,6 @@ _CA = pki.make_ca("mesh", NOW)
 _MESHD = Trust(lambda: _CA.certificate, lambda: _OWN)
 _OWN = pki.issue(_CA, pki.server("meshd", ("localhost",)), NOW)
 _HOST = pki.issue(_CA, pki.node("host1"), NOW)
-structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
 
 
 class _Known(Identity):
@@ -59,7 +57,12 @@ CALL = _LINE.session.seal_call("observe", b"").SerializeToString()
 
 
 def door(data: bytes) -> None:
-    """Hellos, calls and answers."""
+    """Hellos, calls and answers; each refusal would be a line of log."""
+    with capture_logs():
+        _door(data)
+
+
+def _door(data: bytes) -> None:
     session = _LINE.fresh()
     heard: list[bytes] = []
 
