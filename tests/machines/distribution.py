@@ -22,6 +22,7 @@ from tests.machines.virtual import NAME, PATIENCE, Machine, accelerated
 
 PODS = Path(__file__).with_suffix(".yaml")
 SLOW = {"mesh_manifests_timeout": "900s"}  # an emulated processor does in a minute what others do in four seconds
+PODMANS = "state came: /var/lib/containers/cache"  # Podman is there before the mesh here, and what it keeps stays
 VERSIONS = (
     ". /etc/os-release; echo $PRETTY_NAME; uname -r; systemctl --version | head -1; python3 --version; "
     "podman --version; crun --version | head -1; stat -fc %T /sys/fs/cgroup"
@@ -58,7 +59,7 @@ def story(machine: Machine, bundle: Path) -> None:
     timed("its power fails while it comes up, and all is well", lambda: cut_short(machine))
     timed("it boots again, and waits for its pods", lambda: parted(machine))
     timed("reset", lambda: play(inventory, "reset", *EVERYTHING))
-    left = differences(before, seen(machine))
+    left = [line for line in differences(before, seen(machine)) if line != PODMANS]
     expect(not left, "reset leaves it as it was, but for:\n" + "\n".join(left))
 
 

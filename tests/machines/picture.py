@@ -12,7 +12,7 @@ INSIDE: Mapping[str, tuple[str, str]] = {
     "unit": ("systemctl list-unit-files --no-legend --no-pager | awk '{print $1, $2}' | sort", r"^run-|^$"),
     "failed unit": ("systemctl list-units --failed --no-legend --no-pager --plain", "^$"),
     "mount": ("awk '{print $2, $3}' /proc/self/mounts | sort", r"/run/user|/proc/sys/fs/binfmt_misc"),
-    "route": ("ip route show table all | sort", r"^local fe80::\S+ dev eth0 "),
+    "route": ("ip route show table all | sed 's/ expires [0-9]*sec//' | sort", r"^local fe80::\S+ dev eth0 "),
     "policy of routes": ("ip rule show", "^$"),
     "link": ("ip -o link | awk '{print $2}' | sort", "^eth0@if"),  # a lab's host gets another cable when it boots
     "address": ("ip -o address | awk '{print $2, $4}' | sort", "^eth0 fe80::"),
@@ -30,7 +30,7 @@ INSIDE: Mapping[str, tuple[str, str]] = {
               r"|^/var/log/\w+\.log|^/var/log/wtmp\.db|^/var/lib/(wtmpdb|lastlog)"
               r"|^/run/(log|user|udev|ansible|sshd|lock|adduser)|^/tmp/(ansible|systemd)"),
     "process": ("ps -eo comm | sort -u",
-                r"^(ps|awk|sort|sshd|sh|sshd-\w+|sftp-server|systemd\S*|\(sd-pam\)|\S*kworker\S*)$"),
+                r"^(ps|awk|sort|sshd|sh|sshd-\w+|sftp-server|systemd\S*|\(sd-pam\)|\(udev-worker\)|\S*kworker\S*)$"),
 }  # fmt: skip
 _UNSTEADY = re.compile(r"^#|counter packets|\[\d+:\d+\]")
 Picture = Mapping[str, frozenset[str]]
